@@ -1,0 +1,42 @@
+//! The positive control: a process that keeps a secret the careless way, until its input ends.
+#![expect(
+    unsafe_code,
+    reason = "only a raw system call keeps chosen bytes in a register"
+)]
+
+use std::hint::black_box;
+use std::io::{self, BufRead, Write};
+
+use crate::encodings::hex;
+
+/// Reads one secret line, keeps it in ordinary memory and in a register, answers `holding`, and
+/// returns when the input ends.
+pub fn hold(mut input: impl BufRead, mut output: impl Write) -> io::Result<()> {
+    let secret = read_line(&mut input)?;
+    let encoded = black_box(hex(&secret));
+    let fragment = secret
+        .first_chunk::<8>()
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    let in_a_register = i64::from_le_bytes(*fragment);
+    std::thread::spawn(move || wait_forever(in_a_register));
+    writeln!(output, "holding")?;
+    output.flush()?;
+    input.read_to_end(&mut Vec::new())?;
+    black_box((secret, encoded));
+    Ok(())
+}
+
+fn read_line(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    input.read_until(b'\n', &mut line)?;
+    line.pop_if(|last| *last == b'\n');
+    Ok(line)
+}
+
+/// `pause` takes no argument: what stands in the first argument's register stays there.
+fn wait_forever(value: i64) {
+    loop {
+        // SAFETY: `pause` reads and writes no memory, and ignores its arguments.
+        unsafe { libc::syscall(libc::SYS_pause, value) };
+    }
+}
