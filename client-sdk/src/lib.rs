@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Reads API keys from the Keyferry agent without a copy, and follows their rotation.
+
+pub mod tls;
