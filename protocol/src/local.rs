@@ -1,0 +1,511 @@
+//! What a tool and the agent say to each other over the Unix socket, in bytes.
+//!
+//! ```text
+//! frame    length u32 | type u8 | body          length counts type and body, at most 64 KiB
+//! -> 1     Hello     version u16
+//! -> 2     Open      delivery u8, name
+//! -> 3     Status
+//! <- 129   Welcome   version u16, protection u8
+//! <- 130   Page      version u32, name          with one descriptor by SCM_RIGHTS
+//! <- 131   Refused   code u8, rule, advice
+//! <- 132   Status    JSON
+//! <- 133   Changed   version u32, state u8, name
+//! ```
+//!
+//! Integers are big-endian, texts are UTF-8 behind a u16 length. Answers come in the order of the
+//! requests; `Changed` comes at any time. No message carries a key: keys travel in the page alone.
+
+use std::str::FromStr;
+
+use crate::ids::KeyName;
+use crate::memory::{PageState, ProtectionLevel};
+
+/// The version of this protocol that `Hello` and `Welcome` name.
+pub const VERSION: u16 = 1;
+
+/// The most bytes that a frame may hold behind its length.
+pub const MAX_FRAME: usize = 64 * 1024;
+
+/// What a tool asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Opens the conversation, once.
+    Hello {
+        /// The newest version that the tool speaks.
+        version: u16,
+    },
+    /// Asks for a key.
+    Open {
+        /// Which key.
+        name: KeyName,
+        /// How it is to come.
+        delivery: Delivery,
+    },
+    /// Asks how the agent is.
+    Status,
+}
+
+/// How a tool wants to use a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// As a page that it maps.
+    Page,
+    /// Put into its requests by the agent's proxy, never seen by the tool.
+    Inject,
+}
+
+/// What the agent says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Answers `Hello`.
+    Welcome {
+        /// The version that both speak from here.
+        version: u16,
+        /// How well this machine protects the keys.
+        protection: ProtectionLevel,
+    },
+    /// Answers `Open`; the page's descriptor comes with it.
+    Page {
+        /// Which key.
+        name: KeyName,
+        /// The version that the page held when it was sent.
+        version: u32,
+    },
+    /// Answers anything that is not granted.
+    Refused(Refusal),
+    /// Answers `Status`, with a JSON object.
+    Status(Vec<u8>),
+    /// A page that this tool holds has changed.
+    Changed {
+        /// Which key.
+        name: KeyName,
+        /// The newest version that the page held.
+        version: u32,
+        /// What the page holds now.
+        state: PageState,
+    },
+}
+
+/// Why a request is refused, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The stable code, for programs.
+    pub code: RefusalCode,
+    /// The rule that said no; empty when it was none.
+    pub rule: String,
+    /// What a person can do.
+    pub advice: String,
+}
+
+/// The stable codes of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusalCode {
+    /// The agent holds no such key.
+    NotFound = 1,
+    /// A rule of the agent's policy forbids it.
+    NotPermitted = 2,
+    /// The key's owner lets it be used through the proxy alone.
+    InjectOnly = 3,
+    /// The owner has withdrawn the key.
+    Revoked = 4,
+    /// The agent lost its server for longer than the lease, and wiped.
+    LeaseOver = 5,
+    /// The agent has not reached its server yet.
+    NotConnected = 6,
+    /// A bound is reached.
+    Busy = 7,
+    /// The request makes no sense here.
+    BadRequest = 8,
+}
+
+/// Why bytes are not a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// The length is zero or above the bound.
+    #[error("a frame of {0} bytes is not allowed")]
+    Length(u32),
+    /// The message type is unknown in this direction.
+    #[error("unknown message type {0}")]
+    Type(u8),
+    /// The body ends early or runs on, or a field has no such value.
+    #[error("malformed message")]
+    Malformed,
+}
+
+/// Splits the first whole frame off `bytes`: its payload, and how many bytes it took in all.
+pub fn split_frame(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, LocalError> {
+    let Some((prefix, rest)) = bytes.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let announced = u32::from_be_bytes(*prefix);
+    let length = usize::try_from(announced).map_err(|_| LocalError::Length(announced))?;
+    if length == 0 || length > MAX_FRAME {
+        return Err(LocalError::Length(announced));
+    }
+    Ok(rest.get(..length).map(|payload| (payload, 4 + length)))
+}
+
+impl Request {
+    /// Reads the payload of a frame.
+    pub fn parse(payload: &[u8]) -> Result<Self, LocalError> {
+        let mut fields = Fields(payload);
+        let request = match fields.byte()? {
+            1 => Self::Hello {
+                version: fields.u16()?,
+            },
+            2 => {
+                let delivery = delivery_of(fields.byte()?)?;
+                Self::Open {
+                    name: fields.name()?,
+                    delivery,
+                }
+            }
+            3 => Self::Status,
+            other => return Err(LocalError::Type(other)),
+        };
+        fields.end()?;
+        Ok(request)
+    }
+
+    /// The whole frame.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Hello { version } => Frame::new(1).bytes(&version.to_be_bytes()),
+            Self::Open { name, delivery } => {
+                let delivery = match delivery {
+                    Delivery::Page => 1,
+                    Delivery::Inject => 2,
+                };
+                Frame::new(2).bytes(&[delivery]).text(name.as_str())
+            }
+            Self::Status => Frame::new(3),
+        }
+        .finish()
+    }
+}
+
+impl Reply {
+    /// Reads the payload of a frame.
+    pub fn parse(payload: &[u8]) -> Result<Self, LocalError> {
+        let mut fields = Fields(payload);
+        let reply = match fields.byte()? {
+            129 => Self::Welcome {
+                version: fields.u16()?,
+                protection: level_of(fields.byte()?)?,
+            },
+            130 => {
+                let version = fields.u32()?;
+                Self::Page {
+                    name: fields.name()?,
+                    version,
+                }
+            }
+            131 => Self::Refused(Refusal {
+                code: RefusalCode::of(fields.byte()?)?,
+                rule: fields.text()?.to_owned(),
+                advice: fields.text()?.to_owned(),
+            }),
+            132 => Self::Status(fields.rest().to_vec()),
+            133 => {
+                let version = fields.u32()?;
+                let state = state_of(fields.byte()?)?;
+                Self::Changed {
+                    name: fields.name()?,
+                    version,
+                    state,
+                }
+            }
+            other => return Err(LocalError::Type(other)),
+        };
+        fields.end()?;
+        Ok(reply)
+    }
+
+    /// The whole frame. A report that is too long for one is cut, and then is no JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Welcome {
+                version,
+                protection,
+            } => Frame::new(129)
+                .bytes(&version.to_be_bytes())
+                .bytes(&[protection.code()]),
+            Self::Page { name, version } => Frame::new(130)
+                .bytes(&version.to_be_bytes())
+                .text(name.as_str()),
+            Self::Refused(refusal) => {
+                let code = refusal.code as u8;
+                Frame::new(131)
+                    .bytes(&[code])
+                    .text(&refusal.rule)
+                    .text(&refusal.advice)
+            }
+            Self::Status(json) => Frame::new(132).bytes(json),
+            Self::Changed {
+                name,
+                version,
+                state,
+            } => Frame::new(133)
+                .bytes(&version.to_be_bytes())
+                .bytes(&[*state as u8])
+                .text(name.as_str()),
+        }
+        .finish()
+    }
+}
+
+impl RefusalCode {
+    /// Every code, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::NotFound,
+        Self::NotPermitted,
+        Self::InjectOnly,
+        Self::Revoked,
+        Self::LeaseOver,
+        Self::NotConnected,
+        Self::Busy,
+        Self::BadRequest,
+    ];
+
+    /// The code as programs and logs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::NotPermitted => "not_permitted",
+            Self::InjectOnly => "inject_only",
+            Self::Revoked => "revoked",
+            Self::LeaseOver => "lease_over",
+            Self::NotConnected => "not_connected",
+            Self::Busy => "busy",
+            Self::BadRequest => "bad_request",
+        }
+    }
+
+    fn of(byte: u8) -> Result<Self, LocalError> {
+        Self::ALL
+            .into_iter()
+            .find(|code| *code as u8 == byte)
+            .ok_or(LocalError::Malformed)
+    }
+}
+
+fn delivery_of(byte: u8) -> Result<Delivery, LocalError> {
+    match byte {
+        1 => Ok(Delivery::Page),
+        2 => Ok(Delivery::Inject),
+        _ => Err(LocalError::Malformed),
+    }
+}
+
+fn level_of(byte: u8) -> Result<ProtectionLevel, LocalError> {
+    ProtectionLevel::from_code(byte).ok_or(LocalError::Malformed)
+}
+
+fn state_of(byte: u8) -> Result<PageState, LocalError> {
+    match byte {
+        0 => Ok(PageState::Empty),
+        1 => Ok(PageState::Live),
+        2 => Ok(PageState::Revoked),
+        3 => Ok(PageState::LeaseOver),
+        _ => Err(LocalError::Malformed),
+    }
+}
+
+/// What is left to read of a payload.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], LocalError> {
+        let (taken, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(LocalError::Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], LocalError> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(LocalError::Malformed)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn byte(&mut self) -> Result<u8, LocalError> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16, LocalError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, LocalError> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn text(&mut self) -> Result<&'a str, LocalError> {
+        let length = usize::from(self.u16()?);
+        std::str::from_utf8(self.take(length)?).map_err(|_| LocalError::Malformed)
+    }
+
+    fn name(&mut self) -> Result<KeyName, LocalError> {
+        KeyName::from_str(self.text()?).map_err(|_| LocalError::Malformed)
+    }
+
+    fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    fn end(&self) -> Result<(), LocalError> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(LocalError::Malformed)
+        }
+    }
+}
+
+/// A frame under construction, with room for its length in front.
+struct Frame(Vec<u8>);
+
+impl Frame {
+    fn new(kind: u8) -> Self {
+        Self(vec![0, 0, 0, 0, kind])
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    /// Texts are the agent's own words, all far below the bound; a longer one is cut.
+    fn text(self, text: &str) -> Self {
+        let cut = text
+            .get(..text.floor_char_boundary(MAX_TEXT))
+            .unwrap_or_default();
+        let length = u16::try_from(cut.len()).expect("a cut text is at most 4 KiB");
+        self.bytes(&length.to_be_bytes()).bytes(cut.as_bytes())
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.0.truncate(4 + MAX_FRAME);
+        let length = u32::try_from(self.0.len() - 4).expect("a frame is at most 64 KiB");
+        if let Some(prefix) = self.0.first_chunk_mut::<4>() {
+            *prefix = length.to_be_bytes();
+        }
+        self.0
+    }
+}
+
+const MAX_TEXT: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name() -> impl Strategy<Value = KeyName> {
+        "[A-Za-z0-9._-]{1,64}".prop_map(|text| text.parse().unwrap())
+    }
+
+    fn request() -> impl Strategy<Value = Request> {
+        let delivery = prop_oneof![Just(Delivery::Page), Just(Delivery::Inject)];
+        prop_oneof![
+            any::<u16>().prop_map(|version| Request::Hello { version }),
+            (name(), delivery).prop_map(|(name, delivery)| Request::Open { name, delivery }),
+            Just(Request::Status),
+        ]
+    }
+
+    fn reply() -> impl Strategy<Value = Reply> {
+        let level = (1..=2_u8).prop_map(|code| level_of(code).unwrap());
+        let state = (0..=3_u8).prop_map(|code| state_of(code).unwrap());
+        let code = (1..=8_u8).prop_map(|code| RefusalCode::of(code).unwrap());
+        prop_oneof![
+            (any::<u16>(), level).prop_map(|(version, protection)| Reply::Welcome {
+                version,
+                protection
+            }),
+            (name(), any::<u32>()).prop_map(|(name, version)| Reply::Page { name, version }),
+            (code, "\\PC{0,80}", "\\PC{0,80}")
+                .prop_map(|(code, rule, advice)| Reply::Refused(Refusal { code, rule, advice })),
+            vec(any::<u8>(), 0..500).prop_map(Reply::Status),
+            (name(), any::<u32>(), state).prop_map(|(name, version, state)| Reply::Changed {
+                name,
+                version,
+                state
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_survives_the_wire(request in request(), after in vec(any::<u8>(), 0..9)) {
+            let mut bytes = request.encode();
+            let whole = bytes.len();
+            bytes.extend(after);
+            let (payload, taken) = split_frame(&bytes).unwrap().unwrap();
+            prop_assert_eq!(taken, whole);
+            prop_assert_eq!(Request::parse(payload), Ok(request));
+        }
+
+        #[test]
+        fn a_reply_survives_the_wire(reply in reply()) {
+            let bytes = reply.encode();
+            let (payload, taken) = split_frame(&bytes).unwrap().unwrap();
+            prop_assert_eq!(taken, bytes.len());
+            prop_assert_eq!(Reply::parse(payload), Ok(reply));
+        }
+
+        #[test]
+        fn a_message_with_a_tail_is_refused(request in request(), tail in vec(any::<u8>(), 1..9)) {
+            let mut payload = request.encode().split_off(4);
+            payload.extend(tail);
+            prop_assert_eq!(Request::parse(&payload), Err(LocalError::Malformed));
+        }
+
+        #[test]
+        fn a_message_that_is_cut_is_refused(reply in reply(), keep in 1..100_usize) {
+            let payload = reply.encode().split_off(4);
+            prop_assume!(keep < payload.len() && !matches!(reply, Reply::Status(_)));
+            prop_assert_eq!(Reply::parse(&payload[..keep]), Err(LocalError::Malformed));
+        }
+
+        #[test]
+        fn any_bytes_are_parsed_or_refused(bytes in vec(any::<u8>(), 0..300)) {
+            if let Ok(Some((payload, taken))) = split_frame(&bytes) {
+                prop_assert!(taken <= bytes.len() && payload.len() + 4 == taken);
+            }
+            if let Ok(request) = Request::parse(&bytes) {
+                prop_assert_eq!(&request.encode()[4..], &bytes[..]);
+            }
+            if let Ok(reply) = Reply::parse(&bytes) {
+                prop_assert_eq!(&reply.encode()[4..], &bytes[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_waited_for_until_it_is_whole() {
+        let bytes = Request::Hello { version: VERSION }.encode();
+        for keep in 0..bytes.len() {
+            assert_eq!(split_frame(&bytes[..keep]), Ok(None), "{keep} bytes");
+        }
+    }
+
+    #[test]
+    fn a_frame_above_the_bound_is_refused_by_its_length_alone() {
+        assert_eq!(split_frame(&[0, 1, 0, 1]), Err(LocalError::Length(65_537)));
+        assert_eq!(split_frame(&[0; 4]), Err(LocalError::Length(0)));
+        assert_eq!(split_frame(&[0, 1, 0, 0]), Ok(None));
+    }
+
+    #[test]
+    fn a_request_is_no_reply() {
+        let payload = Request::Status.encode().split_off(4);
+        assert_eq!(Reply::parse(&payload), Err(LocalError::Type(3)));
+    }
+}
