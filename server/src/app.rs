@@ -1,0 +1,56 @@
+//! What a use case may touch: the store, the clock, the dice, locked memory, and nothing ambient.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use getrandom::SysRng;
+use keyferry_protocol::memory::Arena;
+use rand_core::UnwrapErr;
+use uuid::Uuid;
+
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::store::Store;
+
+/// The running server. Clones share it.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Parts>);
+
+/// What the running server is made of.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) config: Config,
+    /// Where plaintext keys are while they are sealed or opened.
+    pub(crate) arena: Arena,
+    pub(crate) bus: Bus,
+    /// Names this installation in the agent protocol and in tokens.
+    pub(crate) instance: Uuid,
+    /// Under which URLs agents reach this server.
+    pub(crate) public_urls: Vec<String>,
+    /// SHA-256 of the certificate's SubjectPublicKeyInfo; none with plain HTTP.
+    pub(crate) certificate_pin: Option<[u8; 32]>,
+}
+
+impl App {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The kernel's random numbers.
+    #[expect(
+        clippy::unused_self,
+        reason = "whoever may roll the dice holds the app"
+    )]
+    pub(crate) fn rng(&self) -> UnwrapErr<SysRng> {
+        UnwrapErr(SysRng)
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

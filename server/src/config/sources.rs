@@ -1,0 +1,147 @@
+//! Where settings come from: flags, then the environment, then `.env`, then the TOML file.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::{ConfigError, SETTINGS};
+
+/// The settings as text, the first source that has one wins. Wiped on drop, for some are secrets.
+pub(crate) struct Sources(HashMap<&'static str, Zeroizing<String>>);
+
+impl Sources {
+    /// Settings from flags alone.
+    pub(crate) fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'static str, &'a str)>) -> Self {
+        let mut sources = Self(HashMap::new());
+        for (name, text) in pairs {
+            sources.offer(name, text.to_owned());
+        }
+        sources
+    }
+
+    /// Adds what the environment says and no flag did.
+    pub(crate) fn and_environment(mut self, read: impl Fn(&str) -> Option<String>) -> Self {
+        for name in SETTINGS {
+            if let Some(text) = read(name) {
+                self.offer(name, text);
+            }
+        }
+        self
+    }
+
+    /// Adds what a `.env` file says; it need not exist.
+    pub(crate) fn and_dotenv(mut self, path: &Path) -> Result<Self, ConfigError> {
+        if !path.exists() {
+            return Ok(self);
+        }
+        let broken = |cause: dotenvy::Error| ConfigError::File {
+            path: path.to_owned(),
+            problem: match cause {
+                // The whole line, which may hold a secret, stays out of the message.
+                dotenvy::Error::LineParse(..) => "a line is not NAME=VALUE".to_owned(),
+                other => other.to_string(),
+            },
+        };
+        for pair in dotenvy::from_path_iter(path).map_err(broken)? {
+            let (name, text) = pair.map_err(broken)?;
+            if let Some(known) = SETTINGS.iter().find(|known| **known == name) {
+                self.offer(known, text);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Adds what a TOML file says. Names it does not know are refused, so that none is misspelt.
+    pub(crate) fn and_toml(mut self, path: &Path) -> Result<Self, ConfigError> {
+        let broken = |problem: String| ConfigError::File {
+            path: path.to_owned(),
+            problem,
+        };
+        let text = std::fs::read_to_string(path).map_err(|cause| broken(cause.to_string()))?;
+        let text = Zeroizing::new(text);
+        let table: toml::Table = text
+            .parse()
+            .map_err(|cause: toml::de::Error| broken(cause.message().to_owned()))?;
+        for (name, value) in table {
+            let known = SETTINGS
+                .iter()
+                .find(|known| known.eq_ignore_ascii_case(&name));
+            let known = known.ok_or_else(|| broken(format!("there is no setting `{name}`")))?;
+            let text = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Boolean(choice) => choice.to_string(),
+                _ => {
+                    return Err(broken(format!(
+                        "`{name}` must be a text, number or boolean"
+                    )));
+                }
+            };
+            self.offer(known, text);
+        }
+        Ok(self)
+    }
+
+    /// The setting, unless it is empty.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)
+            .map(|text| text.as_str())
+            .filter(|text| !text.is_empty())
+    }
+
+    fn offer(&mut self, name: &'static str, text: String) {
+        let text = Zeroizing::new(text);
+        self.0.entry(name).or_insert(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sources;
+
+    #[test]
+    fn flags_win_over_environment_over_dotenv_over_toml() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dotenv, toml) = (
+            folder.path().join(".env"),
+            folder.path().join("keyferry.toml"),
+        );
+        std::fs::write(
+            &dotenv,
+            "HOST=dotenv\nPORT=2\nJWT_ALGORITHM=dotenv\nOTHER=x\n",
+        )
+        .unwrap();
+        std::fs::write(&toml, "host = 'toml'\nport = 1\njwt_secret_key = 'toml'\n").unwrap();
+        let sources = Sources::from_pairs([("HOST", "flag")])
+            .and_environment(|name| (name == "PORT").then(|| "3".to_owned()))
+            .and_dotenv(&dotenv)
+            .and_then(|sources| sources.and_toml(&toml))
+            .unwrap();
+        let read =
+            ["HOST", "PORT", "JWT_ALGORITHM", "JWT_SECRET_KEY"].map(|name| sources.text(name));
+        assert_eq!(
+            read,
+            [Some("flag"), Some("3"), Some("dotenv"), Some("toml")]
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_in_the_toml_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let toml = folder.path().join("keyferry.toml");
+        std::fs::write(&toml, "hots = 'x'\n").unwrap();
+        let refused = Sources::from_pairs([]).and_toml(&toml).err().unwrap();
+        assert!(refused.to_string().contains("`hots`"));
+    }
+
+    #[test]
+    fn a_broken_dotenv_line_is_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let dotenv = folder.path().join(".env");
+        std::fs::write(&dotenv, "JWT_SECRET_KEY \"hush-hush\n").unwrap();
+        let refused = Sources::from_pairs([]).and_dotenv(&dotenv).err().unwrap();
+        assert!(!refused.to_string().contains("hush"));
+    }
+}

@@ -1,0 +1,159 @@
+//! Why a request is refused: one stable code for each reason, as docs/STATUS_CODES.md lists them.
+
+use std::error::Error;
+
+use serde::Serialize;
+
+use crate::store::StoreError;
+
+/// A refusal. `Display` is the text for people; the cause is only ever logged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// The HTTP head is ambiguous or broken.
+    #[error("{0}")]
+    MalformedRequest(&'static str),
+    /// The body is not one JSON object.
+    #[error("The body must be one JSON object.")]
+    InvalidJson,
+    /// Members of the request are wrong.
+    #[error("The request has a wrong or missing member.")]
+    Invalid(Vec<FieldError>),
+    /// The password policy refuses the password.
+    #[error("The password is not acceptable.")]
+    WeakPassword(Vec<FieldError>),
+    /// The username or e-mail is taken.
+    #[error("This {0} is already registered.")]
+    AlreadyRegistered(&'static str),
+    /// A sealed value does not open.
+    #[error("The sealed value does not open for this user, name and version.")]
+    InvalidSealed,
+    /// The agent route was called without an upgrade.
+    #[error("This route is a WebSocket with the subprotocol keyferry.v1.")]
+    UpgradeRequired,
+    /// No valid token.
+    #[error("Sign in first: the token is missing, unknown or has ended.")]
+    Unauthenticated,
+    /// Login failed.
+    #[error("The username, e-mail or password is wrong.")]
+    InvalidCredentials,
+    /// The refresh token is of no use.
+    #[error("The refresh token is unknown, ended or was used before.")]
+    InvalidRefreshToken,
+    /// The caller lacks a permission.
+    #[error("Your role does not permit this.")]
+    Forbidden,
+    /// No such route or thing.
+    #[error("There is no such thing here.")]
+    NotFound,
+    /// The body stalled.
+    #[error("The body came too slowly.")]
+    RequestTimeout,
+    /// The name is taken.
+    #[error("Something of this name exists already.")]
+    AlreadyExists,
+    /// Sealed for another version.
+    #[error("The value was sealed for a version that is not the next one.")]
+    VersionConflict,
+    /// A revoked key was to be changed.
+    #[error("The key is revoked.")]
+    KeyRevoked,
+    /// A VM that was cut off was to be enrolled.
+    #[error("The VM is cut off; set it active first.")]
+    VmCutOff,
+    /// The body is over the limit.
+    #[error("The body is too large.")]
+    BodyTooLarge,
+    /// The body is not JSON.
+    #[error("Send Content-Type: application/json.")]
+    UnsupportedMediaType,
+    /// The head is over the limit.
+    #[error("The request head is too large.")]
+    HeadTooLarge,
+    /// The hashing queue is full.
+    #[error("Too many sign-ins at once; try again shortly.")]
+    Overloaded,
+    /// The database or the audit log cannot be reached.
+    #[error("The server cannot do this at the moment.")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// A fault of the server.
+    #[error("The server failed; its log has the reason under this request's id.")]
+    Internal(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// One member of a request and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct FieldError {
+    /// The member's name.
+    pub(crate) field: String,
+    /// What is wrong, for people.
+    pub(crate) detail: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(field: &str, detail: impl Into<String>) -> Self {
+        Self {
+            field: field.to_owned(),
+            detail: detail.into(),
+        }
+    }
+}
+
+impl ApiError {
+    /// One wrong member.
+    pub(crate) fn invalid(field: &str, detail: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError::new(field, detail)])
+    }
+
+    /// A fault of the server with its cause.
+    pub(crate) fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// The stable code, for programs.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::MalformedRequest(_) => "malformed_request",
+            Self::InvalidJson => "invalid_json",
+            Self::Invalid(_) => "invalid_input",
+            Self::WeakPassword(_) => "weak_password",
+            Self::AlreadyRegistered(_) => "already_registered",
+            Self::InvalidSealed => "invalid_sealed",
+            Self::UpgradeRequired => "upgrade_required",
+            Self::Unauthenticated => "unauthenticated",
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::InvalidRefreshToken => "invalid_refresh_token",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::RequestTimeout => "request_timeout",
+            Self::AlreadyExists => "already_exists",
+            Self::VersionConflict => "version_conflict",
+            Self::KeyRevoked => "key_revoked",
+            Self::VmCutOff => "vm_cut_off",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable(_) => "unavailable",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// The members at fault.
+    pub(crate) fn fields(&self) -> Vec<FieldError> {
+        match self {
+            Self::Invalid(fields) | Self::WeakPassword(fields) => fields.clone(),
+            Self::AlreadyRegistered(field) => vec![FieldError::new(field, "is taken")],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(cause: StoreError) -> Self {
+        match cause {
+            StoreError::Exists(_) => Self::AlreadyExists,
+            StoreError::Unreachable(_) => Self::Unavailable(cause.into()),
+            _ => Self::Internal(cause.into()),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The ids of rows: UUIDs that a compiler can tell apart.
+
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use rand_core::Rng;
+use serde::{Deserialize, Serialize};
+use uuid::{Builder, Uuid};
+
+use super::UnixTime;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Serialize, Deserialize, sqlx::Type)]
+        #[serde(transparent)]
+        #[sqlx(transparent)]
+        pub(crate) struct $name(Uuid);
+
+        impl $name {
+            /// A new id, sortable by time (UUIDv7).
+            pub(crate) fn new(now: UnixTime, rng: &mut impl Rng) -> Self {
+                Self(uuid_v7(now, rng))
+            }
+
+            /// The id that another part of the system knows as these bytes.
+            pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+
+            /// The bytes that go over the wire.
+            pub(crate) const fn bytes(self) -> [u8; 16] {
+                self.0.into_bytes()
+            }
+        }
+
+        impl Display for $name {
+            fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                Display::fmt(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    )+};
+}
+
+ids! {
+    /// A tenant.
+    TenantId
+    /// A person with an account.
+    UserId
+    /// A sign-in, from login to logout.
+    SessionId
+    /// A provider key in the vault.
+    ProviderKeyId
+    /// A virtual machine.
+    VmId
+    /// An enrolment ticket or a reattach credential.
+    TicketId
+}
+
+/// A UUIDv7 (RFC 9562 §5.7) from the given clock and dice.
+pub(crate) fn uuid_v7(now: UnixTime, rng: &mut impl Rng) -> Uuid {
+    let mut random = [0; 10];
+    rng.fill_bytes(&mut random);
+    Builder::from_unix_timestamp_millis(now.milliseconds(), &random).into_uuid()
+}

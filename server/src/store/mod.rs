@@ -1,0 +1,248 @@
+//! One store over two databases: each query is written once, in SQL that both understand.
+//!
+//! A function here never calls another one while it holds a transaction: SQLite has one connection.
+
+mod audit;
+mod ids;
+mod settings;
+mod unix_time;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, SqlitePool};
+
+pub(crate) use ids::{ProviderKeyId, SessionId, TenantId, TicketId, UserId, VmId, uuid_v7};
+pub(crate) use unix_time::UnixTime;
+
+/// The database, whichever it is.
+#[derive(Clone)]
+pub(crate) struct Store(Pool);
+
+#[derive(Clone)]
+enum Pool {
+    Postgres(PgPool),
+    Sqlite(SqlitePool),
+}
+
+/// A change of several rows that happens wholly or, when dropped, not at all.
+pub(crate) enum Transaction {
+    Postgres(sqlx::PgTransaction<'static>),
+    Sqlite(sqlx::SqliteTransaction<'static>),
+}
+
+/// What the database answered instead of rows.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// A unique column already holds this value.
+    #[error("the row exists already")]
+    Exists(#[source] sqlx::Error),
+    /// The row that this one refers to is gone.
+    #[error("the row refers to one that does not exist")]
+    Dangling(#[source] sqlx::Error),
+    /// The database does not answer.
+    #[error("the database is not reachable")]
+    Unreachable(#[source] sqlx::Error),
+    /// A statement failed.
+    #[error("the database refused a statement")]
+    Statement(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the database schema could not be brought up to date")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+}
+
+/// Runs one portable query on whichever database is open.
+macro_rules! on_pool {
+    ($store:expr, |$pool:ident| $query:expr) => {
+        match $store.pool() {
+            $crate::store::Pool::Postgres($pool) => $query,
+            $crate::store::Pool::Sqlite($pool) => $query,
+        }
+    };
+}
+pub(crate) use on_pool;
+
+/// Runs one portable query inside a transaction.
+macro_rules! on_transaction {
+    ($transaction:expr, |$connection:ident| $query:expr) => {
+        match &mut $transaction {
+            $crate::store::Transaction::Postgres(open) => {
+                let $connection = &mut **open;
+                $query
+            }
+            $crate::store::Transaction::Sqlite(open) => {
+                let $connection = &mut **open;
+                $query
+            }
+        }
+    };
+}
+pub(crate) use on_transaction;
+
+impl Store {
+    /// Opens the database file, which is made when it is not there, and migrates it.
+    pub(crate) async fn open_file(path: &Path) -> Result<Self, StoreError> {
+        Self::open_sqlite(
+            SqliteConnectOptions::new()
+                .filename(path)
+                .create_if_missing(true),
+        )
+        .await
+    }
+
+    /// Opens a PostgreSQL database and migrates it.
+    pub(crate) async fn open_postgres(url: &str) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.parse()?;
+        let pool = PgPoolOptions::new()
+            .max_connections(16)
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await?;
+        keyferry_migrations::POSTGRES.run(&pool).await?;
+        Ok(Self(Pool::Postgres(pool)))
+    }
+
+    /// Opens an empty database that is gone when the store is dropped.
+    #[cfg(test)]
+    pub(crate) async fn open_in_memory() -> Self {
+        let options = SqliteConnectOptions::new().in_memory(true);
+        Self::open_sqlite(options)
+            .await
+            .expect("an empty database in memory opens")
+    }
+
+    async fn open_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
+        let options = options
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(ACQUIRE)
+            .pragma("secure_delete", "ON");
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await?;
+        keyferry_migrations::SQLITE.run(&pool).await?;
+        Ok(Self(Pool::Sqlite(pool)))
+    }
+
+    /// Starts a transaction.
+    pub(crate) async fn begin(&self) -> Result<Transaction, StoreError> {
+        Ok(match &self.0 {
+            Pool::Postgres(pool) => Transaction::Postgres(pool.begin().await?),
+            Pool::Sqlite(pool) => Transaction::Sqlite(pool.begin().await?),
+        })
+    }
+
+    /// Asks the database for a sign of life.
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        on_pool!(self, |pool| sqlx::query("SELECT 1")
+            .execute(pool)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// The engine's name, as `/database/status` tells it.
+    pub(crate) fn engine(&self) -> &'static str {
+        match self.0 {
+            Pool::Postgres(_) => "postgresql",
+            Pool::Sqlite(_) => "sqlite",
+        }
+    }
+
+    /// Writes everything out and closes the connections.
+    pub(crate) async fn close(&self) {
+        on_pool!(self, |pool| pool.close().await);
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.0
+    }
+}
+
+impl Transaction {
+    /// Makes the change durable.
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(open) => open.commit().await?,
+            Self::Sqlite(open) => open.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(cause: sqlx::Error) -> Self {
+        match &cause {
+            sqlx::Error::Database(told) if told.is_unique_violation() => Self::Exists(cause),
+            sqlx::Error::Database(told) if told.is_foreign_key_violation() => Self::Dangling(cause),
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+                Self::Unreachable(cause)
+            }
+            _ => Self::Statement(cause),
+        }
+    }
+}
+
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::{Store, StoreError, on_transaction};
+
+    async fn insert(store: &Store, name: &str, commit: Commit) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO settings (name, value, updated_at) VALUES ($1, 'x', 0)";
+        let mut change = store.begin().await?;
+        on_transaction!(change, |db| sqlx::query(SQL)
+            .bind(name)
+            .execute(db)
+            .await
+            .map(drop))?;
+        match commit {
+            Commit::Yes => change.commit().await,
+            Commit::No => Ok(()),
+        }
+    }
+
+    enum Commit {
+        Yes,
+        No,
+    }
+
+    #[tokio::test]
+    async fn a_dropped_transaction_leaves_nothing() {
+        let store = Store::open_in_memory().await;
+        insert(&store, "kept", Commit::No).await.unwrap();
+        insert(&store, "kept", Commit::Yes).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_unique_column_says_so() {
+        let store = Store::open_in_memory().await;
+        insert(&store, "once", Commit::Yes).await.unwrap();
+        let again = insert(&store, "once", Commit::Yes).await;
+        assert!(matches!(again, Err(StoreError::Exists(_))));
+    }
+
+    #[tokio::test]
+    async fn data_in_a_file_survives_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keyferry.db");
+        let store = Store::open_file(&path).await.unwrap();
+        insert(&store, "kept", Commit::Yes).await.unwrap();
+        store.close().await;
+        let again = Store::open_file(&path).await.unwrap();
+        assert!(matches!(
+            insert(&again, "kept", Commit::Yes).await,
+            Err(StoreError::Exists(_))
+        ));
+    }
+}
