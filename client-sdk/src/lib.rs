@@ -1,3 +1,29 @@
 //! Reads API keys from the Keyferry agent without a copy, and follows their rotation.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), keyferry_sdk::Error> {
+//! let client = keyferry_sdk::Client::connect().await?;
+//! let key = client.key("openai").await?;
+//! key.expose(|bytes| { /* use the key */ })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The key lives in a page that the agent shares with this process. A rotated key appears in it, a
+//! revoked one is zeroed in it, and [`KeyHandle::expose`] makes no system call.
 
+#![forbid(unsafe_code)]
+
+mod agent_socket;
+pub mod blocking;
+mod client;
+mod error;
+mod key;
+pub mod status;
 pub mod tls;
+
+pub use client::{Client, DEFAULT_SOCKET};
+pub use error::Error;
+pub use key::{Change, KeyHandle, Watch};
+pub use keyferry_protocol::local::RefusalCode;
+pub use keyferry_protocol::memory::PageState;

@@ -1,0 +1,199 @@
+//! The conversation with the agent: one task owns the socket, everybody else asks it.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use keyferry_protocol::ids::KeyName;
+use keyferry_protocol::local::{Delivery, Reply, Request, VERSION};
+use keyferry_protocol::memory::{Arena, MappedPage, self_test};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::agent_socket::{AgentSocket, Arrival};
+use crate::key::{Change, Held};
+use crate::status::Status;
+use crate::{Error, KeyHandle};
+
+/// Where the agent listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/keyferry/agent.sock";
+
+/// A connection to the agent of this machine. Clones share it; it ends with the last of them and
+/// of the keys that it opened.
+#[derive(Clone)]
+pub struct Client {
+    connection: Arc<Connection>,
+}
+
+/// What the clones and the key handles share.
+pub(crate) struct Connection {
+    requests: mpsc::Sender<Asked>,
+    arena: Arena,
+    opened: Arc<Mutex<Opened>>,
+}
+
+/// A request, and where its answer is waited for.
+struct Asked {
+    request: Request,
+    answer: oneshot::Sender<Result<Arrival, Error>>,
+}
+
+/// What has to hear of the agent's end and of changes.
+#[derive(Default)]
+struct Opened {
+    agent_gone: bool,
+    held: Vec<Weak<Held>>,
+    changes: HashMap<KeyName, watch::Sender<Change>>,
+}
+
+impl Client {
+    /// Connects to the agent at [`DEFAULT_SOCKET`].
+    pub async fn connect() -> Result<Self, Error> {
+        Self::connect_to(DEFAULT_SOCKET).await
+    }
+
+    /// Connects to the agent at another socket.
+    pub async fn connect_to(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let mut socket = AgentSocket::connect(path.as_ref()).await?;
+        socket.send(&Request::Hello { version: VERSION }).await?;
+        match socket.next().await?.reply {
+            Reply::Welcome {
+                version: VERSION, ..
+            } => {}
+            Reply::Welcome { version, .. } => return Err(Error::Version(version)),
+            Reply::Refused(refusal) => return Err(refusal.into()),
+            _ => return Err(Error::Protocol(None)),
+        }
+        let (requests, asked) = mpsc::channel(16);
+        let opened = Arc::default();
+        let arena = Arena::new(self_test()?)?;
+        tokio::spawn(converse(socket, asked, Arc::clone(&opened)));
+        Ok(Self {
+            connection: Arc::new(Connection {
+                requests,
+                arena,
+                opened,
+            }),
+        })
+    }
+
+    /// Opens a key: the agent makes a page for this process, in which the key stays current.
+    pub async fn key(&self, name: &str) -> Result<KeyHandle, Error> {
+        let name: KeyName = name.parse().map_err(|_| Error::BadKeyName)?;
+        let open = Request::Open {
+            name: name.clone(),
+            delivery: Delivery::Page,
+        };
+        let arrival = self.connection.ask(open).await?;
+        let (Reply::Page { .. }, Some(descriptor)) = (arrival.reply, arrival.descriptor) else {
+            return Err(Error::Protocol(None));
+        };
+        let held = Arc::new(Held::new(
+            MappedPage::map(descriptor)?,
+            &self.connection.arena,
+        )?);
+        let changes = self.connection.register(&name, &held)?;
+        Ok(KeyHandle::new(
+            name,
+            held,
+            changes,
+            Arc::clone(&self.connection),
+        ))
+    }
+
+    /// How the agent is.
+    pub async fn status(&self) -> Result<Status, Error> {
+        let Reply::Status(json) = self.connection.ask(Request::Status).await?.reply else {
+            return Err(Error::Protocol(None));
+        };
+        serde_json::from_slice(&json).map_err(|_| Error::Protocol(None))
+    }
+}
+
+impl Connection {
+    async fn ask(&self, request: Request) -> Result<Arrival, Error> {
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked { request, answer };
+        self.requests
+            .send(asked)
+            .await
+            .map_err(|_| Error::AgentGone)?;
+        let arrival = answered.await.map_err(|_| Error::AgentGone)??;
+        match arrival.reply {
+            Reply::Refused(refusal) => Err(refusal.into()),
+            _ => Ok(arrival),
+        }
+    }
+
+    fn register(&self, name: &KeyName, held: &Arc<Held>) -> Result<watch::Receiver<Change>, Error> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened.agent_gone {
+            return Err(Error::AgentGone);
+        }
+        opened.held.retain(|known| known.strong_count() > 0);
+        opened.held.push(Arc::downgrade(held));
+        let changes = opened
+            .changes
+            .entry(name.clone())
+            .or_insert_with(|| watch::Sender::new(held.now()));
+        Ok(changes.subscribe())
+    }
+}
+
+/// Runs until the agent or the last holder ends, then lets go of every page.
+async fn converse(
+    mut socket: AgentSocket,
+    mut asked: mpsc::Receiver<Asked>,
+    opened: Arc<Mutex<Opened>>,
+) {
+    let mut waiting = VecDeque::new();
+    let ended = loop {
+        tokio::select! {
+            arrival = socket.next() => match arrival {
+                Ok(arrival) => deliver(arrival, &mut waiting, &opened),
+                Err(error) => break error,
+            },
+            next = asked.recv() => {
+                let Some(Asked { request, answer }) = next else { break Error::AgentGone };
+                waiting.push_back(answer);
+                if let Err(error) = socket.send(&request).await {
+                    break error;
+                }
+            }
+        }
+    };
+    opened.lock().unwrap_or_else(PoisonError::into_inner).end();
+    if let Some(first) = waiting.pop_front() {
+        let _nobody_waits = first.send(Err(ended));
+    }
+}
+
+fn deliver(
+    arrival: Arrival,
+    waiting: &mut VecDeque<oneshot::Sender<Result<Arrival, Error>>>,
+    opened: &Mutex<Opened>,
+) {
+    if let Reply::Changed {
+        name,
+        version,
+        state,
+    } = arrival.reply
+    {
+        let opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(changes) = opened.changes.get(&name) {
+            changes.send_replace(Change { version, state });
+        }
+    } else if let Some(answer) = waiting.pop_front() {
+        let _nobody_waits = answer.send(Ok(arrival));
+    }
+}
+
+impl Opened {
+    /// With the agent gone nobody enforces the lease: no page may stay readable.
+    fn end(&mut self) {
+        self.agent_gone = true;
+        for held in self.held.drain(..).filter_map(|held| held.upgrade()) {
+            held.let_go();
+        }
+        self.changes.clear();
+    }
+}

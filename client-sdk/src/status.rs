@@ -1,0 +1,102 @@
+//! What the agent tells about itself: `keyferry-agent status --json` prints this.
+
+use serde::{Deserialize, Serialize};
+
+/// How an agent is. Nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// In one word.
+    pub health: Health,
+    /// The agent's version.
+    pub version: String,
+    /// `memfd_secret` or `mlock`.
+    pub protection: String,
+    /// The link to the server.
+    pub connection: Connection,
+    /// How long the keys stay without a word from the server; `None` before the first session.
+    pub lease: Option<Lease>,
+    /// The keys, by name.
+    pub keys: Vec<Key>,
+    /// How many tools are connected.
+    pub tools: usize,
+    /// What the agent gave up at its start.
+    pub hardening: Vec<Hardening>,
+    /// What would make this machine safer, or get the agent going again.
+    pub advice: Vec<String>,
+}
+
+/// In one word, how an agent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Connected; the keys are current.
+    Healthy,
+    /// Not connected, within the lease: the keys work, but may be old.
+    Stale,
+    /// Not connected, and no lease: there are no keys.
+    Disconnected,
+}
+
+/// The link to the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Where it stands.
+    pub state: ConnectionState,
+    /// The server's URL, as the ticket names it.
+    pub server: Option<String>,
+    /// This machine's id at the server.
+    pub vm: Option<String>,
+    /// Attempts since the last session ended.
+    pub attempts: u32,
+    /// Why the last attempt or session ended.
+    pub last_error: Option<String>,
+}
+
+/// Where the link to the server stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionState {
+    /// An attempt is under way, or the next one is waited for.
+    Connecting,
+    /// A session is open.
+    Connected,
+    /// The servers refuse our credential. Attempts go on, slowly; a new ticket is needed.
+    NeedsTicket,
+}
+
+/// How long the keys stay without a word from the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The whole lease.
+    pub seconds: u64,
+    /// What is left of it.
+    pub left_seconds: u64,
+}
+
+/// One key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Its name.
+    pub name: String,
+    /// Its newest version.
+    pub version: u32,
+    /// `live`, `revoked` or `lease_over`.
+    pub state: String,
+    /// `page` when tools may read it, `inject` when it stays in the agent.
+    pub delivery: String,
+    /// How many pages share it now.
+    pub pages: usize,
+    /// How often it was handed out.
+    pub opened: u64,
+}
+
+/// One step of the hardening.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hardening {
+    /// What was given up.
+    pub step: String,
+    /// How far it is in force.
+    pub level: String,
+    /// Whether it is less than the agent asks for.
+    pub degraded: bool,
+}
