@@ -25,7 +25,9 @@ impl FromStr for KeyName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let valid = (1..=64).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         valid.then(|| Self(text.to_owned())).ok_or(BadKeyName)
     }
 }
@@ -81,7 +83,10 @@ mod tests {
     #[test]
     fn names_of_the_allowed_characters_and_lengths_are_accepted() {
         for name in ["openai", "groq-prod", "A.b_c-9", &"x".repeat(64)] {
-            assert_eq!(name.parse::<KeyName>().map(|name| name.to_string()), Ok(name.to_owned()));
+            assert_eq!(
+                name.parse::<KeyName>().map(|name| name.to_string()),
+                Ok(name.to_owned())
+            );
         }
     }
 

@@ -1,0 +1,200 @@
+//! What the server tells an agent.
+
+use super::codec::{Fields, Malformed, Sink, decode, encode};
+use crate::ids::{CredentialId, KeyName, SessionId, VmId};
+use crate::memory::{Arena, LockedBox, MAX_VALUE, MemoryError};
+
+/// One message to an agent. Secrets in it are borrowed from locked memory.
+#[derive(PartialEq, Eq)]
+pub enum ToAgent<'a> {
+    /// The first message after the handshake.
+    Accept(Accept<'a>),
+    /// A key to hold; a higher version takes the place of a lower one.
+    Put(Put<'a>),
+    /// Forget this version, whose overlap is over.
+    Retire {
+        /// Whose.
+        key: KeyName,
+        /// Which.
+        version: u32,
+    },
+    /// Zero every version of this key now.
+    Revoke {
+        /// Which.
+        key: KeyName,
+    },
+    /// Zero everything and end: this VM is cut off.
+    Wipe,
+    /// Keys may be held for this long from now. The first one follows the first batch of keys.
+    Lease {
+        /// How long.
+        seconds: u32,
+    },
+    /// Go to another server; this one is stopping.
+    Drain,
+}
+
+/// The server's welcome. The credential counts once the agent has answered `Ready`.
+#[derive(PartialEq, Eq)]
+pub struct Accept<'a> {
+    /// This session.
+    pub session: SessionId,
+    /// Who the agent is to the server.
+    pub vm: VmId,
+    /// How long keys may be held without contact.
+    pub lease_seconds: u32,
+    /// The credential for the next session.
+    pub next_id: CredentialId,
+    /// Its secret.
+    pub next_secret: &'a [u8; 32],
+}
+
+/// How a tool may get at a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Only the agent's proxy uses it; no tool ever sees it.
+    Inject = 0,
+    /// Tools may read it.
+    Raw = 1,
+}
+
+/// A key on its way into an agent.
+#[derive(PartialEq, Eq)]
+pub struct Put<'a> {
+    /// Its name.
+    pub key: KeyName,
+    /// Its version.
+    pub version: u32,
+    /// When it ends, in Unix microseconds; 0 for never.
+    pub not_after: u64,
+    /// The provider preset: `openai`, `custom`, ...
+    pub provider: &'a str,
+    /// How tools may get at it.
+    pub delivery: Delivery,
+    /// Hosts that the proxy may send it to.
+    pub allowed_hosts: Vec<&'a str>,
+    /// The key itself, at most 8 KiB.
+    pub value: &'a [u8],
+}
+
+impl<'a> ToAgent<'a> {
+    /// The message in locked memory, padded, ready to be sealed.
+    pub fn encode(&self, arena: &Arena) -> Result<LockedBox, MemoryError> {
+        encode(arena, self.kind(), |sink| self.write(sink))
+    }
+
+    /// Reads an opened message.
+    pub fn decode(message: &'a [u8]) -> Result<Self, Malformed> {
+        let (kind, mut fields) = decode(message)?;
+        let said = match kind {
+            1 => Self::Accept(Accept::read(&mut fields)?),
+            2 => Self::Put(Put::read(&mut fields)?),
+            3 => Self::Retire {
+                key: fields.key_name()?,
+                version: fields.u32()?,
+            },
+            4 => Self::Revoke {
+                key: fields.key_name()?,
+            },
+            5 => Self::Wipe,
+            6 => Self::Lease {
+                seconds: fields.u32()?,
+            },
+            7 => Self::Drain,
+            _ => return Err(Malformed("no such message to an agent")),
+        };
+        fields.end()?;
+        Ok(said)
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Accept(_) => 1,
+            Self::Put(_) => 2,
+            Self::Retire { .. } => 3,
+            Self::Revoke { .. } => 4,
+            Self::Wipe => 5,
+            Self::Lease { .. } => 6,
+            Self::Drain => 7,
+        }
+    }
+
+    fn write(&self, sink: &mut dyn Sink) {
+        match self {
+            Self::Accept(accept) => accept.write(sink),
+            Self::Put(put) => put.write(sink),
+            Self::Retire { key, version } => {
+                sink.text(key.as_str());
+                sink.u32(*version);
+            }
+            Self::Revoke { key } => sink.text(key.as_str()),
+            Self::Lease { seconds } => sink.u32(*seconds),
+            Self::Wipe | Self::Drain => {}
+        }
+    }
+}
+
+impl<'a> Accept<'a> {
+    fn write(&self, sink: &mut dyn Sink) {
+        sink.bytes(&self.session.0);
+        sink.bytes(&self.vm.0);
+        sink.u32(self.lease_seconds);
+        sink.bytes(&self.next_id.0);
+        sink.bytes(self.next_secret);
+    }
+
+    fn read(fields: &mut Fields<'a>) -> Result<Self, Malformed> {
+        Ok(Self {
+            session: SessionId(fields.array()?),
+            vm: VmId(fields.array()?),
+            lease_seconds: fields.u32()?,
+            next_id: CredentialId(fields.array()?),
+            next_secret: fields.take(32)?.try_into().expect("32 bytes were taken"),
+        })
+    }
+}
+
+impl<'a> Put<'a> {
+    fn write(&self, sink: &mut dyn Sink) {
+        sink.text(self.key.as_str());
+        sink.u32(self.version);
+        sink.u64(self.not_after);
+        sink.text(self.provider);
+        sink.byte(self.delivery as u8);
+        let hosts = self.allowed_hosts.iter().take(usize::from(u8::MAX));
+        sink.byte(u8::try_from(hosts.len()).unwrap_or(u8::MAX));
+        hosts.for_each(|host| sink.text(host));
+        sink.u16(u16::try_from(self.value.len()).unwrap_or(u16::MAX));
+        sink.bytes(self.value);
+    }
+
+    fn read(fields: &mut Fields<'a>) -> Result<Self, Malformed> {
+        let key = fields.key_name()?;
+        let version = fields.u32()?;
+        let not_after = fields.u64()?;
+        let provider = fields.text()?;
+        let delivery = match fields.byte()? {
+            0 => Delivery::Inject,
+            1 => Delivery::Raw,
+            _ => return Err(Malformed("no such delivery")),
+        };
+        let hosts = fields.byte()?;
+        let allowed_hosts = (0..hosts)
+            .map(|_| fields.text())
+            .collect::<Result<_, _>>()?;
+        let length = usize::from(fields.u16()?);
+        if length > MAX_VALUE {
+            return Err(Malformed("the value is longer than 8 KiB"));
+        }
+        let value = fields.take(length)?;
+        Ok(Self {
+            key,
+            version,
+            not_after,
+            provider,
+            delivery,
+            allowed_hosts,
+            value,
+        })
+    }
+}
