@@ -134,8 +134,11 @@ pub enum LocalError {
     Malformed,
 }
 
-/// Splits the first whole frame off `bytes`: its payload, and how many bytes it took in all.
-pub fn split_frame(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, LocalError> {
+/// A frame's payload, and how many bytes the frame takes in all.
+pub type Split<'a> = (&'a [u8], usize);
+
+/// Splits the first whole frame off `bytes`; `None` until it is whole.
+pub fn split_frame(bytes: &[u8]) -> Result<Option<Split<'_>>, LocalError> {
     let Some((prefix, rest)) = bytes.split_first_chunk::<4>() else {
         return Ok(None);
     };

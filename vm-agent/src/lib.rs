@@ -1,1 +1,9 @@
-//! Placeholder.
+//! The parts of `keyferry-agent`: it holds API keys inside a virtual machine in locked, wiped
+//! memory, and hands them to the tools that may have them.
+
+pub mod harden;
+#[expect(
+    unsafe_code,
+    reason = "the one place of the agent that talks to the kernel directly"
+)]
+pub mod sys;
