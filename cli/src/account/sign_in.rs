@@ -1,0 +1,65 @@
+//! `keyferry login`.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use bytes::Bytes;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::contact::trusted_server;
+use crate::app::App;
+use crate::arguments::Login;
+use crate::error::CliError;
+use crate::output::Reply;
+use crate::rest::{Ask, Rest, RestError};
+use crate::secret_input::{PasswordSource, password};
+use crate::session::{Session, send};
+
+/// Exchanges a password for a session, and stores it.
+pub(crate) async fn sign_in(app: &App, arguments: Login) -> Result<Reply, CliError> {
+    let rest = trusted_server(app, arguments.contact).await?;
+    let name = arguments.username.map_or_else(ask_name, Ok)?;
+    let source = if arguments.password_stdin {
+        PasswordSource::Stdin
+    } else {
+        PasswordSource::Prompt
+    };
+    let password = password(source)?;
+    let member = if name.contains('@') {
+        "email"
+    } else {
+        "username"
+    };
+    let body = json!({ member: name, "password": password.as_str() }).to_string();
+    let ask = Ask::new(Method::POST, "/auth/login").json(Bytes::from(body));
+    let answer = send(&rest, ask).await?;
+    store(app, &rest, &answer)
+}
+
+/// Stores the session that an answer holds.
+pub(super) fn store(app: &App, rest: &Rest, answer: &Value) -> Result<Reply, CliError> {
+    let session =
+        Session::from_answer(rest, answer, app.now).ok_or_else(|| CliError::Unreachable {
+            server: rest.address().clone(),
+            source: RestError::Answer,
+        })?;
+    app.session_file.write(&session)?;
+    let (server, user) = (session.server.to_string(), &session.user);
+    let json = json!({ "server": server, "user": user, "user_id": session.user_id });
+    Ok(Reply::new(format!("signed in to {server} as {user}"), json))
+}
+
+fn ask_name() -> Result<String, CliError> {
+    if !io::stdin().is_terminal() {
+        return Err(CliError::NoTerminal("--username"));
+    }
+    let mut terminal = io::stderr();
+    write!(terminal, "User name or e-mail: ").map_err(CliError::Output)?;
+    terminal.flush().map_err(CliError::Output)?;
+    let mut name = String::new();
+    io::stdin()
+        .lock()
+        .read_line(&mut name)
+        .map_err(CliError::Input)?;
+    Ok(name.trim().to_owned())
+}

@@ -1,0 +1,131 @@
+//! Why a command failed, and what to do about it.
+
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+
+use keyferry_sdk::tls::SpkiPin;
+use serde_json::json;
+
+use crate::rest::{Address, Problem, RestError};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// No session is stored.
+    #[error("you are not signed in; run `keyferry login --server URL`")]
+    NotSignedIn,
+    /// The session ended on the server.
+    #[error("the session has ended; run `keyferry login`")]
+    SessionEnded,
+    /// The server answered with a problem.
+    #[error("{0}")]
+    Refused(Problem),
+    /// The server could not be asked.
+    #[error("{server}: {source}")]
+    Unreachable {
+        /// Which one.
+        server: Address,
+        /// Why.
+        source: RestError,
+    },
+    /// A first contact needs a person.
+    #[error(
+        "the certificate of {server} is not signed by a known authority. If its operator confirms \
+         this fingerprint, run the command again with\n  --server {server} --fingerprint {pin}"
+    )]
+    Unknown {
+        /// Which one.
+        server: Address,
+        /// What it showed.
+        pin: SpkiPin,
+    },
+    /// The person did not confirm the fingerprint.
+    #[error("the fingerprint was not confirmed; nothing was sent")]
+    NotConfirmed,
+    /// No machine has this name or id.
+    #[error("there is no machine `{0}`; see `keyferry vms list`")]
+    NoSuchVm(String),
+    /// A secret would be shown.
+    #[error(
+        "standard output is a terminal, which remembers what it shows; pipe it, or add --force"
+    )]
+    OutputIsTerminal,
+    /// A password or key value is missing or unusable.
+    #[error("{0}")]
+    SecretInput(&'static str),
+    /// A terminal was needed.
+    #[error("{0} must be given by an option, since there is no terminal to ask on")]
+    NoTerminal(&'static str),
+    /// The session file cannot be used.
+    #[error("{path}: {reason}")]
+    SessionFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// This machine has no locked memory for us.
+    #[error("there is no locked memory for the secret: {0}")]
+    Memory(#[from] keyferry_protocol::memory::MemoryError),
+    /// The value could not be sealed.
+    #[error("the server's published key cannot be used")]
+    Seal,
+    /// The agent did not give what was asked.
+    #[error(transparent)]
+    Agent(#[from] keyferry_sdk::Error),
+    /// Reading the input failed.
+    #[error("standard input: {0}")]
+    Input(#[source] io::Error),
+    /// Writing the reply failed.
+    #[error("standard output: {0}")]
+    Output(#[source] io::Error),
+}
+
+impl CliError {
+    /// As documented in `keyferry --help`.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotSignedIn | Self::SessionEnded => 3,
+            Self::Refused(problem) => match problem.status {
+                401 => 3,
+                404 => 4,
+                _ => 1,
+            },
+            Self::NoSuchVm(_) => 4,
+            Self::Unreachable { .. } | Self::Unknown { .. } | Self::NotConfirmed => 5,
+            Self::Agent(_) => 6,
+            _ => 1,
+        }
+    }
+
+    /// The text for a person, or one line of JSON.
+    pub fn describe(&self, json: bool) -> String {
+        let text = self.describe_cause();
+        if !json {
+            return format!("keyferry: {text}");
+        }
+        let code = match self {
+            Self::Refused(problem) => problem.code.as_str(),
+            _ => "failed",
+        };
+        json!({ "error": text, "code": code, "exit_code": self.exit_code() }).to_string()
+    }
+
+    /// The error and the causes that its own text leaves out.
+    pub(crate) fn describe_cause(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = match self {
+            Self::Unreachable { source, .. } => source.source(),
+            Self::Agent(error) => error.source(),
+            _ => None,
+        };
+        while let Some(deeper) = cause {
+            text.push_str(": ");
+            text.push_str(&deeper.to_string());
+            cause = deeper.source();
+        }
+        text
+    }
+}

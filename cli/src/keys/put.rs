@@ -1,0 +1,87 @@
+//! `keyferry keys put`.
+
+use hyper::Method;
+use keyferry_protocol::ids::KeyName;
+use serde_json::{Value, json};
+
+use super::seal::sealed_value;
+use super::{one_line, path};
+use crate::arguments::{Provider, PutKey};
+use crate::error::CliError;
+use crate::output::Reply;
+use crate::session::SignedIn;
+use crate::vms::find;
+
+/// Stores a new key.
+pub(crate) async fn put(caller: &SignedIn, arguments: PutKey) -> Result<Reply, CliError> {
+    let name = &arguments.key.name;
+    let policy = policy(caller, &arguments).await?;
+    let sealed = sealed_value(caller, name, FIRST_VERSION).await?;
+    let provider = provider_of(name, arguments.provider);
+    let body = json!({
+        "provider": provider, "sealed": sealed, "version": FIRST_VERSION, "policy": policy,
+    });
+    let key = caller.send_json(Method::PUT, &path(name), &body).await?;
+    Ok(Reply::new(format!("stored {}", one_line(&key)), key))
+}
+
+async fn policy(caller: &SignedIn, arguments: &PutKey) -> Result<Value, CliError> {
+    let delivery = if arguments.raw { "raw" } else { "inject" };
+    let mut policy = serde_json::Map::from_iter([("delivery".to_owned(), Value::from(delivery))]);
+    if !arguments.vms.is_empty() {
+        let mut ids = Vec::new();
+        for vm in &arguments.vms {
+            ids.push(find(caller, vm).await?.id);
+        }
+        policy.insert("vms".into(), ids.into());
+    }
+    if let Some(lease) = arguments.lease {
+        policy.insert("lease_seconds".into(), lease.into());
+    }
+    if !arguments.allowed_hosts.is_empty() {
+        policy.insert(
+            "allowed_hosts".into(),
+            arguments.allowed_hosts.clone().into(),
+        );
+    }
+    Ok(policy.into())
+}
+
+/// The provider that was named, or the one that the key's name begins with.
+fn provider_of(name: &KeyName, named: Option<Provider>) -> &'static str {
+    match named {
+        Some(Provider::Openai) => "openai",
+        Some(Provider::Anthropic) => "anthropic",
+        Some(Provider::Google) => "google",
+        Some(Provider::Groq) => "groq",
+        Some(Provider::Custom) => "custom",
+        None => {
+            let name = name.to_string();
+            let first = name.split(['-', '_', '.']).next().unwrap_or_default();
+            PRESETS
+                .into_iter()
+                .find(|preset| *preset == first)
+                .unwrap_or("custom")
+        }
+    }
+}
+
+const FIRST_VERSION: u32 = 1;
+const PRESETS: [&str; 4] = ["openai", "anthropic", "google", "groq"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_tells_the_provider_unless_it_is_given() {
+        let name = |text: &str| text.parse::<KeyName>().unwrap();
+        assert_eq!(provider_of(&name("groq-prod"), None), "groq");
+        assert_eq!(provider_of(&name("openai"), None), "openai");
+        assert_eq!(provider_of(&name("openaire"), None), "custom");
+        assert_eq!(
+            provider_of(&name("openai"), Some(Provider::Custom)),
+            "custom"
+        );
+    }
+}

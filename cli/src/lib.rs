@@ -1,0 +1,20 @@
+//! The `keyferry` command: accounts, keys and virtual machines from a terminal, and what the agent
+//! of this machine holds.
+
+mod account;
+mod app;
+pub mod arguments;
+mod error;
+mod keys;
+mod local;
+mod output;
+pub mod rest;
+mod rest_list;
+mod run;
+mod secret_input;
+mod session;
+mod vms;
+
+pub use error::CliError;
+pub use output::Reply;
+pub use run::run;

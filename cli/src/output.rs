@@ -1,0 +1,113 @@
+//! What a command answers: for people, and for programs.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+/// The result of a command.
+pub struct Reply(Kind);
+
+enum Kind {
+    Text { human: String, json: Value },
+    Bytes(Zeroizing<Vec<u8>>),
+}
+
+impl Reply {
+    /// A text for people, and the same as JSON.
+    pub(crate) fn new(human: impl Into<String>, json: Value) -> Self {
+        Self(Kind::Text {
+            human: human.into(),
+            json,
+        })
+    }
+
+    /// Exactly these bytes.
+    pub(crate) fn bytes(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(Kind::Bytes(bytes))
+    }
+
+    /// Writes it; bytes go out as they are, by one unbuffered write.
+    pub fn write(&self, output: &mut impl Write, json: bool) -> io::Result<()> {
+        match &self.0 {
+            Kind::Text { json: value, .. } if json => writeln!(output, "{value}")?,
+            Kind::Text { human, .. } if human.is_empty() => {}
+            Kind::Text { human, .. } => writeln!(output, "{}", human.trim_end())?,
+            Kind::Bytes(bytes) => return write_unbuffered(bytes),
+        }
+        output.flush()
+    }
+}
+
+fn write_unbuffered(mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = rustix::io::write(io::stdout(), bytes)?;
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Rows under headings, in columns as wide as they need.
+pub(crate) fn table<const COLUMNS: usize>(
+    headings: [&str; COLUMNS],
+    rows: &[[String; COLUMNS]],
+) -> String {
+    let mut widths = headings.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = line(&widths, headings.iter().copied());
+    for row in rows {
+        text.push_str(&line(&widths, row.iter().map(String::as_str)));
+    }
+    text
+}
+
+fn line<'a>(widths: &[usize], cells: impl Iterator<Item = &'a str>) -> String {
+    let cells: Vec<String> = cells
+        .zip(widths)
+        .map(|(cell, width)| format!("{cell:<width$}"))
+        .collect();
+    format!("{}\n", cells.join("  ").trim_end())
+}
+
+/// A member of a JSON object as text; absent and `null` are a dash.
+pub(crate) fn cell(value: &Value, member: &str) -> String {
+    match value.get(member) {
+        None | Some(Value::Null) => "-".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The same for a time, without its fraction of a second.
+pub(crate) fn time_cell(value: &Value, member: &str) -> String {
+    let text = cell(value, member);
+    match text.split_once('.') {
+        Some((whole, _)) => format!("{}Z", whole.replace('T', " ")),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["openai".into(), "1".into()], ["a".into(), "12".into()]];
+        assert_eq!(
+            table(["NAME", "V"], &rows),
+            "NAME    V\nopenai  1\na       12\n"
+        );
+    }
+
+    #[test]
+    fn a_time_is_shortened_to_seconds() {
+        let value = serde_json::json!({ "at": "2026-01-02T03:04:05.678901Z", "none": null });
+        assert_eq!(time_cell(&value, "at"), "2026-01-02 03:04:05Z");
+        assert_eq!(time_cell(&value, "none"), "-");
+    }
+}

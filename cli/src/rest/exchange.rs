@@ -1,0 +1,154 @@
+//! One request, one answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use keyferry_sdk::tls::ServerTrust;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::connection::connect;
+use super::{Address, Problem, RestError};
+
+/// A server, and why it is trusted.
+pub struct Rest {
+    address: Address,
+    trust: ServerTrust,
+}
+
+/// What is asked.
+pub struct Ask<'a> {
+    method: Method,
+    path: &'a str,
+    bearer: Option<&'a SecretString>,
+    body: Option<Bytes>,
+}
+
+/// What the server answered.
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body; [`Value::Null`] when it is empty.
+    pub body: Value,
+}
+
+impl Rest {
+    /// Connects once for each request.
+    pub fn new(address: Address, trust: ServerTrust) -> Self {
+        Self { address, trust }
+    }
+
+    /// The server.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Why it is trusted.
+    pub fn trust(&self) -> &ServerTrust {
+        &self.trust
+    }
+
+    /// Sends one request and reads its answer, whatever its status.
+    pub async fn exchange(&self, ask: Ask<'_>) -> Result<Answer, RestError> {
+        let exchange = Box::pin(self.exchange_unhurried(ask));
+        tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .map_err(|_| RestError::TimedOut)?
+    }
+
+    async fn exchange_unhurried(&self, ask: Ask<'_>) -> Result<Answer, RestError> {
+        let request = ask.into_request(&self.address)?;
+        let stream = connect(&self.address, &self.trust).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let answered = async move {
+            let response = sender.send_request(request).await?;
+            read(response).await
+        };
+        // The answer is complete when the server closes; an unclean close after it is no fault.
+        let (answer, _closed) = tokio::join!(answered, connection);
+        answer
+    }
+}
+
+impl<'a> Ask<'a> {
+    /// A request without a body.
+    pub fn new(method: Method, path: &'a str) -> Self {
+        Self {
+            method,
+            path,
+            bearer: None,
+            body: None,
+        }
+    }
+
+    /// With a token.
+    #[must_use]
+    pub fn signed_in(self, bearer: &'a SecretString) -> Self {
+        Self {
+            bearer: Some(bearer),
+            ..self
+        }
+    }
+
+    /// With a JSON body.
+    #[must_use]
+    pub fn json(self, body: Bytes) -> Self {
+        Self {
+            body: Some(body),
+            ..self
+        }
+    }
+
+    fn into_request(self, address: &Address) -> Result<Request<Full<Bytes>>, RestError> {
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(self.path)
+            .header(header::HOST, address.authority())
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONNECTION, "close");
+        if let Some(bearer) = self.bearer {
+            let text = zeroize::Zeroizing::new(format!("Bearer {}", bearer.expose_secret()));
+            let mut value = HeaderValue::try_from(text.as_str())
+                .map_err(|error| RestError::Request(error.into()))?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        if self.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        Ok(request.body(Full::new(self.body.unwrap_or_default()))?)
+    }
+}
+
+impl Answer {
+    /// The body of a success; everything else is a problem.
+    pub fn success(self) -> Result<Value, Problem> {
+        if self.status.is_success() {
+            Ok(self.body)
+        } else {
+            Err(Problem::new(self.status, &self.body))
+        }
+    }
+}
+
+async fn read(response: Response<Incoming>) -> Result<Answer, RestError> {
+    let status = response.status();
+    let bytes = Limited::new(response.into_body(), MAX_ANSWER)
+        .collect()
+        .await;
+    let bytes = bytes.map_err(RestError::Body)?.to_bytes();
+    let body = match &bytes[..] {
+        [] => Value::Null,
+        bytes => serde_json::from_slice(bytes).map_err(|_| RestError::Answer)?,
+    };
+    Ok(Answer { status, body })
+}
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_ANSWER: usize = 1 << 20;

@@ -1,0 +1,45 @@
+//! The server's REST surface (`docs/REST.md`), over TLS that trusts a pin or the system's roots.
+
+mod address;
+mod connection;
+mod exchange;
+mod first_contact;
+mod problem;
+
+pub use address::{Address, AddressError};
+pub use exchange::{Answer, Ask, Rest};
+pub use first_contact::observed_pin;
+pub use problem::Problem;
+
+/// Why a request got no usable answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestError {
+    /// No connection.
+    #[error("no connection; is the server running and the address right?")]
+    Connect(#[source] std::io::Error),
+    /// TLS failed.
+    #[error("no TLS connection")]
+    Tls(#[source] std::io::Error),
+    /// The server is not the one that was trusted.
+    #[error("the server's certificate is not the trusted one; somebody may be in between")]
+    OtherServer,
+    /// TLS cannot be set up here.
+    #[error("no TLS")]
+    Setup(#[from] keyferry_sdk::tls::TlsError),
+    /// HTTP failed.
+    #[error("the connection broke")]
+    Http(#[from] hyper::Error),
+    /// The request cannot be built.
+    #[error("the request cannot be sent")]
+    Request(#[from] hyper::http::Error),
+    /// The answer is too long or breaks off.
+    #[error("the answer cannot be read")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The answer is not what the protocol says.
+    #[error("the answer is not understood; is this a Keyferry server?")]
+    Answer,
+    /// Nothing came.
+    #[error("no answer in {} seconds", exchange::PATIENCE.as_secs())]
+    TimedOut,
+}
