@@ -19,6 +19,7 @@ pub mod blocking;
 mod client;
 mod error;
 mod key;
+pub mod link;
 pub mod status;
 pub mod tls;
 

@@ -7,12 +7,16 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     /// In one word.
     pub health: Health,
+    /// Whether a session with a server is open.
+    pub connected: bool,
     /// The agent's version.
     pub version: String,
     /// `memfd_secret` or `mlock`.
     pub protection: String,
     /// The link to the server.
     pub connection: Connection,
+    /// Why the last attempt or session ended.
+    pub last_error: Option<String>,
     /// How long the keys stay without a word from the server; `None` before the first session.
     pub lease: Option<Lease>,
     /// The keys, by name.
@@ -48,8 +52,6 @@ pub struct Connection {
     pub vm: Option<String>,
     /// Attempts since the last session ended.
     pub attempts: u32,
-    /// Why the last attempt or session ended.
-    pub last_error: Option<String>,
 }
 
 /// Where the link to the server stands.

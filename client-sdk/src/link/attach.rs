@@ -1,0 +1,167 @@
+//! From a credential to an open session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use keyferry_protocol::agreement::{KeyPair, PublicKey};
+use keyferry_protocol::channel::LONGEST_SEALED;
+use keyferry_protocol::handshake::agent::{Hello, begin};
+use keyferry_protocol::handshake::{Claims, CredentialRef, Suite};
+use keyferry_protocol::ids::InstanceId;
+use keyferry_protocol::memory::{Arena, LockedBox};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::client_async_with_config;
+use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
+use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Bytes, Message};
+
+use super::{Link, LinkError, Received, ServerUrl, Socket, Transport, of_websocket};
+
+/// One server, and how to tell it is the right one.
+#[derive(Clone)]
+pub struct Target {
+    /// Where it is.
+    pub url: ServerUrl,
+    /// From [`tls::client_config`](crate::tls::client_config).
+    pub tls: Arc<ClientConfig>,
+    /// Its static key `S`.
+    pub server_key: PublicKey,
+    /// The suite to use with it.
+    pub suite: Suite,
+}
+
+/// Who is attaching.
+pub struct Identity {
+    /// This run of the agent.
+    pub instance: InstanceId,
+    /// The agent's static key `A`.
+    pub key: KeyPair,
+    /// What it says of itself.
+    pub claims: Claims,
+}
+
+/// What it offers: a ticket, or what the last session handed over.
+pub struct Credential {
+    /// Kind and id.
+    pub reference: CredentialRef,
+    /// The secret, 32 bytes.
+    pub secret: LockedBox,
+}
+
+/// Connects, shakes hands, and waits for the server's welcome: the open session, and the `Accept`
+/// message as it came.
+pub async fn attach(
+    arena: &Arena,
+    target: &Target,
+    identity: &Identity,
+    credential: &Credential,
+) -> Result<(Link, LockedBox), LinkError> {
+    let transport = in_time(TO_CONNECT, connect(target)).await?;
+    let mut socket = in_time(TO_ANSWER, upgrade(target, transport)).await?;
+    in_time(TO_ANSWER, async {
+        let channel = {
+            let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
+            let hello = Hello {
+                server_key: target.server_key,
+                suite: target.suite,
+                instance: identity.instance,
+                credential: credential.reference,
+                agent_key: &identity.key,
+            };
+            let (awaiting, first) = begin(arena, &mut rng, hello)?;
+            say(&mut socket, first).await?;
+            let second = hear(&mut socket).await?;
+            let (channel, third) =
+                awaiting.finish(&second, &credential.secret, &identity.claims)?;
+            say(&mut socket, third).await?;
+            channel
+        };
+        let mut link = Link::new(socket, channel);
+        match link.next().await {
+            Ok(Received::Message(accept)) => Ok((link, accept)),
+            Ok(Received::Pong) => Err(LinkError::Protocol("a pong instead of a welcome")),
+            // One opaque close, no reason on the wire: PROTOCOL.md §6.
+            Err(LinkError::Closed) => Err(LinkError::Refused),
+            Err(error) => Err(error),
+        }
+    })
+    .await
+}
+
+async fn connect(target: &Target) -> Result<Box<dyn Transport>, LinkError> {
+    let url = &target.url;
+    let tcp = TcpStream::connect((url.host(), url.port()))
+        .await
+        .map_err(LinkError::Unreachable)?;
+    tcp.set_nodelay(true).map_err(LinkError::Unreachable)?;
+    if !url.is_tls() {
+        return Ok(Box::new(tcp));
+    }
+    let name = ServerName::try_from(url.host().to_owned())
+        .map_err(|_| LinkError::Protocol("the URL's host can be in no certificate"))?;
+    let connector = TlsConnector::from(Arc::clone(&target.tls));
+    let tls = connector
+        .connect(name, tcp)
+        .await
+        .map_err(LinkError::Unreachable)?;
+    Ok(Box::new(tls))
+}
+
+async fn upgrade(target: &Target, transport: Box<dyn Transport>) -> Result<Socket, LinkError> {
+    let uri: Uri = target
+        .url
+        .agents()
+        .parse()
+        .expect("a server's URL was parsed before");
+    let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
+    let config = WebSocketConfig::default()
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * LONGEST_SEALED)
+        .max_message_size(Some(LONGEST_SEALED))
+        .max_frame_size(Some(LONGEST_SEALED));
+    let (socket, _response) = client_async_with_config(request, transport, Some(config))
+        .await
+        .map_err(of_websocket)?;
+    Ok(socket)
+}
+
+async fn say(socket: &mut Socket, message: Vec<u8>) -> Result<(), LinkError> {
+    socket
+        .send(Message::Binary(message.into()))
+        .await
+        .map_err(of_websocket)
+}
+
+async fn hear(socket: &mut Socket) -> Result<Bytes, LinkError> {
+    match socket.next().await {
+        Some(Ok(Message::Binary(message))) => Ok(message),
+        Some(Ok(Message::Close(_))) | None => Err(LinkError::Refused),
+        Some(Ok(_)) => Err(LinkError::Protocol(
+            "a handshake message that is not binary",
+        )),
+        Some(Err(tungstenite::Error::Io(error))) => Err(LinkError::Unreachable(error)),
+        Some(Err(error)) => Err(of_websocket(error)),
+    }
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, LinkError>>,
+) -> Result<T, LinkError> {
+    timeout(limit, step)
+        .await
+        .map_err(|_| LinkError::TimedOut)?
+}
+
+/// What the WebSocket carries.
+const SUBPROTOCOL: &str = "keyferry.v1";
+const TO_CONNECT: Duration = Duration::from_secs(10);
+const TO_ANSWER: Duration = Duration::from_secs(5);
+const BUFFER: usize = 16 * 1024;
