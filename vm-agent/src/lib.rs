@@ -1,7 +1,10 @@
 //! The parts of `keyferry-agent`: it holds API keys inside a virtual machine in locked, wiped
 //! memory, and hands them to the tools that may have them.
 
+pub mod clock;
 pub mod harden;
+pub mod keyring;
+pub mod lease;
 #[expect(
     unsafe_code,
     reason = "the one place of the agent that talks to the kernel directly"

@@ -1,0 +1,287 @@
+//! The keys: one private master copy each, and one shared page for each tool that has opened it.
+//!
+//! ```text
+//!  Put ─▶ master copy (locked, ours alone) ─┬─▶ page of tool 1 ─fd─▶ mapped there
+//!                                           └─▶ page of tool 2 ─fd─▶ mapped there
+//! ```
+//!
+//! A tool can map its page writable and spoil it. It spoils its own, and no other.
+
+mod receiver;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use keyferry_protocol::ids::KeyName;
+use keyferry_protocol::local::RefusalCode;
+use keyferry_protocol::memory::{Arena, LockedBox, PageState, ProtectionLevel, scrub};
+use keyferry_protocol::wire::{Delivery, Held, Outcome, Put};
+use keyferry_sdk::status;
+
+use receiver::Receiver;
+pub use receiver::{Opened, ReceiverId, Share};
+
+/// All keys of this agent, and who shares them.
+pub struct Keyring {
+    arena: Arena,
+    entries: BTreeMap<KeyName, Entry>,
+    receivers: BTreeMap<ReceiverId, Receiver>,
+    next_receiver: u64,
+    limit: PageLimit,
+}
+
+/// How many pages one tool may have open.
+#[derive(Debug, Clone, Copy)]
+pub struct PageLimit(pub usize);
+
+struct Entry {
+    version: u32,
+    state: PageState,
+    delivery: Delivery,
+    not_after: Option<Duration>,
+    value: Option<LockedBox>,
+    opened: u64,
+    confirmed: bool,
+}
+
+impl Keyring {
+    /// Holds nothing yet. Master copies come from `arena`, pages have its protection.
+    pub fn new(arena: Arena, limit: PageLimit) -> Self {
+        let (entries, receivers) = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            arena,
+            entries,
+            receivers,
+            next_receiver: 0,
+            limit,
+        }
+    }
+
+    /// Holds a version of a key, in every page of it too. An older one than what is held is not
+    /// wanted any more.
+    pub fn put(&mut self, put: &Put<'_>) -> Outcome {
+        let known = self.entries.get(&put.key);
+        if known.is_some_and(|entry| entry.value.is_some() && entry.version > put.version) {
+            return Outcome::Wiped;
+        }
+        if known.is_none() && self.entries.len() >= MOST_KEYS {
+            return Outcome::Refused;
+        }
+        let held = self.arena.hold(put.value);
+        scrub();
+        let Ok(value) = held else {
+            return Outcome::Refused;
+        };
+        let entry = Entry {
+            version: put.version,
+            state: PageState::Live,
+            delivery: put.delivery,
+            not_after: (put.not_after > 0).then(|| Duration::from_micros(put.not_after)),
+            value: Some(value),
+            opened: known.map_or(0, |entry| entry.opened),
+            confirmed: true,
+        };
+        for receiver in self.receivers.values_mut() {
+            receiver.publish(&put.key, &entry);
+        }
+        self.entries.insert(put.key.clone(), entry);
+        Outcome::Held
+    }
+
+    /// The overlap of this version is over.
+    pub fn retire(&mut self, key: &KeyName, version: u32) -> Outcome {
+        if self
+            .entries
+            .get(key)
+            .is_some_and(|entry| entry.version == version)
+        {
+            self.zero(key, PageState::Revoked);
+        }
+        Outcome::Wiped
+    }
+
+    /// The owner has withdrawn the key.
+    pub fn revoke(&mut self, key: &KeyName) -> Outcome {
+        self.zero(key, PageState::Revoked);
+        Outcome::Wiped
+    }
+
+    /// Zeroes everything that is live.
+    pub fn wipe(&mut self, reason: PageState) {
+        self.zero_where(reason, |_entry| true);
+    }
+
+    /// Zeroes what has reached its own end.
+    pub fn expire(&mut self, wall: Duration) -> bool {
+        self.zero_where(PageState::Revoked, |entry| {
+            entry.not_after.is_some_and(|end| end <= wall)
+        })
+    }
+
+    /// From here to [`end_batch`](Self::end_batch) the server tells all keys that this VM may have.
+    pub fn begin_batch(&mut self) {
+        self.entries
+            .values_mut()
+            .for_each(|entry| entry.confirmed = false);
+    }
+
+    /// What was held before and not told again is no longer ours.
+    pub fn end_batch(&mut self) {
+        self.zero_where(PageState::Revoked, |entry| !entry.confirmed);
+        self.forget_the_ended();
+    }
+
+    /// A tool has connected.
+    pub fn join(&mut self) -> ReceiverId {
+        let id = ReceiverId(self.next_receiver);
+        self.next_receiver += 1;
+        self.receivers.insert(id, Receiver::default());
+        id
+    }
+
+    /// A tool has gone. Whatever still maps its pages finds zeros: nobody would end its lease.
+    pub fn leave(&mut self, id: ReceiverId) {
+        if let Some(mut receiver) = self.receivers.remove(&id) {
+            receiver.zero_all(PageState::LeaseOver);
+        }
+    }
+
+    /// The page of this key for this tool.
+    pub fn open(&mut self, id: ReceiverId, key: &KeyName) -> Result<Opened, RefusalCode> {
+        let entry = self.entries.get_mut(key).ok_or(RefusalCode::NotFound)?;
+        if entry.delivery == Delivery::Inject {
+            return Err(RefusalCode::InjectOnly);
+        }
+        match entry.state {
+            PageState::Live => {}
+            PageState::LeaseOver => return Err(RefusalCode::LeaseOver),
+            PageState::Revoked | PageState::Empty => return Err(RefusalCode::Revoked),
+        }
+        let receiver = self.receivers.get_mut(&id).ok_or(RefusalCode::Busy)?;
+        let opened = receiver.open(key, entry, (self.arena.level(), self.limit))?;
+        entry.opened += 1;
+        Ok(opened)
+    }
+
+    /// What a tool's pages hold now.
+    pub fn shares(&self, id: ReceiverId) -> Vec<Share> {
+        self.receivers
+            .get(&id)
+            .map(Receiver::shares)
+            .unwrap_or_default()
+    }
+
+    /// How many tools are connected.
+    pub fn receivers(&self) -> usize {
+        self.receivers.len()
+    }
+
+    /// Whether there is any key in memory.
+    pub fn holds_any(&self) -> bool {
+        self.entries.values().any(|entry| entry.value.is_some())
+    }
+
+    /// How all of it is protected.
+    pub fn level(&self) -> ProtectionLevel {
+        self.arena.level()
+    }
+
+    /// For the server.
+    pub fn held(&self) -> Held {
+        let live = self
+            .entries
+            .iter()
+            .filter(|(_key, entry)| entry.value.is_some());
+        let keys = live
+            .map(|(key, entry)| (key.clone(), entry.version))
+            .collect();
+        Held {
+            protection: self.level(),
+            keys,
+        }
+    }
+
+    /// For people.
+    pub fn report(&self) -> Vec<status::Key> {
+        self.entries
+            .iter()
+            .map(|(key, entry)| status::Key {
+                name: key.to_string(),
+                version: entry.version,
+                state: state_name(entry.state).to_owned(),
+                delivery: delivery_name(entry.delivery).to_owned(),
+                pages: self
+                    .receivers
+                    .values()
+                    .filter(|receiver| receiver.has(key))
+                    .count(),
+                opened: entry.opened,
+            })
+            .collect()
+    }
+
+    fn zero(&mut self, key: &KeyName, reason: PageState) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.end(reason);
+            for receiver in self.receivers.values_mut() {
+                receiver.zero(key, reason);
+            }
+        }
+    }
+
+    fn zero_where(&mut self, reason: PageState, ends: impl Fn(&Entry) -> bool) -> bool {
+        let ending = |(_key, entry): &(&KeyName, &Entry)| entry.value.is_some() && ends(entry);
+        let names: Vec<_> = self
+            .entries
+            .iter()
+            .filter(ending)
+            .map(|(key, _entry)| key.clone())
+            .collect();
+        names.iter().for_each(|key| self.zero(key, reason));
+        !names.is_empty()
+    }
+
+    /// What the owner has withdrawn is remembered, so that tools hear why, up to a bound.
+    fn forget_the_ended(&mut self) {
+        while self.entries.len() > MOST_KEYS / 2 {
+            let ended = self
+                .entries
+                .iter()
+                .find(|(_key, entry)| entry.value.is_none());
+            let Some(key) = ended.map(|(key, _entry)| key.clone()) else {
+                return;
+            };
+            self.entries.remove(&key);
+        }
+    }
+}
+
+impl Entry {
+    fn end(&mut self, reason: PageState) {
+        self.value = None;
+        self.state = reason;
+    }
+}
+
+fn state_name(state: PageState) -> &'static str {
+    match state {
+        PageState::Empty => "empty",
+        PageState::Live => "live",
+        PageState::Revoked => "revoked",
+        PageState::LeaseOver => "lease_over",
+    }
+}
+
+fn delivery_name(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::Inject => "inject",
+        Delivery::Raw => "page",
+    }
+}
+
+/// More names than this are refused: a status report of all fits one frame.
+const MOST_KEYS: usize = 256;
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
