@@ -1,1 +1,44 @@
-//! Placeholder.
+//! The stage for stories through the real programs: a private database, and processes that end
+//! with the test.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a harness fails by panicking"
+)]
+
+mod agent;
+mod engine;
+mod person;
+mod postgres;
+mod program;
+mod secret;
+mod server;
+mod stage;
+mod tool;
+mod waiting;
+
+pub use agent::Agent;
+pub use engine::Engine;
+pub use person::{Answer, PASSWORD, Person};
+pub use postgres::Database;
+pub use program::{Program, binary, example};
+pub use secret::Secret;
+pub use server::Server;
+pub use stage::Stage;
+pub use tool::Tool;
+pub use waiting::{PATIENCE, until};
+
+/// Makes two tests of every story: one on SQLite, one on PostgreSQL.
+#[macro_export]
+macro_rules! on_both_engines {
+    ($($story:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() { super::$story($crate::Engine::Sqlite).await; })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() { super::$story($crate::Engine::Postgres).await; })+
+        }
+    };
+}

@@ -70,7 +70,7 @@ fn describe_agent(status: &AgentStatus) -> String {
             lease.left_seconds, lease.seconds
         ));
     }
-    if let Some(error) = &connection.last_error {
+    if let Some(error) = &status.last_error {
         text.push_str(&format!("  last error: {error}\n"));
     }
     for advice in &status.advice {

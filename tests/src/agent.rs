@@ -1,0 +1,119 @@
+//! The real agent, enrolled by a ticket on its standard input.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use keyferry_sdk::Client;
+use keyferry_sdk::status::{Health, Key, Status};
+
+use crate::program::{Program, binary};
+use crate::{Person, Stage, until};
+
+/// A running `keyferry-agent run`.
+pub struct Agent {
+    program: Program,
+    socket: PathBuf,
+}
+
+impl Agent {
+    /// Adds a machine for `owner`, enrols its agent, and waits until it has its keys.
+    pub async fn enrol(stage: &Stage, owner: &Person<'_>, vm: &str) -> Self {
+        let agent = Self::start(stage, vm, owner.ticket_for_new_vm(vm).as_bytes());
+        agent.until_healthy().await;
+        agent
+    }
+
+    /// Starts it with these bytes as its ticket, and waits until its socket is served.
+    pub fn start(stage: &Stage, vm: &str, ticket: &[u8]) -> Self {
+        let socket = stage.path(&format!("{vm}.sock"));
+        let mut program = Self::launch(stage, vm, &socket, ticket);
+        let ready = program.next_line();
+        assert!(
+            ready.starts_with("keyferry-agent ready"),
+            "`{ready}` is no ready line"
+        );
+        Self { program, socket }
+    }
+
+    /// Starts it, and does not care whether it stays.
+    pub fn launch(stage: &Stage, vm: &str, socket: &Path, ticket: &[u8]) -> Program {
+        let mut program = Program::start(stage, vm, binary("keyferry-agent"), |command| {
+            command
+                .args(["run", "--ticket-stdin", "--socket"])
+                .arg(socket);
+            command.env("RUST_LOG", "debug");
+        });
+        program.feed(ticket);
+        program
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> i32 {
+        self.program.pid()
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        self.program.log()
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.program.terminate()
+    }
+
+    /// How it says it is.
+    pub async fn status(&self) -> Status {
+        let client = Client::connect_to(&self.socket)
+            .await
+            .expect("the agent serves its socket");
+        client.status().await.expect("the agent tells its status")
+    }
+
+    /// One of its keys.
+    pub async fn key(&self, name: &str) -> Option<Key> {
+        self.status()
+            .await
+            .keys
+            .into_iter()
+            .find(|key| key.name == name)
+    }
+
+    /// Waits until it is connected.
+    pub async fn until_healthy(&self) {
+        until("the agent is healthy", async || {
+            (self.status().await.health == Health::Healthy).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until it is not connected.
+    pub async fn until_cut_off(&self) {
+        until("the agent has lost its server", async || {
+            (self.status().await.health != Health::Healthy).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until it holds this version of a key.
+    pub async fn until_holding(&self, name: &str, version: u32) {
+        until(
+            &format!("the agent holds version {version} of {name}"),
+            async || {
+                let key = self.key(name).await?;
+                (key.version == version && key.state == "live").then_some(())
+            },
+        )
+        .await;
+    }
+}

@@ -1,0 +1,138 @@
+//! A person at a terminal, with the real `keyferry` command.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::program::{binary, clean_command};
+use crate::{Secret, Server, Stage};
+
+/// The password of everybody in these stories.
+pub const PASSWORD: &str = "Violet-Harbour-7-Lantern";
+
+/// Somebody with an own folder for settings.
+pub struct Person<'a> {
+    stage: &'a Stage,
+    home: PathBuf,
+}
+
+/// What a command answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub output: String,
+    /// Its standard error.
+    pub errors: String,
+}
+
+impl<'a> Person<'a> {
+    /// Somebody who never met the server.
+    pub fn new(stage: &'a Stage, name: &str) -> Self {
+        Self {
+            stage,
+            home: stage.path(&format!("home-{name}")),
+        }
+    }
+
+    /// Somebody with an account, signed in.
+    pub fn register(stage: &'a Stage, server: &Server, name: &str) -> Self {
+        let person = Self::new(stage, name);
+        let (url, pin) = (server.url(), server.fingerprint());
+        let arguments = [
+            "register",
+            "--server",
+            url,
+            "--fingerprint",
+            pin,
+            "--username",
+            name,
+            "--password-stdin",
+        ];
+        person.run(&arguments, PASSWORD.as_bytes()).success();
+        person
+    }
+
+    /// Runs one command with this standard input.
+    pub fn run(&self, arguments: &[&str], input: &[u8]) -> Answer {
+        let mut command = clean_command(self.stage, binary("keyferry"));
+        command.args(arguments).env("XDG_CONFIG_HOME", &self.home);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that refuses its arguments does not read its input.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        let output = child.wait_with_output().unwrap();
+        Answer {
+            code: output.status.code().unwrap_or(-1),
+            output: String::from_utf8(output.stdout).unwrap(),
+            errors: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Runs one command that must succeed, and reads its JSON.
+    pub fn ask(&self, arguments: &[&str]) -> Value {
+        let arguments = [&["--json"], arguments].concat();
+        serde_json::from_str(&self.run(&arguments, b"").success().output).unwrap()
+    }
+
+    /// Stores a key that tools may read.
+    pub fn put(&self, name: &str, value: &Secret) {
+        self.run(&["keys", "put", name, "--raw"], value.text().as_bytes())
+            .success();
+    }
+
+    /// Gives a key a new value.
+    pub fn rotate(&self, name: &str, value: &Secret) {
+        self.run(&["keys", "rotate", name], value.text().as_bytes())
+            .success();
+    }
+
+    /// Destroys a key.
+    pub fn revoke(&self, name: &str) {
+        self.run(&["keys", "revoke", name], b"").success();
+    }
+
+    /// Adds a machine, and gets a ticket for it.
+    pub fn ticket_for_new_vm(&self, name: &str) -> String {
+        self.run(&["vms", "add", name], b"").success();
+        self.ticket(name)
+    }
+
+    /// Gets a ticket for a machine.
+    pub fn ticket(&self, vm: &str) -> String {
+        self.run(&["vms", "ticket", vm], b"").success().output
+    }
+
+    /// What the server says that a machine holds.
+    pub fn held(&self, vm: &str) -> Vec<Value> {
+        self.ask(&["vms", "held", vm])["items"]
+            .as_array()
+            .unwrap()
+            .clone()
+    }
+
+    /// Where this person's session is kept.
+    pub fn session_file(&self) -> PathBuf {
+        self.home.join("keyferry/session.json")
+    }
+}
+
+impl Answer {
+    /// Fails unless the command succeeded.
+    pub fn success(self) -> Self {
+        assert!(
+            self.code == 0,
+            "exit code {}: {}{}",
+            self.code,
+            self.output,
+            self.errors
+        );
+        self
+    }
+}

@@ -1,0 +1,45 @@
+//! A value that never existed before, so that every copy of it is a leak.
+
+use memscan::{Matcher, Sentinel};
+
+/// A random key of a provider.
+pub struct Secret(String);
+
+impl Secret {
+    /// 48 characters, of which 45 are random.
+    pub fn fresh() -> Self {
+        const ALPHABET: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789AB";
+        let mut random = [0; 45];
+        getrandom::fill(&mut random).unwrap();
+        let letters = random
+            .iter()
+            .filter_map(|byte| ALPHABET.get(usize::from(byte & 63)));
+        Self(
+            "sk-"
+                .chars()
+                .chain(letters.map(|letter| char::from(*letter)))
+                .collect(),
+        )
+    }
+
+    /// The value.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// What scans look for.
+    pub fn sentinel(&self, name: &str) -> Sentinel {
+        Sentinel {
+            name: name.to_owned(),
+            bytes: self.0.clone().into_bytes(),
+        }
+    }
+
+    /// Looks for several secrets, down to fragments of eight bytes.
+    pub fn matcher(secrets: &[&Self]) -> Matcher {
+        let named = |(number, secret): (usize, &&Self)| secret.sentinel(&format!("key {number}"));
+        let sentinels: Vec<Sentinel> = secrets.iter().enumerate().map(named).collect();
+        Matcher::new(&sentinels, 8)
+    }
+}

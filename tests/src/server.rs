@@ -1,0 +1,137 @@
+//! The real server, on a free port of this machine.
+
+use std::net::TcpStream;
+use std::process::ExitStatus;
+
+use hyper::Method;
+use keyferry_cli::rest::{Address, Answer, Ask, Rest};
+use keyferry_sdk::tls::{ServerTrust, SpkiPin};
+use secrecy::SecretString;
+use serde_json::Value;
+
+use crate::Stage;
+use crate::program::{Program, binary};
+
+/// A running `keyferry-server serve`.
+pub struct Server {
+    program: Program,
+    url: String,
+    fingerprint: String,
+}
+
+impl Server {
+    /// Starts it with its data in the stage.
+    pub fn start(stage: &Stage) -> Self {
+        Self::start_at(stage, "127.0.0.1:0", &[])
+    }
+
+    /// Starts it with more settings.
+    pub fn start_with(stage: &Stage, settings: &[(&str, &str)]) -> Self {
+        Self::start_at(stage, "127.0.0.1:0", settings)
+    }
+
+    /// Kills it as a crash would, and starts it again at the same address.
+    pub fn crash_and_restart(&mut self, stage: &Stage) {
+        self.program.kill();
+        *self = Self::start_at(stage, &self.listen(), &[]);
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Starts it again at the same address.
+    pub fn start_again(&mut self, stage: &Stage) {
+        *self = Self::start_at(stage, &self.listen(), &[]);
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.program.terminate()
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What people compare at their first contact.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> i32 {
+        self.program.pid()
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        self.program.log()
+    }
+
+    /// A client of its REST surface.
+    pub fn rest(&self) -> Rest {
+        let pin: SpkiPin = self.fingerprint.parse().unwrap();
+        Rest::new(self.address(), ServerTrust::Pinned(pin))
+    }
+
+    /// Sends one request with an optional token and body.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        bearer: Option<&SecretString>,
+        body: Option<Value>,
+    ) -> Answer {
+        let mut ask = Ask::new(method, path);
+        if let Some(bearer) = bearer {
+            ask = ask.signed_in(bearer);
+        }
+        if let Some(body) = body {
+            ask = ask.json(body.to_string().into());
+        }
+        self.rest().exchange(ask).await.unwrap()
+    }
+
+    /// A bare connection, for bytes that no client would send.
+    pub fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.listen()).unwrap()
+    }
+
+    fn listen(&self) -> String {
+        let address = self.address();
+        format!("{}:{}", address.host(), address.port())
+    }
+
+    fn address(&self) -> Address {
+        self.url.parse().unwrap()
+    }
+
+    fn start_at(stage: &Stage, listen: &str, settings: &[(&str, &str)]) -> Self {
+        let mut program = Program::start(stage, "server", binary("keyferry-server"), |command| {
+            command
+                .args(["serve", "--listen", listen, "--data-dir"])
+                .arg(stage.data_dir());
+            // The lowest cost that the server accepts: stories are about other things.
+            command
+                .env("AUTH_PASSWORD_HASH_ROUNDS", "10")
+                .env("RUST_LOG", "debug");
+            command.envs(settings.iter().copied());
+            if let Some(database) = stage.database() {
+                command.env("DATABASE_URL", database.url());
+            }
+        });
+        let ready = program.next_line();
+        let words: Vec<&str> = ready.split(' ').collect();
+        let [_ready, url, fingerprint] = words[..] else {
+            panic!("`{ready}` is no ready line")
+        };
+        Self {
+            url: url.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+            program,
+        }
+    }
+}
