@@ -11,4 +11,4 @@ mod targets;
 
 pub use matcher::{Matcher, Sentinel};
 pub use report::{Finding, Report};
-pub use targets::{scan_file, scan_process, scan_tree};
+pub use targets::{GUARDED, scan_file, scan_process, scan_tree};

@@ -5,7 +5,7 @@ mod process;
 mod ptrace;
 
 pub use files::{scan_file, scan_tree};
-pub use process::scan_process;
+pub use process::{GUARDED, scan_process};
 
 use crate::{Matcher, Report};
 

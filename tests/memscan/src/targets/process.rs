@@ -23,8 +23,7 @@ pub fn scan_process(matcher: &Matcher, report: &mut Report, pid: i32) -> io::Res
         scan_bytes(matcher, report, &format!("{tag} {small}"), &bytes);
     }
     let memory = File::open(format!("/proc/{pid}/mem"))?;
-    for line in fs::read_to_string(format!("/proc/{pid}/maps"))?.lines() {
-        let mapping = Mapping::parse(line).ok_or(io::ErrorKind::InvalidData)?;
+    for mapping in mappings(&fs::read_to_string(format!("/proc/{pid}/smaps"))?) {
         if !KERNEL_OWNED.contains(&mapping.name.as_str()) {
             mapping.scan(matcher, report, &tag, &memory);
         }
@@ -32,12 +31,26 @@ pub fn scan_process(matcher: &Matcher, report: &mut Report, pid: i32) -> io::Res
     Ok(())
 }
 
-/// One line of `/proc/PID/maps`.
+/// A stretch of memory, as `/proc/PID/smaps` shows it.
 struct Mapping {
     start: u64,
     end: u64,
     permissions: String,
     name: String,
+    /// Kept out of swap and of core dumps, as secrets should be.
+    guarded: bool,
+}
+
+fn mappings(smaps: &str) -> Vec<Mapping> {
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for line in smaps.lines() {
+        if let (Some(flags), Some(last)) = (line.strip_prefix("VmFlags:"), mappings.last_mut()) {
+            let has = |wanted| flags.split_whitespace().any(|flag| flag == wanted);
+            last.guarded = has("lo") && has("dd");
+        }
+        mappings.extend(Mapping::parse(line));
+    }
+    mappings
 }
 
 impl Mapping {
@@ -55,11 +68,13 @@ impl Mapping {
             } else {
                 name
             },
+            guarded: false,
         })
     }
 
     fn scan(&self, matcher: &Matcher, report: &mut Report, tag: &str, memory: &File) {
-        let place = format!("{tag} {} {}", self.name, self.permissions);
+        let guarded = if self.guarded { GUARDED } else { "" };
+        let place = format!("{tag} {} {}{guarded}", self.name, self.permissions);
         let mut hits = Vec::new();
         let mut address = self.start;
         while address < self.end {
@@ -97,6 +112,8 @@ fn read_pages(memory: &File, address: u64, block: &mut [u8], own: usize) -> u64 
     refused
 }
 
+/// The end of the name of a place that is locked and left out of dumps.
+pub const GUARDED: &str = " guarded";
 /// Pages of the kernel that hold clocks, not the program's data.
 const KERNEL_OWNED: [&str; 4] = ["[vvar]", "[vvar_vclock]", "[vsyscall]", "[vdso]"];
 const PAGE: usize = 4096;
