@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use keyferry_sdk::tls::ServerTrust;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 use super::connection::connect;
 use super::{Address, Problem, RestError};
@@ -39,7 +40,7 @@ pub struct Answer {
 }
 
 impl Rest {
-    /// Connects once for each request.
+    /// Nothing is connected yet.
     pub fn new(address: Address, trust: ServerTrust) -> Self {
         Self { address, trust }
     }
@@ -54,7 +55,7 @@ impl Rest {
         &self.trust
     }
 
-    /// Sends one request and reads its answer, whatever its status.
+    /// Sends one request on a connection of its own, and reads its answer, whatever its status.
     pub async fn exchange(&self, ask: Ask<'_>) -> Result<Answer, RestError> {
         let exchange = Box::pin(self.exchange_unhurried(ask));
         tokio::time::timeout(PATIENCE, exchange)
@@ -62,17 +63,43 @@ impl Rest {
             .map_err(|_| RestError::TimedOut)?
     }
 
-    async fn exchange_unhurried(&self, ask: Ask<'_>) -> Result<Answer, RestError> {
-        let request = ask.into_request(&self.address)?;
+    /// A connection for many requests.
+    pub async fn open(&self) -> Result<Line, RestError> {
         let stream = connect(&self.address, &self.trust).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let answered = async move {
-            let response = sender.send_request(request).await?;
-            read(response).await
-        };
-        // The answer is complete when the server closes; an unclean close after it is no fault.
-        let (answer, _closed) = tokio::join!(answered, connection);
-        answer
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let authority = self.address.authority();
+        Ok(Line {
+            sender,
+            authority,
+            connection: tokio::spawn(connection),
+        })
+    }
+
+    async fn exchange_unhurried(&self, ask: Ask<'_>) -> Result<Answer, RestError> {
+        self.open().await?.exchange(ask).await
+    }
+}
+
+/// An open connection to a server.
+pub struct Line {
+    sender: http1::SendRequest<Full<Bytes>>,
+    authority: String,
+    connection: JoinHandle<hyper::Result<()>>,
+}
+
+impl Line {
+    /// Sends one request and reads its answer, whatever its status.
+    pub async fn exchange(&mut self, ask: Ask<'_>) -> Result<Answer, RestError> {
+        let request = ask.into_request(&self.authority)?;
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        read(response).await
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.connection.abort();
     }
 }
 
@@ -105,13 +132,12 @@ impl<'a> Ask<'a> {
         }
     }
 
-    fn into_request(self, address: &Address) -> Result<Request<Full<Bytes>>, RestError> {
+    fn into_request(self, authority: &str) -> Result<Request<Full<Bytes>>, RestError> {
         let mut request = Request::builder()
             .method(self.method)
             .uri(self.path)
-            .header(header::HOST, address.authority())
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONNECTION, "close");
+            .header(header::HOST, authority)
+            .header(header::ACCEPT, "application/json");
         if let Some(bearer) = self.bearer {
             let text = zeroize::Zeroizing::new(format!("Bearer {}", bearer.expose_secret()));
             let mut value = HeaderValue::try_from(text.as_str())

@@ -7,7 +7,7 @@ mod first_contact;
 mod problem;
 
 pub use address::{Address, AddressError};
-pub use exchange::{Answer, Ask, Rest};
+pub use exchange::{Answer, Ask, Line, Rest};
 pub use first_contact::observed_pin;
 pub use problem::Problem;
 
