@@ -58,8 +58,11 @@ impl KeyPair {
         self.private.expose()
     }
 
-    /// `X25519(private, peer)`, refused when it is all zero.
-    pub(crate) fn agree(&self, peer: PublicKey, shared: &mut [u8]) -> Result<(), NotContributory> {
+    /// `X25519(private, peer)` into 32 bytes of `shared`; refused when it is all zero.
+    ///
+    /// # Panics
+    /// When `shared` is not 32 bytes.
+    pub fn agree(&self, peer: PublicKey, shared: &mut [u8]) -> Result<(), NotContributory> {
         let secret = scalar(&self.private).diffie_hellman(&x25519_dalek::PublicKey::from(peer.0));
         if !secret.was_contributory() {
             return Err(NotContributory);

@@ -133,17 +133,22 @@ impl SymmetricState {
         self.transcript
     }
 
-    /// `Split()`: `k1, k2 = HKDF(ck, "", 2)`, the initiator's sending key first.
+    /// `Split()`, as a channel of this side.
     pub fn split(self, role: Role) -> Result<Channel, HandshakeError> {
+        let arena = self.arena.clone();
+        let [first, second] = self.split_keys()?;
+        Ok(match role {
+            Role::Initiator => Channel::new(arena, first, second),
+            Role::Responder => Channel::new(arena, second, first),
+        })
+    }
+
+    /// `Split()`: `k1, k2 = HKDF(ck, "", 2)`, the initiator's sending key first.
+    pub fn split_keys(self) -> Result<[LockedBox; 2], HandshakeError> {
         let mut output = self.arena.take(64)?;
         hkdf(self.chaining_key.expose(), &[], &[], output.expose_mut());
         let (first, second) = output.expose().split_at(32);
-        let first = self.arena.hold(first)?;
-        let second = self.arena.hold(second)?;
-        Ok(match role {
-            Role::Initiator => Channel::new(self.arena, first, second),
-            Role::Responder => Channel::new(self.arena, second, first),
-        })
+        Ok([self.arena.hold(first)?, self.arena.hold(second)?])
     }
 }
 

@@ -82,6 +82,8 @@ fn xmm() {
     }
 }
 
+/// # Safety
+/// The processor has AVX.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
 fn ymm() {
@@ -89,6 +91,8 @@ fn ymm() {
     unsafe { zero_vectors!("vzeroall") };
 }
 
+/// # Safety
+/// The processor has AVX-512.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn zmm() {

@@ -73,6 +73,7 @@ impl SecretPage {
     pub fn publish(&mut self, version: u32, value: &[u8]) {
         assert!(value.len() <= MAX_VALUE, "a value fits its page");
         self.change(|words| {
+            let before = words.length();
             words.at(VERSION).store(version.into(), Ordering::Relaxed);
             words
                 .at(LENGTH)
@@ -87,7 +88,7 @@ impl SecretPage {
                 }
                 word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
             }
-            words.wipe_from(value.len().div_ceil(8));
+            words.wipe(value.len().div_ceil(8)..before.div_ceil(8));
         });
         scrub_lightly();
     }
@@ -97,7 +98,7 @@ impl SecretPage {
         self.change(|words| {
             words.at(LENGTH).store(0, Ordering::Relaxed);
             words.at(STATE).store(reason as u64, Ordering::Relaxed);
-            words.wipe_from(0);
+            words.wipe(0..MAX_VALUE / 8);
         });
     }
 
@@ -119,9 +120,13 @@ impl SecretPage {
 }
 
 impl Drop for SecretPage {
-    /// The receiver may map it for longer than we live: it must find nothing.
+    /// The receiver may map it for longer than we live: it must find nothing. The reason why a
+    /// page was zeroed before stays.
     fn drop(&mut self) {
-        self.zero(PageState::Revoked);
+        let state = PageState::from_word(self.words.at(STATE).load(Ordering::Relaxed));
+        if matches!(state, PageState::Live | PageState::Empty) {
+            self.zero(PageState::Revoked);
+        }
     }
 }
 
@@ -142,13 +147,15 @@ impl MappedPage {
     }
 
     /// Copies the value into `into`, which is shortened to it, and tells its version. No system
-    /// call.
+    /// call, unless the writer sleeps in the middle of a change.
     pub fn read(&self, into: &mut ValueBuffer) -> Result<u32, ReadError> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             match self.try_read(into) {
                 Some(Ok(version)) => return Ok(version),
                 Some(Err(state)) => return Err(ReadError::NotLive(state)),
-                None => std::hint::spin_loop(),
+                None if attempt < SPINS => std::hint::spin_loop(),
+                // The writer was put to sleep in the middle of a change: let it run.
+                None => std::thread::yield_now(),
             }
         }
         Err(ReadError::HalfWritten)
@@ -179,8 +186,7 @@ impl MappedPage {
         }
         let state = PageState::from_word(self.0.at(STATE).load(Ordering::Relaxed));
         let version = self.version();
-        let length = self.0.at(LENGTH).load(Ordering::Relaxed);
-        let length = usize::try_from(length).map_or(MAX_VALUE, |length| length.min(MAX_VALUE));
+        let length = self.0.length();
         if state == PageState::Live {
             into.copy_words(self.0.value(), length);
         }
@@ -263,10 +269,15 @@ impl Words {
         self.all().iter().skip(HEADER_WORDS).take(MAX_VALUE / 8)
     }
 
-    fn wipe_from(&self, first: usize) {
-        self.value()
-            .skip(first)
-            .for_each(|word| word.store(0, Ordering::Relaxed));
+    fn wipe(&self, range: std::ops::Range<usize>) {
+        let words = self.value().skip(range.start).take(range.len());
+        words.for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+
+    /// The length of the value, whatever a stranger may have written there.
+    fn length(&self) -> usize {
+        let length = self.at(LENGTH).load(Ordering::Relaxed);
+        usize::try_from(length).map_or(MAX_VALUE, |length| length.min(MAX_VALUE))
     }
 
     fn all(&self) -> &[AtomicU64] {
@@ -302,7 +313,9 @@ const LENGTH: usize = 2;
 const STATE: usize = 3;
 const HEADER_WORDS: usize = 8;
 const PAGE_BYTES: usize = (HEADER_WORDS * 8 + MAX_VALUE).next_multiple_of(super::level::PAGE);
-/// A change takes about a microsecond; a reader that waits this long waits for a dead writer.
+/// A change takes about a microsecond.
+const SPINS: u32 = 10_000;
+/// A reader that has given way this often waits for a dead writer.
 const ATTEMPTS: u32 = 1_000_000;
 
 #[cfg(test)]
@@ -398,6 +411,8 @@ mod tests {
                 for version in 1..20_000u32 {
                     let [byte, ..] = version.to_le_bytes();
                     page.publish(version, &[byte; 512]);
+                    // A gap between changes, as any real writer leaves.
+                    (0..200).for_each(|_| std::hint::spin_loop());
                 }
                 std::mem::forget(page);
             });

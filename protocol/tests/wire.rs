@@ -1,0 +1,159 @@
+//! Properties of the messages inside the channel: what is written can be read, and no bytes make
+//! a reader panic.
+
+#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
+mod common;
+
+use common::arena;
+use keyferry_protocol::ids::{CredentialId, KeyName, SessionId, VmId};
+use keyferry_protocol::memory::ProtectionLevel;
+use keyferry_protocol::wire::{Accept, Access, Delivery, Held, Outcome, Put, ToAgent, ToServer};
+use proptest::prelude::*;
+
+fn key_name() -> impl Strategy<Value = KeyName> {
+    "[A-Za-z0-9._-]{1,64}".prop_map(|text| text.parse().unwrap())
+}
+
+fn access() -> impl Strategy<Value = Access> {
+    (
+        key_name(),
+        any::<u32>(),
+        any::<u32>(),
+        any::<u64>(),
+        any::<u32>(),
+        any::<bool>(),
+    )
+        .prop_map(|(key, version, uid, at, count, allowed)| Access {
+            key,
+            version,
+            uid,
+            at,
+            count,
+            allowed,
+        })
+}
+
+fn to_server() -> impl Strategy<Value = ToServer> {
+    let outcome = prop_oneof![
+        Just(Outcome::Held),
+        Just(Outcome::Wiped),
+        Just(Outcome::Refused)
+    ];
+    let held = prop::collection::vec((key_name(), any::<u32>()), 0..40).prop_map(|keys| {
+        ToServer::Held(Held {
+            protection: ProtectionLevel::Mlock,
+            keys,
+        })
+    });
+    prop_oneof![
+        any::<[u8; 16]>().prop_map(|id| ToServer::Ready {
+            credential: CredentialId(id)
+        }),
+        (key_name(), any::<u32>(), outcome).prop_map(|(key, version, outcome)| ToServer::Ack {
+            key,
+            version,
+            outcome
+        }),
+        held,
+        prop::collection::vec(access(), 0..40).prop_map(ToServer::Audit),
+        Just(ToServer::Bye),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_an_agent_says_survives_the_wire(said in to_server()) {
+        let message = said.encode(&arena()).unwrap();
+        prop_assert_eq!(message.len() % 256, 0);
+        prop_assert_eq!(ToServer::decode(message.expose()).unwrap(), said);
+    }
+
+    #[test]
+    fn a_key_survives_the_wire(
+        key in key_name(),
+        version: u32,
+        not_after: u64,
+        provider in "[a-z]{0,20}",
+        raw: bool,
+        hosts in prop::collection::vec("[a-z.]{1,40}", 0..20),
+        value in prop::collection::vec(any::<u8>(), 0..=8192),
+    ) {
+        let delivery = if raw { Delivery::Raw } else { Delivery::Inject };
+        let put = ToAgent::Put(Put {
+            key,
+            version,
+            not_after,
+            provider: &provider,
+            delivery,
+            allowed_hosts: hosts.iter().map(String::as_str).collect(),
+            value: &value,
+        });
+        let message = put.encode(&arena()).unwrap();
+        prop_assert!(ToAgent::decode(message.expose()).unwrap() == put);
+    }
+
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let _ = ToAgent::decode(&bytes);
+        let _ = ToServer::decode(&bytes);
+    }
+
+    #[test]
+    fn a_changed_head_is_refused_or_read_as_another_message(
+        said in to_server(), at in 0usize..64, to: u8,
+    ) {
+        let mut message = said.encode(&arena()).unwrap();
+        message.expose_mut()[at] = to;
+        let _ = ToServer::decode(message.expose());
+    }
+}
+
+#[test]
+fn the_other_messages_to_an_agent_survive_the_wire() {
+    let key: KeyName = "openai".parse().unwrap();
+    let accept = Accept {
+        session: SessionId([1; 16]),
+        vm: VmId([2; 16]),
+        lease_seconds: 900,
+        next_id: CredentialId([3; 16]),
+        next_secret: &[4; 32],
+    };
+    let all = [
+        ToAgent::Accept(accept),
+        ToAgent::Retire {
+            key: key.clone(),
+            version: 3,
+        },
+        ToAgent::Revoke { key },
+        ToAgent::Wipe,
+        ToAgent::Lease { seconds: 900 },
+        ToAgent::Drain,
+    ];
+    for said in all {
+        let message = said.encode(&arena()).unwrap();
+        assert_eq!(message.len(), 256);
+        assert!(ToAgent::decode(message.expose()).unwrap() == said);
+    }
+}
+
+#[test]
+fn padding_that_is_not_the_shortest_of_zeros_is_refused() {
+    let message = ToServer::Bye.encode(&arena()).unwrap();
+    let mut dirty = message.expose().to_vec();
+    dirty[255] = 1;
+    assert!(ToServer::decode(&dirty).is_err());
+    let long = [message.expose(), &[0; 256]].concat();
+    assert!(ToServer::decode(&long).is_err());
+}
+
+#[test]
+fn unknown_messages_and_trailing_fields_are_refused() {
+    let mut unknown = vec![0; 256];
+    unknown[0] = 99;
+    assert!(ToServer::decode(&unknown).is_err());
+    assert!(ToAgent::decode(&unknown).is_err());
+    let mut trailing = vec![0; 256];
+    trailing[..6].copy_from_slice(&[5, 0, 0, 0, 1, 7]);
+    assert!(ToServer::decode(&trailing).is_err());
+}
