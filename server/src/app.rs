@@ -8,10 +8,14 @@ use keyferry_protocol::memory::Arena;
 use rand_core::UnwrapErr;
 use uuid::Uuid;
 
+use crate::accounts::PasswordHasher;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::sessions::{SigningKeys, VerifiedTokens};
+use crate::stop::Stop;
 use crate::store::Store;
+use crate::vault::master_key::MasterKey;
 
 /// The running server. Clones share it.
 #[derive(Clone)]
@@ -24,13 +28,19 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     /// Where plaintext keys are while they are sealed or opened.
     pub(crate) arena: Arena,
+    pub(crate) master_key: MasterKey,
     pub(crate) bus: Bus,
+    pub(crate) hasher: PasswordHasher,
+    pub(crate) signing_keys: SigningKeys,
+    pub(crate) verified_tokens: VerifiedTokens,
     /// Names this installation in the agent protocol and in tokens.
     pub(crate) instance: Uuid,
     /// Under which URLs agents reach this server.
     pub(crate) public_urls: Vec<String>,
     /// SHA-256 of the certificate's SubjectPublicKeyInfo; none with plain HTTP.
     pub(crate) certificate_pin: Option<[u8; 32]>,
+    /// Hears when the server stops.
+    pub(crate) stop: Stop,
 }
 
 impl App {

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use serde::Serialize;
 
+use crate::accounts::HashError;
 use crate::store::StoreError;
 
 /// A refusal. `Display` is the text for people; the cause is only ever logged.
@@ -154,6 +155,15 @@ impl From<StoreError> for ApiError {
             StoreError::Exists(_) => Self::AlreadyExists,
             StoreError::Unreachable(_) => Self::Unavailable(cause.into()),
             _ => Self::Internal(cause.into()),
+        }
+    }
+}
+
+impl From<HashError> for ApiError {
+    fn from(cause: HashError) -> Self {
+        match cause {
+            HashError::Full => Self::Overloaded,
+            HashError::Failed(_) => Self::internal(cause),
         }
     }
 }

@@ -1,10 +1,30 @@
 //! The Keyferry server: accounts, the vault, and delivery of keys to virtual machines.
 #![forbid(unsafe_code)]
 
+mod accounts;
+mod admin;
 mod app;
 mod audit;
 mod bus;
 mod clock;
 mod config;
+mod data_dir;
+mod delivery;
 mod error;
+mod http;
+mod page;
+mod secret;
+mod sessions;
+mod stop;
 mod store;
+#[cfg(test)]
+mod testing;
+mod vault;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs the operator's command line.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    admin::run(arguments)
+}

@@ -107,7 +107,7 @@ pub(crate) enum ConfigError {
 impl Config {
     /// Parses the settings of all sources.
     pub(crate) fn parse(sources: &Sources) -> Result<Self, ConfigError> {
-        let data_dir = PathBuf::from(sources.text(DATA_DIR).unwrap_or("keyferry-data"));
+        let data_dir = sources.data_dir();
         let config = Self {
             listen: listen(sources)?,
             transport: transport(sources)?,
@@ -127,6 +127,15 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+/// Reads one variable of the environment.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment is read here and nowhere else"
+)]
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn listen(sources: &Sources) -> Result<SocketAddr, ConfigError> {

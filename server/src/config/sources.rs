@@ -1,11 +1,11 @@
 //! Where settings come from: flags, then the environment, then `.env`, then the TOML file.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{ConfigError, SETTINGS};
+use super::{ConfigError, DATA_DIR, SETTINGS};
 
 /// The settings as text, the first source that has one wins. Wiped on drop, for some are secrets.
 pub(crate) struct Sources(HashMap<&'static str, Zeroizing<String>>);
@@ -81,6 +81,11 @@ impl Sources {
             self.offer(known, text);
         }
         Ok(self)
+    }
+
+    /// The data folder as far as it is known, for it may hold the TOML file.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        PathBuf::from(self.text(DATA_DIR).unwrap_or("keyferry-data"))
     }
 
     /// The setting, unless it is empty.

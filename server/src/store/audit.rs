@@ -2,8 +2,13 @@
 
 use uuid::Uuid;
 
-use super::{Store, StoreError, UnixTime, on_pool};
+use super::{Store, StoreError, Transaction, UnixTime, on_pool, on_transaction, uuid_v7};
+use crate::app::App;
 use crate::audit::Entry;
+
+const INSERT: &str = "INSERT INTO audit_events \
+    (id, tenant_id, at, actor, action, subject, detail, correlation_id) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 impl Store {
     pub(crate) async fn insert_audit_event(
@@ -12,11 +17,8 @@ impl Store {
         at: UnixTime,
         entry: &Entry<'_>,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO audit_events \
-            (id, tenant_id, at, actor, action, subject, detail, correlation_id) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         let detail = entry.detail.to_string();
-        on_pool!(self, |pool| sqlx::query(SQL)
+        on_pool!(self, |pool| sqlx::query(INSERT)
             .bind(id)
             .bind(entry.tenant)
             .bind(at)
@@ -26,6 +28,32 @@ impl Store {
             .bind(detail)
             .bind(entry.correlation)
             .execute(pool)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}
+
+impl Transaction {
+    /// Writes an event down together with what it tells of.
+    pub(crate) async fn insert_audit_event(
+        &mut self,
+        app: &App,
+        entry: &Entry<'_>,
+    ) -> Result<(), StoreError> {
+        let at = app.clock.now();
+        let id = uuid_v7(at, &mut app.rng());
+        let detail = entry.detail.to_string();
+        on_transaction!(self, |db| sqlx::query(INSERT)
+            .bind(id)
+            .bind(entry.tenant)
+            .bind(at)
+            .bind(entry.actor)
+            .bind(entry.action)
+            .bind(entry.subject)
+            .bind(detail)
+            .bind(entry.correlation)
+            .execute(db)
             .await
             .map(drop))?;
         Ok(())

@@ -4,8 +4,11 @@
 
 mod audit;
 mod ids;
+mod sessions;
 mod settings;
+mod signing_keys;
 mod unix_time;
+mod users;
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +18,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{PgPool, SqlitePool};
 
 pub(crate) use ids::{ProviderKeyId, SessionId, TenantId, TicketId, UserId, VmId, uuid_v7};
+pub(crate) use sessions::{LiveSession, NewRefreshToken, NewSession, StoredRefreshToken};
+pub(crate) use signing_keys::{NewSigningKey, StoredSigningKey};
 pub(crate) use unix_time::UnixTime;
+pub(crate) use users::{NewUser, StoredUser};
 
 /// The database, whichever it is.
 #[derive(Clone)]
@@ -67,7 +73,7 @@ pub(crate) use on_pool;
 /// Runs one portable query inside a transaction.
 macro_rules! on_transaction {
     ($transaction:expr, |$connection:ident| $query:expr) => {
-        match &mut $transaction {
+        match $transaction.reborrow() {
             $crate::store::Transaction::Postgres(open) => {
                 let $connection = &mut **open;
                 $query
@@ -169,6 +175,11 @@ impl Store {
 }
 
 impl Transaction {
+    /// For [`on_transaction`], which takes a transaction and a reference to one alike.
+    pub(crate) const fn reborrow(&mut self) -> &mut Self {
+        self
+    }
+
     /// Makes the change durable.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self {
@@ -196,7 +207,7 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use super::{Store, StoreError, on_transaction};
+    use super::{Store, StoreError};
 
     async fn insert(store: &Store, name: &str, commit: Commit) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO settings (name, value, updated_at) VALUES ($1, 'x', 0)";

@@ -20,6 +20,11 @@ impl UnixTime {
         Self(microseconds)
     }
 
+    /// A time from whole seconds, as JWTs count them.
+    pub(crate) const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1_000_000))
+    }
+
     /// The count itself.
     pub(crate) const fn microseconds(self) -> i64 {
         self.0

@@ -1,0 +1,34 @@
+//! What the caller is told about themselves.
+
+use serde::Serialize;
+
+use super::Profile;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::sessions::{Permission, Role, SignedIn};
+use crate::store::SessionId;
+
+/// The caller's account, and what the caller may do.
+#[derive(Serialize)]
+pub(crate) struct Me {
+    #[serde(flatten)]
+    profile: Profile,
+    session_id: SessionId,
+    roles: [Role; 1],
+    permissions: Vec<Permission>,
+}
+
+/// Describes the caller.
+pub(crate) async fn me(app: &App, caller: &SignedIn) -> Result<Me, ApiError> {
+    let user = app
+        .store
+        .user_in_tenant(caller.user_id(), caller.tenant_id())
+        .await?;
+    let user = user.ok_or(ApiError::Unauthenticated)?;
+    Ok(Me {
+        profile: user.into_profile(),
+        session_id: caller.session_id(),
+        roles: [caller.role()],
+        permissions: caller.role().permissions().to_vec(),
+    })
+}

@@ -1,0 +1,37 @@
+//! Who exists.
+
+mod hasher;
+mod me;
+mod names;
+mod password;
+mod register;
+
+use serde::Serialize;
+
+pub(crate) use hasher::{HashError, PasswordHasher};
+pub(crate) use me::me;
+pub(crate) use names::{Email, Username};
+pub(crate) use password::NewPassword;
+pub(crate) use register::{NewAccount, Standing, create, register};
+
+use crate::store::{TenantId, UnixTime, UserId};
+
+/// What a user may know of an account.
+#[derive(Debug, Serialize)]
+pub(crate) struct Profile {
+    pub(crate) id: UserId,
+    pub(crate) username: Option<String>,
+    pub(crate) email: Option<String>,
+    pub(crate) full_name: Option<String>,
+    pub(crate) is_active: bool,
+    pub(crate) email_verified: bool,
+    pub(crate) tenant: Tenant,
+    pub(crate) created_at: UnixTime,
+}
+
+/// The tenant that an account works in.
+#[derive(Debug, Serialize)]
+pub(crate) struct Tenant {
+    pub(crate) id: TenantId,
+    pub(crate) name: String,
+}

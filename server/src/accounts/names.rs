@@ -1,0 +1,101 @@
+//! What an account may be called.
+
+use std::str::FromStr;
+
+use crate::error::ApiError;
+
+/// 3 to 50 of `A-Z a-z 0-9 - _ .`, unique without regard to case.
+#[derive(Clone, Debug)]
+pub(crate) struct Username(String);
+
+/// An e-mail address of at most 100 characters, unique without regard to case.
+#[derive(Clone, Debug)]
+pub(crate) struct Email(String);
+
+impl Username {
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The form in which it is unique.
+    pub(crate) fn key(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+}
+
+impl Email {
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The form in which it is unique.
+    pub(crate) fn key(&self) -> String {
+        self.0.to_lowercase()
+    }
+}
+
+impl FromStr for Username {
+    type Err = ApiError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = (3..=50).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        valid.then(|| Self(text.to_owned())).ok_or_else(|| {
+            ApiError::invalid(
+                "username",
+                "is 3 to 50 letters, digits, hyphens, dots or underscores",
+            )
+        })
+    }
+}
+
+impl FromStr for Email {
+    type Err = ApiError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = text
+            .chars()
+            .all(|c| !c.is_control() && !c.is_whitespace() && c != '<' && c != '>');
+        let parts = text.split_once('@');
+        let valid = text.chars().count() <= 100
+            && plain
+            && parts.is_some_and(|(who, host)| {
+                !who.is_empty() && !host.is_empty() && !host.contains('@')
+            });
+        valid
+            .then(|| Self(text.to_owned()))
+            .ok_or_else(|| ApiError::invalid("email", "is not an e-mail address"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Email, Username};
+
+    #[test]
+    fn names_out_of_bounds_are_refused() {
+        for wrong in ["", "ab", "a b c", "ada\0", "änne", &"a".repeat(51)] {
+            assert!(wrong.parse::<Username>().is_err(), "{wrong:?}");
+        }
+        for wrong in [
+            "",
+            "ada",
+            "@x",
+            "ada@",
+            "a@b@c",
+            "a da@x",
+            &format!("{}@x.org", "a".repeat(95)),
+        ] {
+            assert!(wrong.parse::<Email>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn case_makes_no_second_name() {
+        assert_eq!("Ada".parse::<Username>().unwrap().key(), "ada");
+        assert_eq!(
+            "Ada@Example.ORG".parse::<Email>().unwrap().key(),
+            "ada@example.org"
+        );
+    }
+}

@@ -1,0 +1,213 @@
+//! A new account with a tenant of its own.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Email, NewPassword, Profile, Tenant, Username};
+use crate::app::App;
+use crate::audit::Entry;
+use crate::error::ApiError;
+use crate::secret::Secret;
+use crate::sessions::{self, Member, Origin, Role, Tokens};
+use crate::store::{NewUser, StoreError, TenantId, UserId};
+
+/// What a new account is made from.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewAccount {
+    username: Option<String>,
+    email: Option<String>,
+    password: Secret,
+    full_name: Option<String>,
+    tenant_name: Option<String>,
+}
+
+/// The new account, signed in.
+#[derive(Serialize)]
+pub(crate) struct Registered {
+    #[serde(flatten)]
+    profile: Profile,
+    #[serde(flatten)]
+    tokens: Tokens,
+}
+
+/// Whether an account runs the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Owns a tenant and nothing else.
+    Ordinary,
+    /// The operator's own account.
+    ServerAdmin,
+}
+
+impl NewAccount {
+    /// An account by hand, for the operator's commands.
+    pub(crate) fn new(username: String, email: Option<String>, password: Secret) -> Self {
+        Self {
+            username: Some(username),
+            email,
+            password,
+            full_name: None,
+            tenant_name: None,
+        }
+    }
+}
+
+/// Registers an account and signs it in.
+pub(crate) async fn register(
+    app: &App,
+    origin: &Origin,
+    account: NewAccount,
+) -> Result<Registered, ApiError> {
+    let user = create(app, origin, account, Standing::Ordinary).await?;
+    let profile = user.profile();
+    let member = Member {
+        user: user.id,
+        tenant: user.tenant_id,
+        role: Role::Owner,
+    };
+    let tokens = sessions::start(app, origin, member).await?;
+    Ok(Registered { profile, tokens })
+}
+
+/// Registers an account without signing it in.
+pub(crate) async fn create(
+    app: &App,
+    origin: &Origin,
+    account: NewAccount,
+    standing: Standing,
+) -> Result<NewUser, ApiError> {
+    let names = Names::parse(&account)?;
+    names.are_free(app).await?;
+    let policy = &app.config.passwords;
+    let password = NewPassword::parse(account.password.expose(), &names.known_words(), policy)?;
+    let password_hash = app.hasher.hash(password).await?;
+
+    let now = app.clock.now();
+    let user = NewUser {
+        id: UserId::new(now, &mut app.rng()),
+        tenant_id: TenantId::new(now, &mut app.rng()),
+        tenant_name: names.tenant,
+        username: names.username,
+        email: names.email,
+        full_name: names.full_name,
+        password_hash,
+        server_admin: standing == Standing::ServerAdmin,
+        created_at: now,
+    };
+    let mut change = app.store.begin().await?;
+    change.insert_user(&user).await.map_err(taken)?;
+    let entry = Entry {
+        tenant: Some(user.tenant_id),
+        actor: &format!("user:{}", user.id),
+        action: "auth.register",
+        subject: None,
+        detail: json!({}),
+        correlation: origin.request_id,
+    };
+    change.insert_audit_event(app, &entry).await?;
+    change.commit().await?;
+    Ok(user)
+}
+
+/// Two registrations at once: the slower one meets the unique column.
+fn taken(cause: StoreError) -> ApiError {
+    match cause {
+        StoreError::Exists(_) => ApiError::AlreadyRegistered("username"),
+        other => other.into(),
+    }
+}
+
+struct Names {
+    username: Option<Username>,
+    email: Option<Email>,
+    full_name: Option<String>,
+    tenant: String,
+}
+
+impl Names {
+    fn parse(account: &NewAccount) -> Result<Self, ApiError> {
+        let username: Option<Username> = account.username.as_deref().map(str::parse).transpose()?;
+        let email: Option<Email> = account.email.as_deref().map(str::parse).transpose()?;
+        let called = username
+            .as_ref()
+            .map(Username::text)
+            .or(email.as_ref().map(Email::text));
+        let Some(called) = called else {
+            return Err(ApiError::invalid(
+                "username",
+                "give a username, an email or both",
+            ));
+        };
+        let tenant = free_text("tenant_name", account.tenant_name.as_deref())?;
+        let tenant = tenant.unwrap_or_else(|| called.to_owned());
+        let full_name = free_text("full_name", account.full_name.as_deref())?;
+        Ok(Self {
+            username,
+            email,
+            full_name,
+            tenant,
+        })
+    }
+
+    fn known_words(&self) -> Vec<&str> {
+        let names = [
+            self.username.as_ref().map(Username::text),
+            self.full_name.as_deref(),
+        ];
+        let mail = self.email.as_ref().map(Email::text);
+        let parts = mail.into_iter().flat_map(|mail| mail.split(['@', '.']));
+        names
+            .into_iter()
+            .flatten()
+            .chain(mail)
+            .chain(parts)
+            .chain([self.tenant.as_str()])
+            .collect()
+    }
+
+    async fn are_free(&self, app: &App) -> Result<(), ApiError> {
+        if let Some(username) = &self.username
+            && app.store.user_by_username(username).await?.is_some()
+        {
+            return Err(ApiError::AlreadyRegistered("username"));
+        }
+        if let Some(email) = &self.email
+            && app.store.user_by_email(email).await?.is_some()
+        {
+            return Err(ApiError::AlreadyRegistered("email"));
+        }
+        Ok(())
+    }
+}
+
+fn free_text(field: &str, text: Option<&str>) -> Result<Option<String>, ApiError> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    if text.chars().count() > 100 || text.chars().any(char::is_control) {
+        return Err(ApiError::invalid(
+            field,
+            "is at most 100 characters without control characters",
+        ));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+impl NewUser {
+    fn profile(&self) -> Profile {
+        Profile {
+            id: self.id,
+            username: self.username.as_ref().map(|name| name.text().to_owned()),
+            email: self.email.as_ref().map(|mail| mail.text().to_owned()),
+            full_name: self.full_name.clone(),
+            is_active: true,
+            email_verified: false,
+            tenant: Tenant {
+                id: self.tenant_id,
+                name: self.tenant_name.clone(),
+            },
+            created_at: self.created_at,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `keyferry-server serve`.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use super::Failure;
+use super::start::{Reachable, start};
+use crate::config::{Config, Transport};
+use crate::data_dir::DataDir;
+use crate::http::{self, Identity, Listener};
+use crate::stop::{self, Stopper};
+
+/// Serves until it is told to stop.
+pub(super) async fn serve(config: Config) -> Result<(), Failure> {
+    let data_dir = DataDir::prepare(&config.data_dir)?;
+    let identity = match config.transport {
+        Transport::Plain => None,
+        Transport::Tls => {
+            let names = http::names(config.listen.ip(), &config.public_urls);
+            Some(Identity::load_or_make(&data_dir, &names)?)
+        }
+    };
+    // The port is taken only now, so that whoever finds it open finds a server that answers.
+    let wanted = config.listen;
+    let socket = TcpListener::bind(wanted)
+        .await
+        .map_err(|cause| format!("cannot listen on {wanted}: {cause}"))?;
+    let url = url(config.transport, socket.local_addr()?);
+    let reachable = Reachable {
+        public_urls: if config.public_urls.is_empty() {
+            vec![url.clone()]
+        } else {
+            config.public_urls.clone()
+        },
+        certificate_pin: identity.as_ref().map(|identity| identity.pin),
+    };
+    let (stopper, stop) = stop::channel();
+    stop_on_signal(stopper)?;
+    let app = start(config, &data_dir, reachable, stop).await?;
+
+    let fingerprint = identity
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), Identity::fingerprint);
+    info!(%url, %fingerprint, protection = %app.arena.level(), "the server listens");
+    announce(&url, &fingerprint)?;
+    let tls = identity.map(|identity| identity.acceptor);
+    http::serve(app.clone(), Listener { socket, tls }).await;
+    app.store.close().await;
+    info!("the server has stopped");
+    Ok(())
+}
+
+fn url(transport: Transport, listens: SocketAddr) -> String {
+    match transport {
+        Transport::Tls => format!("https://{listens}"),
+        Transport::Plain => format!("http://{listens}"),
+    }
+}
+
+/// One line for scripts, which then know the port and what to pin.
+fn announce(url: &str, fingerprint: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "ready {url} {fingerprint}")?;
+    stdout.flush()
+}
+
+fn stop_on_signal(stopper: Stopper) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("the server stops");
+        stopper.stop();
+    });
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! From settings to a running [`App`].
+
+use getrandom::SysRng;
+use keyferry_protocol::memory::{self, Arena};
+use rand_core::UnwrapErr;
+
+use super::Failure;
+use crate::accounts::PasswordHasher;
+use crate::app::{App, Parts};
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::config::{Config, Database};
+use crate::data_dir::DataDir;
+use crate::sessions::{KeySource, SigningKeys, VerifiedTokens};
+use crate::stop::Stop;
+use crate::store::{Store, uuid_v7};
+use crate::vault::master_key::MasterKey;
+
+/// What only a listening server knows of itself.
+#[derive(Default)]
+pub(super) struct Reachable {
+    pub(super) public_urls: Vec<String>,
+    pub(super) certificate_pin: Option<[u8; 32]>,
+}
+
+/// Opens everything that the data folder and the database hold; the first start makes it.
+pub(super) async fn start(
+    mut config: Config,
+    data_dir: &DataDir,
+    reachable: Reachable,
+    stop: Stop,
+) -> Result<App, Failure> {
+    let clock = Clock::system();
+    let mut rng = UnwrapErr(SysRng);
+    let arena = Arena::new(memory::self_test()?)?;
+    let configured = config.master_key.take();
+    let master_key = MasterKey::load_or_create(data_dir.path(), configured, &arena, &mut rng)?;
+    let store = match &config.database {
+        Database::File(path) => Store::open_file(path).await?,
+        Database::Postgres(url) => Store::open_postgres(url).await?,
+    };
+    let now = clock.now();
+    let proposed = uuid_v7(now, &mut rng).to_string();
+    let instance = store
+        .decide_setting("instance_id", &proposed, now)
+        .await?
+        .parse()?;
+    let source = KeySource {
+        store: &store,
+        master_key: &master_key,
+        arena: &arena,
+        now,
+    };
+    let signing_keys = SigningKeys::load(&source, &config.tokens.algorithm, &mut rng).await?;
+    let hasher = PasswordHasher::start(config.passwords.cost)?;
+    Ok(App::new(Parts {
+        store,
+        clock,
+        config,
+        arena,
+        master_key,
+        bus: Bus::new(),
+        hasher,
+        signing_keys,
+        verified_tokens: VerifiedTokens::new(),
+        instance,
+        public_urls: reachable.public_urls,
+        certificate_pin: reachable.certificate_pin,
+        stop,
+    }))
+}

@@ -1,0 +1,75 @@
+//! The folder that holds what must outlive the process, and that nobody else may read.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// A folder of mode 0700 with files of mode 0600.
+pub(crate) struct DataDir(PathBuf);
+
+impl DataDir {
+    /// Makes the folder when it is not there, and closes it to others when it is.
+    pub(crate) fn prepare(path: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.join(name).exists()
+    }
+
+    pub(crate) fn read(&self, name: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+        let mut file = File::open(self.0.join(name))?;
+        let len = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(len + 1));
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes a file wholly or, after a crash, not at all.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let draft = self.0.join(format!("{name}.new"));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?;
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&draft, self.0.join(name))?;
+        File::open(&self.0)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::DataDir;
+
+    #[test]
+    fn nobody_else_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        fs::create_dir_all(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        let data_dir = DataDir::prepare(&path).unwrap();
+        data_dir.write("secret", b"hush").unwrap();
+        let mode =
+            |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!(mode(&path.join("secret")), 0o600);
+        assert_eq!(**data_dir.read("secret").unwrap(), *b"hush");
+    }
+}

@@ -1,0 +1,140 @@
+//! Answers.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use tracing::error;
+use uuid::Uuid;
+
+use crate::error::{ApiError, FieldError};
+
+/// An answer, whole in memory.
+pub(super) type Reply = Response<Full<Bytes>>;
+
+/// RFC 9457.
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: String,
+    errors: Vec<FieldError>,
+}
+
+/// An answer with a JSON body.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Result<Reply, ApiError> {
+    let bytes = serde_json::to_vec(body).map_err(ApiError::internal)?;
+    Ok(with_body(status, "application/json", bytes))
+}
+
+/// An answer without a body.
+pub(super) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = status;
+    reply
+}
+
+/// The same answer, after which the connection closes, and its buffers are freed and wiped.
+pub(super) fn closing(mut reply: Reply) -> Reply {
+    reply
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
+/// The answer to a refused request.
+pub(super) fn problem(refused: &ApiError) -> Reply {
+    let status = status(refused);
+    let problem = Problem {
+        kind: format!("urn:keyferry:error:{}", refused.code()),
+        title: status.canonical_reason().unwrap_or_default(),
+        status: status.as_u16(),
+        code: refused.code(),
+        detail: refused.to_string(),
+        errors: refused.fields(),
+    };
+    let bytes = serde_json::to_vec(&problem).expect("a problem is plain text and numbers");
+    let mut reply = with_body(status, "application/problem+json", bytes);
+    let headers = reply.headers_mut();
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    reply
+}
+
+/// What every answer carries.
+pub(super) fn finish(mut reply: Reply, request_id: Uuid) -> Reply {
+    let id = HeaderValue::from_str(&request_id.to_string()).expect("a UUID is plain text");
+    let headers = reply.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// Logs the cause of a fault of the server, once, with everything behind it.
+pub(super) fn log(refused: &ApiError, request_id: Uuid) {
+    let (ApiError::Internal(cause) | ApiError::Unavailable(cause)) = refused else {
+        return;
+    };
+    let mut causes = cause.to_string();
+    let mut deeper = cause.source();
+    while let Some(next) = deeper {
+        causes.push_str(": ");
+        causes.push_str(&next.to_string());
+        deeper = next.source();
+    }
+    error!(request = %request_id, code = refused.code(), cause = causes, "a request failed");
+}
+
+fn with_body(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(bytes)));
+    *reply.status_mut() = status;
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply
+}
+
+const fn status(refused: &ApiError) -> StatusCode {
+    match refused {
+        ApiError::MalformedRequest(_)
+        | ApiError::InvalidJson
+        | ApiError::Invalid(_)
+        | ApiError::WeakPassword(_)
+        | ApiError::AlreadyRegistered(_)
+        | ApiError::InvalidSealed
+        | ApiError::UpgradeRequired => StatusCode::BAD_REQUEST,
+        ApiError::Unauthenticated
+        | ApiError::InvalidCredentials
+        | ApiError::InvalidRefreshToken => StatusCode::UNAUTHORIZED,
+        ApiError::Forbidden => StatusCode::FORBIDDEN,
+        ApiError::NotFound => StatusCode::NOT_FOUND,
+        ApiError::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        ApiError::AlreadyExists
+        | ApiError::VersionConflict
+        | ApiError::KeyRevoked
+        | ApiError::VmCutOff => StatusCode::CONFLICT,
+        ApiError::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ApiError::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ApiError::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        ApiError::Overloaded | ApiError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ApiError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -1,0 +1,249 @@
+//! Requests: the head as the routes read it, and the body, bounded in size and time.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::{HeaderMap, Method, Uri};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use tokio::time::timeout;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::error::ApiError;
+use crate::page::Page;
+
+/// A request without its body.
+pub(super) struct Head {
+    pub(super) method: Method,
+    uri: Uri,
+    pub(super) headers: HeaderMap,
+}
+
+impl Head {
+    pub(super) fn new<B>(request: &hyper::Request<B>) -> Self {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        Self {
+            method,
+            uri,
+            headers: request.headers().clone(),
+        }
+    }
+
+    /// The path's segments, without the prefix of earlier systems.
+    pub(super) fn path(&self) -> Vec<&str> {
+        let path = self.uri.path().strip_prefix('/').unwrap_or_default();
+        let mut segments: Vec<&str> = path.split('/').collect();
+        if segments.first() == Some(&"api") {
+            segments.remove(0);
+            if segments.first() == Some(&"v2") {
+                segments.remove(0);
+            }
+        }
+        if segments == [""] {
+            segments.clear();
+        }
+        segments
+    }
+
+    pub(super) fn page(&self) -> Result<Page, ApiError> {
+        Page::parse(self.uri.query())
+    }
+
+    /// The token of `Authorization: Bearer TOKEN`.
+    pub(super) fn bearer(&self) -> Option<&str> {
+        let text = self.headers.get(AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    }
+
+    fn speaks_json(&self) -> bool {
+        let kind = self
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok());
+        let essence = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
+        essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+    }
+}
+
+/// A body that has not been read.
+pub(super) struct Body {
+    incoming: Incoming,
+    deadline: Duration,
+}
+
+impl Body {
+    pub(super) const fn new(incoming: Incoming, deadline: Duration) -> Self {
+        Self { incoming, deadline }
+    }
+
+    /// The one JSON object in the body.
+    pub(super) async fn json<T: DeserializeOwned>(self, head: &Head) -> Result<T, ApiError> {
+        if !head.speaks_json() {
+            return Err(ApiError::UnsupportedMediaType);
+        }
+        parse(&self.read().await?)
+    }
+
+    /// Nothing, or an empty object.
+    pub(super) async fn none(self) -> Result<(), ApiError> {
+        match self.read().await?.trim_ascii() {
+            b"" | b"{}" => Ok(()),
+            _ => Err(ApiError::invalid("body", "must be empty")),
+        }
+    }
+
+    async fn read(self) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+        let limited = Limited::new(self.incoming, MAX_BODY);
+        timeout(self.deadline, gather(limited))
+            .await
+            .map_err(|_| ApiError::RequestTimeout)?
+    }
+}
+
+async fn gather(mut body: Limited<Incoming>) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BODY));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|cause| {
+            if cause.is::<LengthLimitError>() {
+                return ApiError::BodyTooLarge;
+            }
+            ApiError::MalformedRequest("The body does not end as its head said.")
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        bytes.extend_from_slice(&data);
+        // Alone with its bytes we can wipe them; else they go when hyper frees its buffer.
+        if let Ok(mut own) = data.try_into_mut() {
+            own.as_mut().zeroize();
+        }
+    }
+    Ok(bytes)
+}
+
+/// Parses one object. The parser's own words can repeat what was sent, so they are not passed on.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ApiError::InvalidJson);
+    }
+    serde_json::from_slice(bytes).map_err(|cause| match cause.classify() {
+        Category::Data => {
+            let words = cause.to_string();
+            let named = |start: &str| {
+                words
+                    .strip_prefix(start)
+                    .and_then(|rest| rest.split('`').next())
+            };
+            if let Some(field) = named("unknown field `") {
+                ApiError::invalid(field, "is not known here")
+            } else if let Some(field) = named("missing field `") {
+                ApiError::invalid(field, "is missing")
+            } else {
+                let field = member_before(bytes, cause.line(), cause.column());
+                ApiError::invalid(&field, "has a wrong type or value")
+            }
+        }
+        _ => ApiError::InvalidJson,
+    })
+}
+
+/// The member whose value ends at this place: the last name before it.
+fn member_before(bytes: &[u8], line: usize, column: usize) -> String {
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let before: usize = lines.take(line.saturating_sub(1)).map(<[u8]>::len).sum();
+    let text = String::from_utf8_lossy(bytes.get(..before + column).unwrap_or(bytes));
+    let name = text
+        .rsplit_once("\":")
+        .and_then(|(start, _)| start.rsplit_once('"'));
+    let name = name.map(|(_, name)| name).filter(|name| name.len() <= 64);
+    name.unwrap_or("body").to_owned()
+}
+
+/// The largest body, in bytes.
+pub(super) const MAX_BODY: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::{Head, parse};
+    use crate::error::{ApiError, FieldError};
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Thing {
+        #[expect(dead_code, reason = "only parsed")]
+        size: u8,
+    }
+
+    fn fault(text: &str) -> (&'static str, Option<FieldError>) {
+        let refused = parse::<Thing>(text.as_bytes()).unwrap_err();
+        (refused.code(), refused.fields().into_iter().next())
+    }
+
+    fn path(uri: &str) -> Vec<String> {
+        let request = Request::builder().uri(uri).body(()).unwrap();
+        Head::new(&request)
+            .path()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_prefix_is_stripped_once() {
+        for uri in ["/keys/a", "/api/keys/a", "/api/v2/keys/a?limit=1"] {
+            assert_eq!(path(uri), ["keys", "a"]);
+        }
+        assert_eq!(path("/api/api/keys"), ["api", "keys"]);
+        assert_eq!(path("/keys//a"), ["keys", "", "a"]);
+        assert!(path("/").is_empty() && path("/api").is_empty() && path("/api/v2").is_empty());
+    }
+
+    #[test]
+    fn the_member_at_fault_is_named() {
+        let named = |field: &str, detail: &str| Some(FieldError::new(field, detail));
+        assert_eq!(fault("{}"), ("invalid_input", named("size", "is missing")));
+        assert_eq!(
+            fault("{\"sise\": 1}"),
+            ("invalid_input", named("sise", "is not known here"))
+        );
+        let wrong = named("size", "has a wrong type or value");
+        assert_eq!(
+            fault("{\"size\": \"hush\"}"),
+            ("invalid_input", wrong.clone())
+        );
+        assert_eq!(fault("{\n \"size\": 300}"), ("invalid_input", wrong));
+    }
+
+    #[test]
+    fn only_one_object_is_json_enough() {
+        for text in [
+            "",
+            "[]",
+            "{",
+            "{\"size\": 1} {}",
+            "null",
+            "\"x\"",
+            "{\"size\": 1,}",
+        ] {
+            assert!(
+                matches!(parse::<Thing>(text.as_bytes()), Err(ApiError::InvalidJson)),
+                "{text}"
+            );
+        }
+        assert!(parse::<Thing>(b" {\"size\": 1} ").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse::<Thing>(&bytes);
+        }
+    }
+}

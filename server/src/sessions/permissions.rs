@@ -1,0 +1,88 @@
+//! What a role may do.
+
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+/// A member's role in a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Owner,
+    Admin,
+    Member,
+    Viewer,
+}
+
+/// One thing that a caller may be permitted to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permission {
+    AuditRead,
+    VaultRead,
+    VaultWrite,
+    VmEnroll,
+    VmRead,
+    VmWrite,
+}
+
+/// A role that the database holds and this version does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("the database holds an unknown role")]
+pub(crate) struct UnknownRole;
+
+impl Role {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::Member => "member",
+            Self::Viewer => "viewer",
+        }
+    }
+
+    /// Everything that the role may do.
+    pub(crate) const fn permissions(self) -> &'static [Permission] {
+        use Permission::{AuditRead, VaultRead, VaultWrite, VmEnroll, VmRead, VmWrite};
+        match self {
+            Self::Owner | Self::Admin => {
+                &[AuditRead, VaultRead, VaultWrite, VmEnroll, VmRead, VmWrite]
+            }
+            Self::Member => &[VaultRead, VaultWrite, VmEnroll, VmRead, VmWrite],
+            Self::Viewer => &[VaultRead, VmRead],
+        }
+    }
+}
+
+impl Permission {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AuditRead => "audit:read",
+            Self::VaultRead => "vault:read",
+            Self::VaultWrite => "vault:write",
+            Self::VmEnroll => "vm:enroll",
+            Self::VmRead => "vm:read",
+            Self::VmWrite => "vm:write",
+        }
+    }
+}
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Owner, Self::Admin, Self::Member, Self::Viewer]
+            .into_iter()
+            .find(|role| role.name() == text)
+            .ok_or(UnknownRole)
+    }
+}
+
+impl Serialize for Role {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl Serialize for Permission {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}

@@ -1,0 +1,146 @@
+//! New tokens for an old refresh token.
+
+use std::time::Duration;
+
+use rand_core::Rng;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::opaque::{OpaqueToken, Purpose};
+use super::sign_in::SignInAnswer;
+use super::start::Member;
+use super::token::{self, Bearer};
+use super::{Origin, Tokens};
+use crate::app::App;
+use crate::audit::Entry;
+use crate::bus::Event;
+use crate::error::ApiError;
+use crate::secret::{Handed, Secret};
+use crate::store::{NewRefreshToken, StoredRefreshToken, UnixTime, uuid_v7};
+
+/// A request for new tokens.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefreshRequest {
+    refresh_token: Secret,
+}
+
+/// Exchanges a refresh token for its successor and a new access token.
+pub(crate) async fn refresh(
+    app: &App,
+    origin: &Origin,
+    request: RefreshRequest,
+) -> Result<SignInAnswer, ApiError> {
+    let token = OpaqueToken::parse(Purpose::Refresh, request.refresh_token.expose())
+        .ok_or(ApiError::InvalidRefreshToken)?;
+    let now = app.clock.now();
+    let stored = find(app, &token, now).await?;
+    let live = app.store.live_session(stored.session_id, now).await?;
+    let live = live.ok_or(ApiError::InvalidRefreshToken)?;
+
+    let fresh = match stored.used_at {
+        None => rotate(app, &stored, &token).await?,
+        Some(_) => None,
+    };
+    let successor = match fresh {
+        Some(successor) => successor,
+        // Used before, or by someone else just now: who used it decides.
+        None => again(app, origin, &token).await?,
+    };
+    let role = live.role.parse().map_err(ApiError::internal)?;
+    let member = Member {
+        user: live.user_id,
+        tenant: live.tenant_id,
+        role,
+    };
+    let access_token = token::issue(
+        app,
+        &Bearer {
+            session: live.id,
+            member,
+        },
+    )?;
+    let tokens = Tokens {
+        access_token: Handed::new(access_token),
+        refresh_token: Handed::new(successor.text(Purpose::Refresh)),
+        session_token: None,
+        token_type: "Bearer",
+        expires_in: app.config.tokens.access_life.as_secs(),
+    };
+    let user = app
+        .store
+        .user_in_tenant(live.user_id, live.tenant_id)
+        .await?;
+    let user = user.ok_or(ApiError::InvalidRefreshToken)?;
+    Ok(SignInAnswer::new(tokens, user.into_profile()))
+}
+
+async fn find(
+    app: &App,
+    token: &OpaqueToken,
+    now: UnixTime,
+) -> Result<StoredRefreshToken, ApiError> {
+    app.store
+        .refresh_token(&token.hash(), now)
+        .await?
+        .ok_or(ApiError::InvalidRefreshToken)
+}
+
+/// Uses the token up, unless another request was faster.
+async fn rotate(
+    app: &App,
+    stored: &StoredRefreshToken,
+    token: &OpaqueToken,
+) -> Result<Option<OpaqueToken>, ApiError> {
+    let now = app.clock.now();
+    let until = now + app.config.tokens.refresh_life;
+    let mut salt = [0; 32];
+    app.rng().fill_bytes(&mut salt);
+    let successor = token.successor(&salt);
+    let next = NewRefreshToken {
+        id: uuid_v7(now, &mut app.rng()),
+        tenant_id: stored.tenant_id,
+        session_id: stored.session_id,
+        token_hash: successor.hash(),
+        created_at: now,
+        expires_at: until,
+    };
+    let mut change = app.store.begin().await?;
+    if !change.use_refresh_token(stored.id, now, &salt).await? {
+        return Ok(None);
+    }
+    change.insert_refresh_token(&next).await?;
+    change.extend_session(stored.session_id, until).await?;
+    change.commit().await?;
+    Ok(Some(successor))
+}
+
+/// A used token: within the grace the answer was lost, or two tabs asked at once, and the same
+/// successor is given again; after it the token was stolen, and the whole session ends.
+async fn again(app: &App, origin: &Origin, token: &OpaqueToken) -> Result<OpaqueToken, ApiError> {
+    let now = app.clock.now();
+    let stored = find(app, token, now).await?;
+    if let (Some(used_at), Some(salt)) = (stored.used_at, &stored.successor_salt)
+        && now.since(used_at) <= GRACE
+    {
+        return Ok(token.successor(salt));
+    }
+    let entry = Entry {
+        tenant: Some(stored.tenant_id),
+        actor: "anyone",
+        action: "security.refresh_token_reused",
+        subject: Some(&stored.session_id.to_string()),
+        detail: json!({ "user": stored.user_id, "address": origin.peer }),
+        correlation: origin.request_id,
+    };
+    let mut change = app.store.begin().await?;
+    change.end_session(stored.session_id, now).await?;
+    change.insert_audit_event(app, &entry).await?;
+    change.commit().await?;
+    app.bus.publish(Event::SessionEnded {
+        session: stored.session_id,
+    });
+    Err(ApiError::InvalidRefreshToken)
+}
+
+const GRACE: Duration = Duration::from_secs(10);

@@ -1,0 +1,102 @@
+//! Login by password.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::start::Member;
+use super::{Origin, Role, Tokens, start};
+use crate::accounts::Profile;
+use crate::app::App;
+use crate::audit::{self, Entry};
+use crate::error::ApiError;
+use crate::secret::Secret;
+use crate::store::{StoredUser, UserId};
+
+/// Who the caller claims to be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Credentials {
+    username: Option<String>,
+    email: Option<String>,
+    password: Secret,
+}
+
+/// The answer to a login.
+#[derive(Serialize)]
+pub(crate) struct SignInAnswer {
+    #[serde(flatten)]
+    tokens: Tokens,
+    user_id: UserId,
+    username: Option<String>,
+    user: Profile,
+}
+
+impl SignInAnswer {
+    pub(super) fn new(tokens: Tokens, user: Profile) -> Self {
+        Self {
+            tokens,
+            user_id: user.id,
+            username: user.username.clone(),
+            user,
+        }
+    }
+}
+
+/// Signs a user in. An unknown user, a wrong password and a closed account look the same and
+/// take the same time.
+pub(crate) async fn sign_in(
+    app: &App,
+    origin: &Origin,
+    claim: Credentials,
+) -> Result<SignInAnswer, ApiError> {
+    let password = claim.password.expose();
+    let user = find(app, &claim).await?;
+    let stored = user.as_ref().map(|user| user.password_hash.as_str());
+    let right = app.hasher.check(password, stored).await?;
+    let Some(user) = user.filter(|user| right && user.is_active()) else {
+        refuse(app, origin).await?;
+        return Err(ApiError::InvalidCredentials);
+    };
+    if let Some(renewed) = app.hasher.rehash(password, &user.password_hash).await? {
+        app.store
+            .replace_password_hash(user.id, &user.password_hash, &renewed)
+            .await?;
+    }
+    let role: Role = user.role.parse().map_err(ApiError::internal)?;
+    let member = Member {
+        user: user.id,
+        tenant: user.tenant_id,
+        role,
+    };
+    let tokens = start(app, origin, member).await?;
+    Ok(SignInAnswer::new(tokens, user.into_profile()))
+}
+
+async fn find(app: &App, claim: &Credentials) -> Result<Option<StoredUser>, ApiError> {
+    match (&claim.username, &claim.email) {
+        (Some(name), None) => match name.parse() {
+            Ok(username) => Ok(app.store.user_by_username(&username).await?),
+            Err(_) => Ok(None),
+        },
+        (None, Some(mail)) => match mail.parse() {
+            Ok(email) => Ok(app.store.user_by_email(&email).await?),
+            Err(_) => Ok(None),
+        },
+        _ => Err(ApiError::invalid(
+            "username",
+            "give either a username or an email",
+        )),
+    }
+}
+
+async fn refuse(app: &App, origin: &Origin) -> Result<(), ApiError> {
+    let entry = Entry {
+        tenant: None,
+        actor: "anyone",
+        action: "auth.login_refused",
+        subject: None,
+        detail: json!({ "address": origin.peer }),
+        correlation: origin.request_id,
+    };
+    Ok(audit::append(app, &entry).await?)
+}

@@ -1,0 +1,31 @@
+//! Logout: the session's tokens are worth nothing from here on.
+
+use serde_json::json;
+
+use super::SignedIn;
+use crate::app::App;
+use crate::audit::Entry;
+use crate::bus::Event;
+use crate::error::ApiError;
+
+/// Ends the caller's session.
+pub(crate) async fn sign_out(app: &App, caller: &SignedIn) -> Result<(), ApiError> {
+    let entry = Entry {
+        tenant: Some(caller.tenant_id()),
+        actor: &caller.actor(),
+        action: "auth.logout",
+        subject: Some(&caller.session_id().to_string()),
+        detail: json!({}),
+        correlation: caller.request_id(),
+    };
+    let mut change = app.store.begin().await?;
+    change
+        .end_session(caller.session_id(), app.clock.now())
+        .await?;
+    change.insert_audit_event(app, &entry).await?;
+    change.commit().await?;
+    app.bus.publish(Event::SessionEnded {
+        session: caller.session_id(),
+    });
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! A new session and its first tokens.
+
+use serde::Serialize;
+
+use super::opaque::{OpaqueToken, Purpose};
+use super::token::{self, Bearer};
+use super::{Origin, Role};
+use crate::app::App;
+use crate::audit::Entry;
+use crate::error::ApiError;
+use crate::secret::Handed;
+use crate::store::{NewRefreshToken, NewSession, SessionId, TenantId, UserId, uuid_v7};
+
+/// What a caller signs the next requests with.
+#[derive(Serialize)]
+pub(crate) struct Tokens {
+    pub(super) access_token: Handed,
+    pub(super) refresh_token: Handed,
+    pub(super) session_token: Option<Handed>,
+    pub(super) token_type: &'static str,
+    pub(super) expires_in: u64,
+}
+
+/// Whom a session is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Member {
+    pub(crate) user: UserId,
+    pub(crate) tenant: TenantId,
+    pub(crate) role: Role,
+}
+
+/// Starts a session for a user who has just proved who they are.
+pub(crate) async fn start(app: &App, origin: &Origin, member: Member) -> Result<Tokens, ApiError> {
+    let now = app.clock.now();
+    let session_token = OpaqueToken::random(&mut app.rng());
+    let refresh_token = OpaqueToken::random(&mut app.rng());
+    let session = NewSession {
+        id: SessionId::new(now, &mut app.rng()),
+        tenant_id: member.tenant,
+        user_id: member.user,
+        token_hash: session_token.hash(),
+        created_at: now,
+        expires_at: now + app.config.tokens.refresh_life,
+    };
+    let first = NewRefreshToken {
+        id: uuid_v7(now, &mut app.rng()),
+        tenant_id: member.tenant,
+        session_id: session.id,
+        token_hash: refresh_token.hash(),
+        created_at: now,
+        expires_at: session.expires_at,
+    };
+    let entry = Entry {
+        tenant: Some(member.tenant),
+        actor: &format!("user:{}", member.user),
+        action: "auth.session_started",
+        subject: Some(&session.id.to_string()),
+        detail: serde_json::json!({}),
+        correlation: origin.request_id,
+    };
+    let mut change = app.store.begin().await?;
+    change.note_login(member.user, now).await?;
+    change.insert_session(&session).await?;
+    change.insert_refresh_token(&first).await?;
+    change.insert_audit_event(app, &entry).await?;
+    change.commit().await?;
+
+    let access_token = token::issue(
+        app,
+        &Bearer {
+            session: session.id,
+            member,
+        },
+    )?;
+    Ok(Tokens {
+        access_token: Handed::new(access_token),
+        refresh_token: Handed::new(refresh_token.text(Purpose::Refresh)),
+        session_token: Some(Handed::new(session_token.text(Purpose::Session))),
+        token_type: "Bearer",
+        expires_in: app.config.tokens.access_life.as_secs(),
+    })
+}

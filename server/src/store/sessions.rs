@@ -1,0 +1,196 @@
+//! Sign-ins and their refresh tokens.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{
+    SessionId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool, on_transaction,
+};
+
+macro_rules! live_session_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT s.id, s.tenant_id, s.user_id, m.role FROM sessions s \
+             JOIN users u ON u.id = s.user_id \
+             JOIN memberships m ON m.user_id = s.user_id AND m.tenant_id = s.tenant_id WHERE ",
+            $condition,
+            " AND s.ended_at IS NULL AND s.expires_at > $2 AND u.status = 'active'"
+        )
+    };
+}
+
+/// A sign-in to be.
+pub(crate) struct NewSession {
+    pub(crate) id: SessionId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) user_id: UserId,
+    pub(crate) token_hash: [u8; 32],
+    pub(crate) created_at: UnixTime,
+    pub(crate) expires_at: UnixTime,
+}
+
+/// A refresh token to be.
+pub(crate) struct NewRefreshToken {
+    pub(crate) id: Uuid,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) session_id: SessionId,
+    pub(crate) token_hash: [u8; 32],
+    pub(crate) created_at: UnixTime,
+    pub(crate) expires_at: UnixTime,
+}
+
+/// A sign-in that has not ended, with what its user may do now.
+#[derive(FromRow)]
+pub(crate) struct LiveSession {
+    pub(crate) id: SessionId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) user_id: UserId,
+    pub(crate) role: String,
+}
+
+/// A refresh token of a session that has not ended.
+#[derive(FromRow)]
+pub(crate) struct StoredRefreshToken {
+    pub(crate) id: Uuid,
+    pub(crate) session_id: SessionId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) user_id: UserId,
+    pub(crate) used_at: Option<UnixTime>,
+    pub(crate) successor_salt: Option<Vec<u8>>,
+}
+
+impl Store {
+    /// The session, unless it has ended or its user is no longer active.
+    pub(crate) async fn live_session(
+        &self,
+        id: SessionId,
+        now: UnixTime,
+    ) -> Result<Option<LiveSession>, StoreError> {
+        const SQL: &str = live_session_where!("s.id = $1");
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(id)
+            .bind(now)
+            .fetch_optional(pool)
+            .await)?)
+    }
+
+    /// The same, by its opaque token.
+    pub(crate) async fn live_session_by_token(
+        &self,
+        token_hash: &[u8; 32],
+        now: UnixTime,
+    ) -> Result<Option<LiveSession>, StoreError> {
+        const SQL: &str = live_session_where!("s.token_hash = $1");
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(token_hash.as_slice())
+            .bind(now)
+            .fetch_optional(pool)
+            .await)?)
+    }
+
+    /// A refresh token that has not expired, used or not.
+    pub(crate) async fn refresh_token(
+        &self,
+        token_hash: &[u8; 32],
+        now: UnixTime,
+    ) -> Result<Option<StoredRefreshToken>, StoreError> {
+        const SQL: &str = "SELECT r.id, r.session_id, r.tenant_id, s.user_id, r.used_at, \
+            r.successor_salt FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id \
+            WHERE r.token_hash = $1 AND r.expires_at > $2 AND s.ended_at IS NULL";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(token_hash.as_slice())
+            .bind(now)
+            .fetch_optional(pool)
+            .await)?)
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn insert_session(&mut self, new: &NewSession) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO sessions \
+            (id, tenant_id, user_id, token_hash, created_at, expires_at) \
+            VALUES ($1, $2, $3, $4, $5, $6)";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(new.id)
+            .bind(new.tenant_id)
+            .bind(new.user_id)
+            .bind(new.token_hash.as_slice())
+            .bind(new.created_at)
+            .bind(new.expires_at)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    pub(crate) async fn insert_refresh_token(
+        &mut self,
+        new: &NewRefreshToken,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO refresh_tokens \
+            (id, tenant_id, session_id, token_hash, created_at, expires_at) \
+            VALUES ($1, $2, $3, $4, $5, $6)";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(new.id)
+            .bind(new.tenant_id)
+            .bind(new.session_id)
+            .bind(new.token_hash.as_slice())
+            .bind(new.created_at)
+            .bind(new.expires_at)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Marks the token as used. Of several callers at once one gets `true`.
+    pub(crate) async fn use_refresh_token(
+        &mut self,
+        id: Uuid,
+        now: UnixTime,
+        successor_salt: &[u8; 32],
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE refresh_tokens SET used_at = $1, successor_salt = $2 \
+            WHERE id = $3 AND used_at IS NULL";
+        let used = on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(now)
+            .bind(successor_salt.as_slice())
+            .bind(id)
+            .execute(db)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(used == 1)
+    }
+
+    /// Moves the end of the session, unless it has ended.
+    pub(crate) async fn extend_session(
+        &mut self,
+        id: SessionId,
+        until: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE sessions SET expires_at = $1 WHERE id = $2 AND ended_at IS NULL";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(until)
+            .bind(id)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Ends the session, and with it every token that it gave out.
+    pub(crate) async fn end_session(
+        &mut self,
+        id: SessionId,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE sessions SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(now)
+            .bind(id)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! Users with the tenant they work in.
+
+use sqlx::FromRow;
+
+use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool, on_transaction};
+use crate::accounts::{Email, Profile, Tenant, Username};
+
+/// A user with the tenant joined first.
+macro_rules! user_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT u.id, u.username, u.email, u.full_name, u.password_hash, u.status, \
+             u.email_verified, u.created_at, t.id AS tenant_id, t.name AS tenant_name, m.role \
+             FROM users u JOIN memberships m ON m.user_id = u.id \
+             JOIN tenants t ON t.id = m.tenant_id WHERE ",
+            $condition,
+            " ORDER BY m.created_at, t.id LIMIT 1"
+        )
+    };
+}
+
+/// A user to be.
+pub(crate) struct NewUser {
+    pub(crate) id: UserId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) tenant_name: String,
+    pub(crate) username: Option<Username>,
+    pub(crate) email: Option<Email>,
+    pub(crate) full_name: Option<String>,
+    pub(crate) password_hash: String,
+    pub(crate) server_admin: bool,
+    pub(crate) created_at: UnixTime,
+}
+
+/// A user as a member of one tenant.
+#[derive(FromRow)]
+pub(crate) struct StoredUser {
+    pub(crate) id: UserId,
+    username: Option<String>,
+    email: Option<String>,
+    full_name: Option<String>,
+    pub(crate) password_hash: String,
+    status: String,
+    email_verified: bool,
+    created_at: UnixTime,
+    pub(crate) tenant_id: TenantId,
+    tenant_name: String,
+    pub(crate) role: String,
+}
+
+impl StoredUser {
+    pub(crate) fn is_active(&self) -> bool {
+        self.status == "active"
+    }
+
+    pub(crate) fn into_profile(self) -> Profile {
+        Profile {
+            is_active: self.is_active(),
+            id: self.id,
+            username: self.username,
+            email: self.email,
+            full_name: self.full_name,
+            email_verified: self.email_verified,
+            tenant: Tenant {
+                id: self.tenant_id,
+                name: self.tenant_name,
+            },
+            created_at: self.created_at,
+        }
+    }
+}
+
+impl Store {
+    pub(crate) async fn user_by_username(
+        &self,
+        username: &Username,
+    ) -> Result<Option<StoredUser>, StoreError> {
+        const SQL: &str = user_where!("u.username_key = $1");
+        let key = username.key();
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(key)
+            .fetch_optional(pool)
+            .await)?)
+    }
+
+    pub(crate) async fn user_by_email(
+        &self,
+        email: &Email,
+    ) -> Result<Option<StoredUser>, StoreError> {
+        const SQL: &str = user_where!("u.email_key = $1");
+        let key = email.key();
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(key)
+            .fetch_optional(pool)
+            .await)?)
+    }
+
+    pub(crate) async fn user_in_tenant(
+        &self,
+        id: UserId,
+        tenant: TenantId,
+    ) -> Result<Option<StoredUser>, StoreError> {
+        const SQL: &str = user_where!("u.id = $1 AND m.tenant_id = $2");
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(id)
+            .bind(tenant)
+            .fetch_optional(pool)
+            .await)?)
+    }
+
+    /// Whether an operator's account exists.
+    pub(crate) async fn has_server_admin(&self) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM users WHERE server_admin = $1";
+        let count: i64 = on_pool!(self, |pool| sqlx::query_scalar(SQL)
+            .bind(true)
+            .fetch_one(pool)
+            .await)?;
+        Ok(count > 0)
+    }
+
+    /// Replaces the hash, unless the password was changed meanwhile.
+    pub(crate) async fn replace_password_hash(
+        &self,
+        id: UserId,
+        old: &str,
+        new: &str,
+    ) -> Result<(), StoreError> {
+        const SQL: &str =
+            "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3";
+        on_pool!(self, |pool| sqlx::query(SQL)
+            .bind(new)
+            .bind(id)
+            .bind(old)
+            .execute(pool)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}
+
+impl Transaction {
+    /// A user, and the tenant that this user owns.
+    pub(crate) async fn insert_user(&mut self, user: &NewUser) -> Result<(), StoreError> {
+        const TENANT: &str = "INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3)";
+        const USER: &str = "INSERT INTO users (id, username, username_key, email, email_key, \
+            full_name, password_hash, status, email_verified, server_admin, \
+            failed_login_attempts, password_changed_at, created_at) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9, 0, $10, $10)";
+        const MEMBER: &str = "INSERT INTO memberships (tenant_id, user_id, role, created_at) \
+            VALUES ($1, $2, 'owner', $3)";
+        let (username, email) = (user.username.as_ref(), user.email.as_ref());
+        on_transaction!(self, |db| sqlx::query(TENANT)
+            .bind(user.tenant_id)
+            .bind(&user.tenant_name)
+            .bind(user.created_at)
+            .execute(db)
+            .await
+            .map(drop))?;
+        on_transaction!(self, |db| sqlx::query(USER)
+            .bind(user.id)
+            .bind(username.map(Username::text))
+            .bind(username.map(Username::key))
+            .bind(email.map(Email::text))
+            .bind(email.map(Email::key))
+            .bind(&user.full_name)
+            .bind(&user.password_hash)
+            .bind(false)
+            .bind(user.server_admin)
+            .bind(user.created_at)
+            .execute(db)
+            .await
+            .map(drop))?;
+        on_transaction!(self, |db| sqlx::query(MEMBER)
+            .bind(user.tenant_id)
+            .bind(user.id)
+            .bind(user.created_at)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    pub(crate) async fn note_login(&mut self, id: UserId, now: UnixTime) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE users SET last_login_at = $1 WHERE id = $2";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(now)
+            .bind(id)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}

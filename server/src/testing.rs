@@ -1,0 +1,76 @@
+//! A server in memory, for the tests beside the code.
+
+use getrandom::SysRng;
+use keyferry_protocol::memory::{self, Arena};
+use rand_core::UnwrapErr;
+use uuid::Uuid;
+
+use crate::accounts::PasswordHasher;
+use crate::app::{App, Parts};
+use crate::bus::Bus;
+use crate::clock::Hands;
+use crate::config::Config;
+use crate::sessions::{KeySource, Origin, SigningKeys, VerifiedTokens};
+use crate::stop::{self, Stopper};
+use crate::store::Store;
+use crate::vault::master_key::MasterKey;
+
+/// A server whose clock stands still.
+pub(crate) struct Server {
+    pub(crate) app: App,
+    pub(crate) clock: Hands,
+    /// Kept, since a server without it stops.
+    pub(crate) stopper: Stopper,
+}
+
+/// Where the tests' requests come from.
+pub(crate) const ORIGIN: Origin = Origin {
+    request_id: Uuid::nil(),
+    peer: None,
+};
+
+/// A server on an empty database.
+pub(crate) async fn server() -> Server {
+    server_with(Config::for_tests()).await
+}
+
+/// A server with these settings.
+pub(crate) async fn server_with(config: Config) -> Server {
+    let mut rng = UnwrapErr(SysRng);
+    let arena = Arena::new(memory::self_test().unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let master_key = MasterKey::load_or_create(folder.path(), None, &arena, &mut rng).unwrap();
+    let store = Store::open_in_memory().await;
+    let (clock, shown) = Hands::standing();
+    let source = KeySource {
+        store: &store,
+        master_key: &master_key,
+        arena: &arena,
+        now: shown.now(),
+    };
+    let signing_keys = SigningKeys::load(&source, &config.tokens.algorithm, &mut rng)
+        .await
+        .unwrap();
+    let hasher = PasswordHasher::start(config.passwords.cost).unwrap();
+    let (stopper, stop) = stop::channel();
+    let app = App::new(Parts {
+        store,
+        clock: shown,
+        config,
+        arena,
+        master_key,
+        bus: Bus::new(),
+        hasher,
+        signing_keys,
+        verified_tokens: VerifiedTokens::new(),
+        instance: Uuid::new_v4(),
+        public_urls: vec!["https://127.0.0.1:8443".to_owned()],
+        certificate_pin: None,
+        stop,
+    });
+    Server {
+        app,
+        clock,
+        stopper,
+    }
+}
