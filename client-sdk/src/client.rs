@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::local::{Delivery, Reply, Request, VERSION};
-use keyferry_protocol::memory::{Arena, MappedPage, self_test};
+use keyferry_protocol::memory::{Arena, MappedPage, MemoryError, self_test};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::agent_socket::{AgentSocket, Arrival};
@@ -27,7 +27,7 @@ pub struct Client {
 /// What the clones and the key handles share.
 pub(crate) struct Connection {
     requests: mpsc::Sender<Asked>,
-    arena: Arena,
+    arena: Mutex<Option<Arena>>,
     opened: Arc<Mutex<Opened>>,
 }
 
@@ -65,15 +65,14 @@ impl Client {
         }
         let (requests, asked) = mpsc::channel(16);
         let opened = Arc::default();
-        let arena = Arena::new(self_test()?)?;
+        let arena = Mutex::default();
         tokio::spawn(converse(socket, asked, Arc::clone(&opened)));
-        Ok(Self {
-            connection: Arc::new(Connection {
-                requests,
-                arena,
-                opened,
-            }),
-        })
+        let connection = Arc::new(Connection {
+            requests,
+            arena,
+            opened,
+        });
+        Ok(Self { connection })
     }
 
     /// Opens a key: the agent makes a page for this process, in which the key stays current.
@@ -87,10 +86,8 @@ impl Client {
         let (Reply::Page { .. }, Some(descriptor)) = (arrival.reply, arrival.descriptor) else {
             return Err(Error::Protocol(None));
         };
-        let held = Arc::new(Held::new(
-            MappedPage::map(descriptor)?,
-            &self.connection.arena,
-        )?);
+        let arena = self.connection.arena()?;
+        let held = Arc::new(Held::new(MappedPage::map(descriptor)?, &arena)?);
         let changes = self.connection.register(&name, &held)?;
         Ok(KeyHandle::new(
             name,
@@ -122,6 +119,15 @@ impl Connection {
             Reply::Refused(refusal) => Err(refusal.into()),
             _ => Ok(arrival),
         }
+    }
+
+    /// Locked memory is only needed by who opens a key.
+    fn arena(&self) -> Result<Arena, MemoryError> {
+        let mut made = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(arena) = &*made {
+            return Ok(arena.clone());
+        }
+        Ok(made.insert(Arena::new(self_test()?)?).clone())
     }
 
     fn register(&self, name: &KeyName, held: &Arc<Held>) -> Result<watch::Receiver<Change>, Error> {

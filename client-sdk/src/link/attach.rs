@@ -21,6 +21,8 @@ use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
+use crate::tls::{ServerTrust, TlsError, client_config};
+
 use super::{Link, LinkError, Received, ServerUrl, Socket, Transport, of_websocket};
 
 /// One server, and how to tell it is the right one.
@@ -28,12 +30,33 @@ use super::{Link, LinkError, Received, ServerUrl, Socket, Transport, of_websocke
 pub struct Target {
     /// Where it is.
     pub url: ServerUrl,
-    /// From [`tls::client_config`](crate::tls::client_config).
-    pub tls: Arc<ClientConfig>,
+    tls: Option<Arc<ClientConfig>>,
     /// Its static key `S`.
     pub server_key: PublicKey,
     /// The suite to use with it.
     pub suite: Suite,
+}
+
+impl Target {
+    /// A server at `url`, whose static key is `server_key`. TLS is set up when the URL wants it.
+    pub fn new(
+        url: ServerUrl,
+        trust: &ServerTrust,
+        server_key: PublicKey,
+        suite: Suite,
+    ) -> Result<Self, TlsError> {
+        let tls = if url.is_tls() {
+            Some(Arc::new(client_config(trust)?))
+        } else {
+            None
+        };
+        Ok(Self {
+            url,
+            tls,
+            server_key,
+            suite,
+        })
+    }
 }
 
 /// Who is attaching.
@@ -100,12 +123,12 @@ async fn connect(target: &Target) -> Result<Box<dyn Transport>, LinkError> {
         .await
         .map_err(LinkError::Unreachable)?;
     tcp.set_nodelay(true).map_err(LinkError::Unreachable)?;
-    if !url.is_tls() {
+    let Some(config) = &target.tls else {
         return Ok(Box::new(tcp));
-    }
+    };
     let name = ServerName::try_from(url.host().to_owned())
         .map_err(|_| LinkError::Protocol("the URL's host can be in no certificate"))?;
-    let connector = TlsConnector::from(Arc::clone(&target.tls));
+    let connector = TlsConnector::from(Arc::clone(config));
     let tls = connector
         .connect(name, tcp)
         .await

@@ -1,0 +1,209 @@
+//! What the two sides of the agent share: the session with the server changes it, the socket
+//! reads it.
+
+mod accesses;
+mod refuse;
+mod report;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use keyferry_protocol::ids::KeyName;
+use keyferry_protocol::local::{Refusal, RefusalCode};
+use keyferry_protocol::memory::{PageState, ProtectionLevel};
+use keyferry_protocol::wire::Access;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use accesses::Accesses;
+pub use refuse::refusal;
+pub use report::Uplink;
+
+use crate::clock::{Clock, Moment};
+use crate::config::Limits;
+use crate::harden::Step;
+use crate::keyring::{Keyring, Opened, ReceiverId, Share};
+use crate::lease::{Lease, Verdict};
+use crate::socket::{Peer, Policy};
+
+/// An agent, whole.
+pub struct Agent {
+    keys: Mutex<Keyring>,
+    lease: Mutex<Lease>,
+    uplink: Mutex<Uplink>,
+    accesses: Mutex<Accesses>,
+    changes: watch::Sender<()>,
+    protection: ProtectionLevel,
+    parts: Parts,
+}
+
+/// What an agent is made of, beside its keys.
+pub struct Parts {
+    /// Who may have what.
+    pub policy: Policy,
+    /// The bounds.
+    pub limits: Limits,
+    /// What was given up at the start.
+    pub steps: Vec<Step>,
+    /// The time.
+    pub clock: Box<dyn Clock>,
+}
+
+/// A connected tool; its pages are zeroed when this is dropped.
+pub struct Guest<'a> {
+    agent: &'a Agent,
+    id: ReceiverId,
+}
+
+impl Agent {
+    /// An agent with these keys, which are usually none yet.
+    pub fn new(keys: Keyring, parts: Parts) -> Self {
+        Self {
+            protection: keys.level(),
+            keys: Mutex::new(keys),
+            lease: Mutex::new(Lease::new(parts.clock.now())),
+            uplink: Mutex::default(),
+            accesses: Mutex::default(),
+            changes: watch::Sender::new(()),
+            parts,
+        }
+    }
+
+    /// Looks at the keys.
+    pub fn look<T>(&self, at: impl FnOnce(&Keyring) -> T) -> T {
+        at(&lock(&self.keys))
+    }
+
+    /// Changes the keys, then tells the tools.
+    pub fn change<T>(&self, by: impl FnOnce(&mut Keyring) -> T) -> T {
+        let outcome = by(&mut lock(&self.keys));
+        self.changes.send_replace(());
+        outcome
+    }
+
+    /// Zeroes everything.
+    pub fn wipe(&self, reason: PageState) {
+        self.change(|keys| keys.wipe(reason));
+        lock(&self.lease).end();
+    }
+
+    /// The server grants a lease from now on.
+    pub fn renew_lease(&self, length: Duration) {
+        lock(&self.lease).renew(length, self.parts.clock.now());
+    }
+
+    /// Looks at the clocks and wipes what they have ended. A jump between them is for the caller:
+    /// the session has to be shaken hands on anew.
+    pub fn enforce_lease(&self) -> Verdict {
+        let now = self.now();
+        let verdict = lock(&self.lease).judge(now);
+        match verdict {
+            Verdict::Over => {
+                warn!("the lease is over without a word from the server: all keys are wiped");
+                self.wipe(PageState::LeaseOver);
+            }
+            Verdict::Jumped => {
+                warn!("this machine was suspended or restored: all keys are wiped");
+                self.wipe(PageState::LeaseOver);
+            }
+            Verdict::None | Verdict::Left(_) => {
+                if lock(&self.keys).expire(now.wall) {
+                    info!("a key has reached its end and is wiped");
+                    self.changes.send_replace(());
+                }
+            }
+        }
+        verdict
+    }
+
+    /// Changes what is known of the session with the server.
+    pub fn uplink<T>(&self, change: impl FnOnce(&mut Uplink) -> T) -> T {
+        change(&mut lock(&self.uplink))
+    }
+
+    /// Who may have what.
+    pub fn policy(&self) -> &Policy {
+        &self.parts.policy
+    }
+
+    /// The bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.parts.limits
+    }
+
+    /// How the keys are protected.
+    pub fn protection(&self) -> ProtectionLevel {
+        self.protection
+    }
+
+    /// The time.
+    pub fn now(&self) -> Moment {
+        self.parts.clock.now()
+    }
+
+    /// Wakes whenever keys have changed.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// A tool has connected.
+    pub fn join(&self) -> Guest<'_> {
+        Guest {
+            agent: self,
+            id: lock(&self.keys).join(),
+        }
+    }
+
+    /// Hands a key to a tool, if the policy lets it have it.
+    pub fn open(&self, guest: &Guest<'_>, peer: &Peer, key: &KeyName) -> Result<Opened, Refusal> {
+        let decided = self.parts.policy.permits(peer, key);
+        let outcome = decided
+            .map_err(|rule| refusal(RefusalCode::NotPermitted, &rule))
+            .and_then(|()| {
+                let opened = lock(&self.keys).open(guest.id, key);
+                opened.map_err(|code| refusal(self.why(code), ""))
+            });
+        let version = outcome.as_ref().map_or(0, |opened| opened.version);
+        let access = Access {
+            key: key.clone(),
+            version,
+            uid: peer.uid,
+            at: u64::try_from(self.now().wall.as_micros()).unwrap_or(u64::MAX),
+            count: 1,
+            allowed: outcome.is_ok(),
+        };
+        lock(&self.accesses).note(access);
+        outcome
+    }
+
+    /// What this tool's pages hold.
+    pub fn shares(&self, guest: &Guest<'_>) -> Vec<Share> {
+        lock(&self.keys).shares(guest.id)
+    }
+
+    /// The accesses since the last time this was asked.
+    pub fn take_accesses(&self) -> Vec<Access> {
+        lock(&self.accesses).take()
+    }
+
+    /// Before the first session there are no keys to find.
+    fn why(&self, code: RefusalCode) -> RefusalCode {
+        let never_connected = !lock(&self.uplink).ever_connected;
+        if code == RefusalCode::NotFound && never_connected {
+            RefusalCode::NotConnected
+        } else {
+            code
+        }
+    }
+}
+
+impl Drop for Guest<'_> {
+    fn drop(&mut self) {
+        lock(&self.agent.keys).leave(self.id);
+    }
+}
+
+/// No holder of these locks leaves anything half done, so one that panicked spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

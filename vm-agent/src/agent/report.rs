@@ -1,0 +1,118 @@
+//! The agent's account of itself.
+
+use keyferry_protocol::memory::ProtectionLevel;
+use keyferry_sdk::status::{Connection, ConnectionState, Hardening, Health, Status};
+
+use super::{Agent, lock};
+use crate::harden::Step;
+use crate::lease::Verdict;
+
+/// What is known of the session with the server.
+#[derive(Debug)]
+pub struct Uplink {
+    /// Where it stands.
+    pub state: ConnectionState,
+    /// The server last tried.
+    pub server: Option<String>,
+    /// This machine's id there.
+    pub vm: Option<String>,
+    /// Attempts since the last session ended.
+    pub attempts: u32,
+    /// Why the last attempt or session ended.
+    pub last_error: Option<String>,
+    /// Whether there has been a session at all.
+    pub ever_connected: bool,
+}
+
+impl Default for Uplink {
+    fn default() -> Self {
+        Self {
+            state: ConnectionState::Connecting,
+            server: None,
+            vm: None,
+            attempts: 0,
+            last_error: None,
+            ever_connected: false,
+        }
+    }
+}
+
+impl Agent {
+    /// Everything that a person may know of this agent.
+    pub fn status(&self) -> Status {
+        let lease = self.lease_report();
+        let (keys, tools) = self.look(|keys| (keys.report(), keys.receivers()));
+        let uplink = lock(&self.uplink);
+        let connected = uplink.state == ConnectionState::Connected;
+        Status {
+            health: match (connected, lease) {
+                (true, _) => Health::Healthy,
+                (false, Some(_)) => Health::Stale,
+                (false, None) => Health::Disconnected,
+            },
+            connected,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protection: self.protection.to_string(),
+            connection: Connection {
+                state: uplink.state,
+                server: uplink.server.clone(),
+                vm: uplink.vm.clone(),
+                attempts: uplink.attempts,
+            },
+            last_error: uplink.last_error.clone(),
+            lease,
+            keys,
+            tools,
+            hardening: self.parts.steps.iter().map(hardening).collect(),
+            advice: advice(self.protection, uplink.state),
+        }
+    }
+
+    fn lease_report(&self) -> Option<keyferry_sdk::status::Lease> {
+        let lease = lock(&self.lease);
+        let Verdict::Left(left) = lease.left(self.now()) else {
+            return None;
+        };
+        let seconds = lease.length()?.as_secs();
+        Some(keyferry_sdk::status::Lease {
+            seconds,
+            left_seconds: left.as_secs(),
+        })
+    }
+}
+
+fn hardening(step: &Step) -> Hardening {
+    Hardening {
+        step: step.step.to_owned(),
+        level: step.level.clone(),
+        degraded: step.degraded,
+    }
+}
+
+fn advice(protection: ProtectionLevel, state: ConnectionState) -> Vec<String> {
+    let mut advice = Vec::new();
+    if protection < ProtectionLevel::MemfdSecret {
+        advice.push(
+            "boot with secretmem.enable=1 (Linux 5.14 to 6.4), so that not even root reads the \
+             keys from memory"
+                .to_owned(),
+        );
+    }
+    let kernel = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    if !kernel
+        .split_whitespace()
+        .any(|word| word == "init_on_free=1")
+    {
+        advice.push(
+            "boot with init_on_free=1, so that the kernel's freed buffers hold nothing".to_owned(),
+        );
+    }
+    if state == ConnectionState::NeedsTicket {
+        advice.push(
+            "the server refuses this agent: make a new ticket (`keyferry vms ticket`) and restart \
+             the agent with it"
+                .to_owned(),
+        );
+    }
+    advice
+}

@@ -1,0 +1,177 @@
+//! The settings file. Everything in it has a default, and nothing in it is secret.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The settings of an agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Runs where a kernel lacks something, and says so, instead of refusing to start.
+    pub allow_degraded: bool,
+    /// The group that may open the socket, by name or number; the agent's own unless set.
+    pub socket_group: Option<String>,
+    /// Who may have which key.
+    pub policy: PolicyConfig,
+    /// What one tool, and all of them, may use.
+    pub limits: Limits,
+    /// How fast a lost server is tried again.
+    pub reconnect: Reconnect,
+}
+
+/// Who may have which key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// Users that may have any key, beside the agent's own and root.
+    pub uids: Vec<u32>,
+    /// Groups that may have any key, beside the socket's.
+    pub gids: Vec<u32>,
+    /// Rules for single keys: they stand instead of everything above.
+    pub keys: BTreeMap<String, KeyRule>,
+}
+
+/// Who may have one key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeyRule {
+    /// These users.
+    pub uids: Vec<u32>,
+    /// Members of these groups.
+    pub gids: Vec<u32>,
+}
+
+/// What one tool, and all of them, may use.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Tools connected at once.
+    pub connections: usize,
+    /// Keys that one tool has open at once; each takes 12 KiB of locked memory.
+    pub pages_per_connection: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 128,
+            pages_per_connection: 32,
+        }
+    }
+}
+
+/// How fast a lost server is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reconnect {
+    /// The first wait is up to this long, in milliseconds.
+    pub first_ms: u64,
+    /// No wait is longer than this, in milliseconds.
+    pub longest_ms: u64,
+}
+
+impl Reconnect {
+    /// The first wait is up to this long.
+    pub fn first(&self) -> Duration {
+        Duration::from_millis(self.first_ms)
+    }
+
+    /// No wait is longer than this.
+    pub fn longest(&self) -> Duration {
+        Duration::from_millis(self.longest_ms)
+    }
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            first_ms: 100,
+            longest_ms: 30_000,
+        }
+    }
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{} is malformed", path.display())]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, and where.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl Config {
+    /// Reads the file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Malformed {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_full_file_is_read() {
+        let text = r#"
+            allow_degraded = true
+            socket_group = "keyferry"
+            [policy]
+            uids = [1000]
+            gids = [100]
+            [policy.keys.openai]
+            uids = [1001]
+            [limits]
+            connections = 4
+            [reconnect]
+            first_ms = 10
+        "#;
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.policy.keys["openai"].uids, [1001]);
+        assert_eq!(
+            (
+                config.limits.connections,
+                config.limits.pages_per_connection
+            ),
+            (4, 32)
+        );
+        assert_eq!(config.reconnect.first(), Duration::from_millis(10));
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_refused() {
+        for text in ["allow_degradded = true", "[policy.keys.openai]\nuid = [1]"] {
+            assert!(toml::from_str::<Config>(text).is_err(), "{text}");
+        }
+    }
+}

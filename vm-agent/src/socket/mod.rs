@@ -1,0 +1,11 @@
+//! The Unix socket: who is there, what may they have, and the conversation.
+
+mod connection;
+mod listen;
+mod peer;
+mod policy;
+
+pub use connection::{ConnectionError, converse};
+pub use listen::{BindError, bind, listen};
+pub use peer::Peer;
+pub use policy::Policy;

@@ -1,0 +1,201 @@
+//! The session with the server: kept open for the agent's whole life, over all its servers.
+
+mod backoff;
+mod credentials;
+mod session;
+
+use std::sync::Arc;
+
+use keyferry_protocol::memory::{Arena, LockedBox};
+use keyferry_protocol::wire::{ToAgent, ToServer};
+use keyferry_sdk::link::{Identity, Link, LinkError, Target, attach};
+use keyferry_sdk::status::ConnectionState;
+use rand_core::CryptoRng;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+pub use backoff::Backoff;
+pub use credentials::Credentials;
+use session::{Ended, Session};
+
+use crate::agent::Agent;
+use crate::lease::Verdict;
+
+/// What the agent needs to get to its servers.
+pub struct Upstream {
+    /// Session keys and messages live here.
+    pub arena: Arena,
+    /// The servers, tried in turn.
+    pub targets: Vec<Target>,
+    /// Who we are.
+    pub identity: Identity,
+    /// What we offer.
+    pub credentials: Credentials,
+    /// How fast to try again.
+    pub backoff: Backoff,
+}
+
+/// What ends or interrupts a session from this side.
+#[derive(Debug, Default)]
+pub struct Signals {
+    /// The agent is to stop. A permit is kept, so that it is not missed.
+    pub stop: Notify,
+    /// The machine was suspended: the session is not to be trusted any more.
+    pub jumped: Notify,
+}
+
+/// Keeps a session until the agent is to stop, then wipes and says goodbye.
+pub async fn keep(
+    agent: &Agent,
+    mut upstream: Upstream,
+    signals: &Signals,
+    rng: &mut impl CryptoRng,
+) {
+    let mut server = 0;
+    loop {
+        let ended = match upstream.enter(agent, server, signals).await {
+            Entered::Session(session) => session.run(agent, &mut upstream, signals).await,
+            Entered::Not(ended) => ended,
+        };
+        note_end(agent, &ended);
+        let wait = match ended {
+            Ended::Stopped => break,
+            Ended::CutOff => {
+                signals.stop.notified().await;
+                break;
+            }
+            Ended::Jumped => continue,
+            Ended::Lost(LinkError::Refused) => {
+                server += 1;
+                upstream.credentials.refused();
+                upstream.backoff.slow(rng)
+            }
+            Ended::Lost(_) | Ended::Drained => {
+                server += 1;
+                upstream.backoff.next(rng)
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = signals.jumped.notified() => {}
+            () = signals.stop.notified() => break,
+        }
+    }
+    agent.wipe(keyferry_protocol::memory::PageState::LeaseOver);
+}
+
+/// Looks at the clocks every second, session or not.
+pub async fn keep_lease(agent: Arc<Agent>, signals: Arc<Signals>) {
+    let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        second.tick().await;
+        if agent.enforce_lease() == Verdict::Jumped {
+            signals.jumped.notify_one();
+        }
+    }
+}
+
+enum Entered {
+    Session(Box<Session>),
+    Not(Ended),
+}
+
+impl Upstream {
+    async fn enter(&mut self, agent: &Agent, server: usize, signals: &Signals) -> Entered {
+        let Some(target) = self
+            .targets
+            .get(server % self.targets.len().max(1))
+            .cloned()
+        else {
+            return Entered::Not(Ended::CutOff);
+        };
+        agent.uplink(|uplink| {
+            uplink.attempts = uplink.attempts.saturating_add(1);
+            uplink.server = Some(target.url.to_string());
+        });
+        let attempt = tokio::select! {
+            attempt = self.attach(agent, &target) => attempt,
+            () = signals.stop.notified() => return Entered::Not(Ended::Stopped),
+        };
+        match attempt {
+            Ok(link) => Entered::Session(Box::new(Session::new(link, target))),
+            Err(error) => Entered::Not(Ended::Lost(error)),
+        }
+    }
+
+    /// Connects, and takes the credential that the server hands over into locked memory before
+    /// telling it so: whichever of the two messages is lost, one credential is good on both sides.
+    async fn attach(&mut self, agent: &Agent, target: &Target) -> Result<Link, LinkError> {
+        let credential = self.credentials.offered().ok_or(LinkError::Refused)?;
+        let (mut link, accept) = attach(&self.arena, target, &self.identity, credential).await?;
+        let ready = self.accept(agent, &accept)?;
+        drop(accept);
+        link.send(&ready).await?;
+        Ok(link)
+    }
+
+    fn accept(&mut self, agent: &Agent, message: &LockedBox) -> Result<ToServer, LinkError> {
+        let Ok(ToAgent::Accept(accept)) = ToAgent::decode(message.expose()) else {
+            return Err(LinkError::Protocol("the first message is no welcome"));
+        };
+        self.credentials
+            .take(&self.arena, accept.next_id, accept.next_secret)?;
+        agent.change(crate::keyring::Keyring::begin_batch);
+        agent.renew_lease(std::time::Duration::from_secs(accept.lease_seconds.into()));
+        agent.uplink(|uplink| {
+            uplink.state = ConnectionState::Connected;
+            uplink.vm = Some(accept.vm.to_string());
+            uplink.attempts = 0;
+            uplink.last_error = None;
+            uplink.ever_connected = true;
+        });
+        info!(session = %accept.session, vm = %accept.vm, "session opened");
+        Ok(ToServer::Ready {
+            credential: accept.next_id,
+        })
+    }
+}
+
+/// Told once per cause, not once per attempt.
+fn note_end(agent: &Agent, ended: &Ended) {
+    let (state, reason) = match ended {
+        Ended::Stopped => (ConnectionState::Connecting, None),
+        Ended::CutOff => (
+            ConnectionState::NeedsTicket,
+            Some("the owner cut this VM off".to_owned()),
+        ),
+        Ended::Jumped => (
+            ConnectionState::Connecting,
+            Some("this machine was suspended".to_owned()),
+        ),
+        Ended::Drained => (
+            ConnectionState::Connecting,
+            Some("the server is stopping".to_owned()),
+        ),
+        Ended::Lost(error @ LinkError::Refused) => {
+            (ConnectionState::NeedsTicket, Some(with_causes(error)))
+        }
+        Ended::Lost(error) => (ConnectionState::Connecting, Some(with_causes(error))),
+    };
+    let news = agent.uplink(|uplink| {
+        uplink.state = state;
+        let news = uplink.last_error != reason;
+        uplink.last_error.clone_from(&reason);
+        news
+    });
+    if let (true, Some(reason)) = (news, reason) {
+        warn!(reason, "no session with the server");
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,227 @@
+//! One open session: what the server says is carried out at once, and acknowledged.
+
+use std::time::Duration;
+
+use keyferry_protocol::channel::MESSAGES;
+use keyferry_protocol::memory::{LockedBox, PageState, scrub};
+use keyferry_protocol::wire::{ToAgent, ToServer};
+use keyferry_sdk::link::{Link, LinkError, Received, Target};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tracing::{debug, info, warn};
+
+use super::{Signals, Upstream};
+use crate::agent::Agent;
+use crate::keyring::Keyring;
+
+/// How a session, or an attempt at one, ended.
+pub(super) enum Ended {
+    /// The connection, or the trust in it, is gone.
+    Lost(LinkError),
+    /// The server is stopping.
+    Drained,
+    /// The owner has cut this VM off.
+    CutOff,
+    /// This machine was suspended.
+    Jumped,
+    /// The agent is to stop.
+    Stopped,
+}
+
+/// An open session.
+pub(super) struct Session {
+    link: Link,
+    target: Target,
+    batch: Batch,
+    heard: Instant,
+    renew_at: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Batch {
+    /// The server has not spoken yet.
+    Awaited,
+    /// The server is telling all keys.
+    Open,
+    /// It has; from now on it tells changes.
+    Told,
+}
+
+impl Session {
+    pub(super) fn new(link: Link, target: Target) -> Self {
+        let now = Instant::now();
+        Self {
+            link,
+            target,
+            batch: Batch::Awaited,
+            heard: now,
+            renew_at: now + LIFE,
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        agent: &Agent,
+        upstream: &mut Upstream,
+        signals: &Signals,
+    ) -> Ended {
+        let mut pulse = interval(PULSE);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                received = self.link.next() => self.receive(agent, upstream, received).await,
+                _ = pulse.tick() => self.beat(agent, upstream).await,
+                () = signals.jumped.notified() => Err(Ended::Jumped),
+                () = signals.stop.notified() => {
+                    self.say_goodbye(agent).await;
+                    Err(Ended::Stopped)
+                }
+            };
+            if let Err(ended) = step {
+                return ended;
+            }
+        }
+    }
+
+    async fn receive(
+        &mut self,
+        agent: &Agent,
+        upstream: &mut Upstream,
+        received: Result<Received, LinkError>,
+    ) -> Result<(), Ended> {
+        self.heard = Instant::now();
+        let Received::Message(message) = received.map_err(Ended::Lost)? else {
+            return Ok(());
+        };
+        if self.batch == Batch::Awaited {
+            // Whatever it says first, the server says it after `Ready`.
+            upstream.credentials.confirm();
+            self.batch = Batch::Open;
+        }
+        let step = self.carry_out(agent, upstream, &message);
+        drop(message);
+        scrub();
+        let (reply, ended) = step.map_err(Ended::Lost)?;
+        if let Some(reply) = reply {
+            self.link.send(&reply).await.map_err(Ended::Lost)?;
+        }
+        ended.map_or(Ok(()), Err)
+    }
+
+    /// Changes first, words later: a revoked key is zeroed before anything is sent.
+    fn carry_out(
+        &mut self,
+        agent: &Agent,
+        upstream: &mut Upstream,
+        message: &LockedBox,
+    ) -> Result<(Option<ToServer>, Option<Ended>), LinkError> {
+        let said = ToAgent::decode(message.expose())
+            .map_err(|_malformed| LinkError::Protocol("a malformed message"))?;
+        let reply = match said {
+            ToAgent::Accept(_) => return Err(LinkError::Protocol("a second welcome")),
+            ToAgent::Put(put) => {
+                let outcome = agent.change(|keys| keys.put(&put));
+                info!(key = %put.key, version = put.version, ?outcome, "key delivered");
+                ToServer::Ack {
+                    key: put.key,
+                    version: put.version,
+                    outcome,
+                }
+            }
+            ToAgent::Retire { key, version } => {
+                let outcome = agent.change(|keys| keys.retire(&key, version));
+                info!(%key, version, "key version retired");
+                ToServer::Ack {
+                    key,
+                    version,
+                    outcome,
+                }
+            }
+            ToAgent::Revoke { key } => {
+                let outcome = agent.change(|keys| keys.revoke(&key));
+                info!(%key, "key revoked");
+                ToServer::Ack {
+                    key,
+                    version: EVERY,
+                    outcome,
+                }
+            }
+            ToAgent::Lease { seconds } => return Ok((self.lease(agent, upstream, seconds), None)),
+            ToAgent::Wipe => {
+                agent.wipe(PageState::Revoked);
+                upstream.credentials.forget();
+                warn!("the owner cut this VM off: all keys are wiped");
+                return Ok((Some(held(agent)), Some(Ended::CutOff)));
+            }
+            ToAgent::Drain => return Ok((None, Some(Ended::Drained))),
+        };
+        Ok((Some(reply), None))
+    }
+
+    /// The first one ends the batch of all keys.
+    fn lease(&mut self, agent: &Agent, upstream: &mut Upstream, seconds: u32) -> Option<ToServer> {
+        agent.renew_lease(Duration::from_secs(seconds.into()));
+        if self.batch == Batch::Told {
+            return None;
+        }
+        self.batch = Batch::Told;
+        upstream.backoff.reset();
+        agent.change(Keyring::end_batch);
+        Some(held(agent))
+    }
+
+    /// Proof of life, accesses for the owner's log, and the end of this session's keys.
+    async fn beat(&mut self, agent: &Agent, upstream: &mut Upstream) -> Result<(), Ended> {
+        if self.heard.elapsed() > SILENCE {
+            return Err(Ended::Lost(LinkError::TimedOut));
+        }
+        self.link.ping().await.map_err(Ended::Lost)?;
+        let accesses = agent.take_accesses();
+        if !accesses.is_empty() {
+            self.link
+                .send(&ToServer::Audit(accesses))
+                .await
+                .map_err(Ended::Lost)?;
+        }
+        if Instant::now() >= self.renew_at || self.link.sent() > MESSAGES / 2 {
+            self.renew(agent, upstream).await;
+        }
+        Ok(())
+    }
+
+    /// A fresh handshake on a new connection, which takes over: this one stays until it stands.
+    async fn renew(&mut self, agent: &Agent, upstream: &mut Upstream) {
+        let attempt = timeout(TO_RENEW, upstream.attach(agent, &self.target));
+        match attempt.await.unwrap_or(Err(LinkError::TimedOut)) {
+            Ok(link) => {
+                let fresh = Self::new(link, self.target.clone());
+                let old = std::mem::replace(self, fresh);
+                old.link.close().await;
+            }
+            Err(error) => {
+                debug!(%error, "the session could not be renewed yet");
+                self.renew_at = Instant::now() + RETRY;
+            }
+        }
+    }
+
+    async fn say_goodbye(&mut self, agent: &Agent) {
+        agent.wipe(PageState::LeaseOver);
+        let goodbye = self.link.send(&ToServer::Bye);
+        let _as_well_as_can_be = timeout(TO_SAY_GOODBYE, goodbye).await;
+    }
+}
+
+fn held(agent: &Agent) -> ToServer {
+    ToServer::Held(agent.look(Keyring::held))
+}
+
+/// In an acknowledgement, all versions of a key.
+const EVERY: u32 = 0;
+/// Keys of a session live this long, or for 2^20 messages (PROTOCOL.md §5).
+const LIFE: Duration = Duration::from_secs(55 * 60);
+/// Nothing that the old session says is heard meanwhile.
+const TO_RENEW: Duration = Duration::from_secs(3);
+const RETRY: Duration = Duration::from_secs(60);
+const PULSE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(35);
+const TO_SAY_GOODBYE: Duration = Duration::from_secs(2);
