@@ -132,6 +132,11 @@ impl Config {
     }
 }
 
+/// Where systemd puts the credentials of this service.
+pub fn credentials_directory() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

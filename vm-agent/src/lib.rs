@@ -2,6 +2,7 @@
 //! memory, and hands them to the tools that may have them.
 
 pub mod agent;
+pub mod causes;
 pub mod clock;
 pub mod config;
 pub mod harden;

@@ -1,2 +1,26 @@
-//! Placeholder.
-fn main() {}
+//! `keyferry-agent`: holds API keys inside a virtual machine in locked, wiped memory.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod run;
+mod show_status;
+mod ticket_source;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use keyferry_protocol::memory::WipingAllocator;
+
+use arguments::{Arguments, Command};
+
+/// What is freed is wiped first: the net below everything that is meant to be in locked memory.
+#[global_allocator]
+static ALLOCATOR: WipingAllocator = WipingAllocator;
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(options) => run::run(&options),
+        Command::Status(options) => show_status::show_status(&options),
+    }
+}

@@ -19,6 +19,7 @@ pub use credentials::Credentials;
 use session::{Ended, Session};
 
 use crate::agent::Agent;
+use crate::causes::with_causes;
 use crate::lease::Verdict;
 
 /// What the agent needs to get to its servers.
@@ -187,15 +188,4 @@ fn note_end(agent: &Agent, ended: &Ended) {
     if let (true, Some(reason)) = (news, reason) {
         warn!(reason, "no session with the server");
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

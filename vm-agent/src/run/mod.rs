@@ -1,0 +1,164 @@
+//! `keyferry-agent run`. The order of the steps is the security argument:
+//!
+//! 1. settings and log, while nothing is secret yet;
+//! 2. no dumps, no new privileges, proven locked memory: then the ticket, straight into it;
+//! 3. the socket, while files may still be made; then no file, capability or foreign system call;
+//! 4. only now the first word with anybody, tool or server.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use keyferry_agent::agent::{Agent, Parts};
+use keyferry_agent::causes::with_causes;
+use keyferry_agent::clock::SystemClock;
+use keyferry_agent::config::Config;
+use keyferry_agent::harden::{self, Step, Tolerance};
+use keyferry_agent::keyring::{Keyring, PageLimit};
+use keyferry_agent::socket::{self, Policy};
+use keyferry_agent::upstream::{self, Signals, Upstream};
+use keyferry_protocol::memory::Arena;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::Run;
+use crate::ticket_source::read_ticket;
+
+mod enrol;
+
+/// Runs until it is stopped.
+pub(crate) fn run(options: &Run) -> ExitCode {
+    log_to_stderr();
+    match start(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(
+                reason = with_causes(error.as_ref()),
+                "the agent does not run"
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(options: &Run) -> Result<(), Box<dyn Error>> {
+    let config = settings(options)?;
+    let tolerance = if config.allow_degraded {
+        Tolerance::Degraded
+    } else {
+        Tolerance::Strict
+    };
+
+    let (level, mut steps) = harden::before_secrets()?;
+    let arena = Arena::new(level)?;
+    let ticket = read_ticket(&options.ticket, &arena)?;
+    let upstream = enrol::upstream(arena.clone(), ticket, &config)?;
+
+    let (listener, gid) = socket::bind(&options.socket, config.socket_group.as_deref())?;
+    steps.extend(harden::before_strangers(tolerance)?);
+    report(&steps);
+
+    let keys = Keyring::new(arena, PageLimit(config.limits.pages_per_connection));
+    let own_uid = rustix::process::geteuid().as_raw();
+    let policy = Policy::new(config.policy, own_uid, gid);
+    let clock = Box::new(SystemClock);
+    let agent = Agent::new(
+        keys,
+        Parts {
+            policy,
+            limits: config.limits,
+            steps,
+            clock,
+        },
+    );
+    // One thread: secrets pass one stack and one set of registers, and the scrub reaches both.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(
+        Arc::new(agent),
+        upstream,
+        (listener, &options.socket),
+    ))?;
+    Ok(())
+}
+
+/// Until SIGTERM or SIGINT; then everything is wiped and the server is told.
+async fn serve(
+    agent: Arc<Agent>,
+    upstream: Upstream,
+    (listener, path): (std::os::unix::net::UnixListener, &Path),
+) -> io::Result<()> {
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let signals = Arc::new(Signals::default());
+    tokio::spawn(socket::listen(Arc::clone(&agent), listener));
+    tokio::spawn(upstream::keep_lease(
+        Arc::clone(&agent),
+        Arc::clone(&signals),
+    ));
+    tell_ready(path)?;
+
+    let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
+    let session = upstream::keep(&agent, upstream, &signals, &mut rng);
+    tokio::pin!(session);
+    tokio::select! {
+        () = &mut session => return Ok(()),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("stopping: all keys are wiped");
+    let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    signals.stop.notify_one();
+    session.await;
+    Ok(())
+}
+
+fn tell_ready(path: &Path) -> io::Result<()> {
+    let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "keyferry-agent ready at {}", path.display())?;
+    stdout.flush()
+}
+
+fn settings(options: &Run) -> Result<Config, Box<dyn Error>> {
+    let mut config = options
+        .config
+        .as_deref()
+        .map(Config::read)
+        .transpose()?
+        .unwrap_or_default();
+    config.allow_degraded |= options.allow_degraded;
+    if options.socket_group.is_some() {
+        config.socket_group.clone_from(&options.socket_group);
+    }
+    Ok(config)
+}
+
+fn report(steps: &[Step]) {
+    for step in steps {
+        if step.degraded {
+            warn!(
+                step = step.step,
+                level = step.level,
+                "hardening is degraded"
+            );
+        } else {
+            info!(step = step.step, level = step.level, "hardened");
+        }
+    }
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
+}
