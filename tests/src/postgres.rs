@@ -37,6 +37,14 @@ impl Database {
         }
     }
 
+    /// Where the cluster keeps everything.
+    pub fn folder(&self) -> &Path {
+        &CLUSTER
+            .get()
+            .expect("a database is made in a cluster")
+            .folder
+    }
+
     /// For `DATABASE_URL`.
     pub fn url(&self) -> &str {
         &self.url

@@ -1,6 +1,7 @@
 //! A value that never existed before, so that every copy of it is a leak.
 
 use memscan::{Matcher, Sentinel};
+use sha2::{Digest, Sha256};
 
 /// A random key of a provider.
 pub struct Secret(String);
@@ -26,6 +27,14 @@ impl Secret {
     /// The value.
     pub fn text(&self) -> &str {
         &self.0
+    }
+
+    /// What a tool tells of it.
+    pub fn sha256(&self) -> String {
+        Sha256::digest(&self.0)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// What scans look for.

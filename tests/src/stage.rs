@@ -47,7 +47,8 @@ impl Stage {
         self.path("data")
     }
 
-    pub(crate) fn database(&self) -> Option<&Database> {
+    /// The database, unless it is a file among the server's data.
+    pub fn database(&self) -> Option<&Database> {
         self.database.as_ref()
     }
 }

@@ -1,0 +1,174 @@
+//! A key is where it should be, and nowhere else: whole processes are searched, registers too,
+//! for every encoding and every fragment of eight bytes.
+//!
+//! Searching a process that hides its memory needs root. With `memfd_secret` the pages that hold
+//! the keys cannot be read even then; with `mlock` they can, and only they may hold anything.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use keyferry_tests::{Agent, Engine, Person, Secret, Server, Stage, Tool, binary, until};
+use memscan::{GUARDED, Report, scan_process};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held_keys_are_in_secret_pages_only_and_revoked_keys_are_nowhere() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    let keys: Vec<Secret> = (0..5).map(|_| Secret::fresh()).collect();
+    for (number, key) in keys.iter().enumerate() {
+        ada.put(&format!("key-{number}"), key);
+    }
+    for number in 0..5 {
+        agent.until_holding(&format!("key-{number}"), 1).await;
+    }
+    let mut tool = Tool::open(&stage, &agent, "key-0");
+    assert_eq!(tool.next_event()["sha256"], keys[0].sha256());
+    let all: Vec<&Secret> = keys.iter().collect();
+    let guarded = agent.status().await.protection != "memfd_secret";
+    assert_no_stray_copy(agent.pid(), &all, guarded);
+    assert_no_stray_copy(tool.pid(), &all, guarded);
+
+    let rotated = Secret::fresh();
+    ada.rotate("key-0", &rotated);
+    assert_eq!(tool.next_event()["sha256"], rotated.sha256());
+    let all: Vec<&Secret> = keys.iter().chain([&rotated]).collect();
+    assert_no_stray_copy(agent.pid(), &all, guarded);
+    assert_no_stray_copy(tool.pid(), &all, guarded);
+
+    for number in 0..5 {
+        ada.revoke(&format!("key-{number}"));
+    }
+    assert_eq!(tool.next_event()["event"], "revoked");
+    until("the agent has wiped all keys", async || {
+        let keys = agent.status().await.keys;
+        keys.iter().all(|key| key.state != "live").then_some(())
+    })
+    .await;
+    assert_nowhere(agent.pid(), &all);
+    assert_nowhere(server.pid(), &all);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_maps_a_key_after_its_revocation_finds_zeros() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let key = Secret::fresh();
+    ada.put("openai", &key);
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    let client = keyferry_sdk::Client::connect_to(agent.socket())
+        .await
+        .unwrap();
+    let handle = client.key("openai").await.unwrap();
+    assert!(
+        handle
+            .expose(|bytes| bytes == key.text().as_bytes())
+            .unwrap()
+    );
+    ada.revoke("openai");
+    until("the page is zeroed in place", async || {
+        matches!(
+            handle.expose(<[u8]>::len),
+            Err(keyferry_sdk::Error::Revoked)
+        )
+        .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_keeps_nothing_of_a_sealed_value() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let keys: Vec<Secret> = (0..5).map(|_| Secret::fresh()).collect();
+    for (number, key) in keys.iter().enumerate() {
+        ada.put(&format!("key-{number}"), key);
+    }
+    // The promise is about one second after the put, so this is the condition itself.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let all: Vec<&Secret> = keys.iter().collect();
+    assert_nowhere(server.pid(), &all);
+
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    for number in 0..5 {
+        agent.until_holding(&format!("key-{number}"), 1).await;
+    }
+    assert_nowhere(server.pid(), &all);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_agent_keeps_nothing_of_its_ticket() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let ticket = ada.ticket_for_new_vm("kali-1");
+    let agent = Agent::start(&stage, "kali-1", ticket.as_bytes());
+    agent.until_healthy().await;
+    // The part of the text that stands for the secret: bytes 17 to 48 of what follows `kft1_`.
+    let secret = ticket["kft1_".len()..][24..64].to_owned();
+    let sentinel = memscan::Sentinel {
+        name: "ticket".into(),
+        bytes: secret.into_bytes(),
+    };
+    let mut report = Report::default();
+    scan_process(
+        &memscan::Matcher::new(&[sentinel], 8),
+        &mut report,
+        agent.pid(),
+    )
+    .unwrap();
+    assert_eq!(report.hits(), 0, "{report}");
+}
+
+/// Without this, the zeros of the others would mean nothing.
+#[test]
+fn a_careless_program_is_caught() {
+    let key = Secret::fresh();
+    let mut holder = Command::new(binary("memscan"))
+        .arg("hold")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(holder.stdin.as_mut().unwrap(), "{}", key.text()).unwrap();
+    let mut ready = String::new();
+    BufReader::new(holder.stdout.take().unwrap())
+        .read_line(&mut ready)
+        .unwrap();
+    assert_eq!(ready, "holding\n");
+    let report = scan(holder.id().cast_signed(), &[&key]);
+    assert!(report.findings().any(|it| it.whole), "{report}");
+    assert!(
+        report.findings().any(|it| it.place.ends_with("registers")),
+        "{report}"
+    );
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+}
+
+fn assert_nowhere(pid: i32, keys: &[&Secret]) {
+    let report = scan(pid, keys);
+    assert_eq!(report.hits(), 0, "{report}");
+}
+
+/// With `guarded`, the pages that hold the keys can be read by root, and do not count.
+fn assert_no_stray_copy(pid: i32, keys: &[&Secret], guarded: bool) {
+    let report = scan(pid, keys);
+    let stray = report
+        .findings()
+        .filter(|it| !(guarded && it.place.ends_with(GUARDED)))
+        .count();
+    assert_eq!(stray, 0, "{report}");
+}
+
+fn scan(pid: i32, keys: &[&Secret]) -> Report {
+    let mut report = Report::default();
+    scan_process(&Secret::matcher(keys), &mut report, pid).unwrap();
+    assert!(report.scanned() > 1 << 20, "nearly nothing was read");
+    report
+}
