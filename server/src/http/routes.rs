@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use hyper::body::Incoming;
 use hyper::header::{TRANSFER_ENCODING, UPGRADE};
 use hyper::{Method, Request, StatusCode};
+use tracing::debug;
 
 use super::raw_head::Refusal;
 use super::reply::{self, Reply, closing, empty, json};
@@ -103,6 +104,7 @@ pub(super) async fn answer(
         _ => reply,
     };
     connection.answering.store(false, Ordering::Relaxed);
+    debug!(request = %request_id, status = reply.status().as_u16(), "answered");
     Ok(reply::finish(reply, request_id))
 }
 

@@ -1,8 +1,11 @@
 //! What the server says about itself.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::reply::{self, Reply};
 use super::{request, websocket};
@@ -101,7 +104,9 @@ pub(super) async fn database(app: &App) -> Result<Reply, ApiError> {
 }
 
 async fn is_connected(app: &App) -> bool {
-    app.store.ping().await.is_ok()
+    timeout(PATIENCE, app.store.ping())
+        .await
+        .is_ok_and(|answer| answer.is_ok())
 }
 
 const fn ok_if(well: bool) -> StatusCode {
@@ -112,6 +117,8 @@ const fn ok_if(well: bool) -> StatusCode {
     }
 }
 
+/// A database that takes longer than this does not answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 const SERVICE: &str = "keyferry-server";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const ENDPOINTS: [&str; 15] = [

@@ -8,7 +8,6 @@ use josekit::jws::{EdDSA, JwsSigner, JwsVerifier};
 use keyferry_protocol::memory::{Arena, LockedBox, MemoryError};
 use secrecy::ExposeSecret;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -20,7 +19,7 @@ use crate::vault::seal::{self, Sealed, Unsealable};
 /// The keys of the one algorithm in use.
 pub(crate) enum SigningKeys {
     EdDsa {
-        current: SigningKey,
+        current: Box<SigningKey>,
         checking: Vec<CheckingKey>,
     },
     Hs256 {
@@ -93,12 +92,11 @@ impl SigningKeys {
             Algorithm::EdDsa => return load_eddsa(source, rng).await,
         };
         let bytes = secret.expose_secret().as_bytes();
-        let id = Sha256::digest([b"keyferry HS256 kid", bytes].concat());
-        let id = Base64UrlUnpadded::encode_string(&id[..12]);
-        Ok(Self::Hs256 {
-            id,
-            key: hmac::Key::new(hmac::HMAC_SHA256, bytes),
-        })
+        let key = hmac::Key::new(hmac::HMAC_SHA256, bytes);
+        // Tells two secrets apart, and nothing about either.
+        let id = hmac::sign(&key, b"keyferry kid");
+        let id = Base64UrlUnpadded::encode_string(id.as_ref());
+        Ok(Self::Hs256 { id, key })
     }
 
     pub(super) const fn algorithm(&self) -> &'static str {
@@ -170,10 +168,10 @@ async fn load_eddsa(
         let verifier = EdDSA.verifier_from_der([SPKI_PREFIX, &key.public_key].concat())?;
         if key.status == "current" {
             let seed = open(source.master_key, &key)?;
-            current = Some(SigningKey {
+            current = Some(Box::new(SigningKey {
                 id: id.clone(),
                 signer: signer(&seed)?,
-            });
+            }));
         }
         checking.push(CheckingKey {
             id,

@@ -100,7 +100,12 @@ impl Store {
 
     /// Opens a PostgreSQL database and migrates it.
     pub(crate) async fn open_postgres(url: &str) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = url.parse()?;
+        // A statement that hangs is a database that does not answer.
+        let bounds = [
+            ("statement_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", "30s"),
+        ];
+        let options = url.parse::<PgConnectOptions>()?.options(bounds);
         let pool = PgPoolOptions::new()
             .max_connections(16)
             .acquire_timeout(ACQUIRE)
