@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use hyper::body::Incoming;
 use hyper::header::{TRANSFER_ENCODING, UPGRADE};
 use hyper::{Method, Request, StatusCode};
+use keyferry_protocol::ids::KeyName;
 use tracing::debug;
 
 use super::raw_head::Refusal;
@@ -17,7 +18,7 @@ use super::request::{Body, Head};
 use super::{Connection, status, websocket};
 use crate::error::ApiError;
 use crate::sessions::{self, Origin};
-use crate::store::uuid_v7;
+use crate::store::{VmId, uuid_v7};
 use crate::{accounts, delivery, vault};
 
 #[expect(clippy::too_many_lines, reason = "a table reads best whole")]
@@ -68,7 +69,96 @@ async fn route(
             json(StatusCode::OK, &accounts::me(app, &caller().await?).await?)
         }
 
-        //VAULT
+        (&Method::GET, ["keys"]) => {
+            let caller = caller().await?;
+            json(
+                StatusCode::OK,
+                &vault::list(app, &caller, &head.page()?).await?,
+            )
+        }
+        (&Method::PUT, ["keys", name]) => {
+            let (caller, name) = (caller().await?, key_name(name)?);
+            let key = vault::put(app, &caller, name, body.json(&head).await?).await?;
+            json(StatusCode::CREATED, &key).map(closing)
+        }
+        (&Method::GET, ["keys", name]) => {
+            let (caller, name) = (caller().await?, key_name(name)?);
+            json(StatusCode::OK, &vault::show(app, &caller, name).await?)
+        }
+        (&Method::DELETE, ["keys", name]) => {
+            let (caller, name) = (caller().await?, key_name(name)?);
+            vault::remove(app, &caller, name).await?;
+            Ok(empty(StatusCode::NO_CONTENT))
+        }
+        (&Method::POST, ["keys", name, "rotate"]) => {
+            let (caller, name) = (caller().await?, key_name(name)?);
+            let key = vault::rotate(app, &caller, name, body.json(&head).await?).await?;
+            json(StatusCode::OK, &key).map(closing)
+        }
+        (&Method::POST, ["keys", name, "revoke"]) => {
+            let (caller, name) = (caller().await?, key_name(name)?);
+            body.none().await?;
+            json(StatusCode::OK, &vault::revoke(app, &caller, name).await?)
+        }
+        (&Method::GET, ["keys", name, "versions"]) => {
+            let (caller, name) = (caller().await?, key_name(name)?);
+            json(
+                StatusCode::OK,
+                &vault::versions(app, &caller, name, &head.page()?).await?,
+            )
+        }
+
+        (&Method::GET, ["vms"]) => {
+            let caller = caller().await?;
+            json(
+                StatusCode::OK,
+                &delivery::list_vms(app, &caller, &head.page()?).await?,
+            )
+        }
+        (&Method::POST, ["vms"]) => {
+            let caller = caller().await?;
+            let vm = delivery::add_vm(app, &caller, body.json(&head).await?).await?;
+            json(StatusCode::CREATED, &vm)
+        }
+        (&Method::GET, ["vms", id]) => {
+            let (caller, id) = (caller().await?, vm_id(id)?);
+            json(StatusCode::OK, &delivery::show_vm(app, &caller, id).await?)
+        }
+        (&Method::PATCH, ["vms", id]) => {
+            let (caller, id) = (caller().await?, vm_id(id)?);
+            let change = body.json(&head).await?;
+            json(
+                StatusCode::OK,
+                &delivery::change_vm(app, &caller, id, change).await?,
+            )
+        }
+        (&Method::DELETE, ["vms", id]) => {
+            let (caller, id) = (caller().await?, vm_id(id)?);
+            delivery::remove_vm(app, &caller, id).await?;
+            Ok(empty(StatusCode::NO_CONTENT))
+        }
+        (&Method::POST, ["vms", id, "ticket"]) => {
+            let (caller, id) = (caller().await?, vm_id(id)?);
+            body.none().await?;
+            let ticket = delivery::issue_ticket(app, &caller, id).await?;
+            json(StatusCode::CREATED, &ticket).map(closing)
+        }
+        (&Method::POST, ["vms", id, "wipe"]) => {
+            let (caller, id) = (caller().await?, vm_id(id)?);
+            body.none().await?;
+            json(
+                StatusCode::ACCEPTED,
+                &delivery::wipe_vm(app, &caller, id).await?,
+            )
+        }
+        (&Method::GET, ["vms", id, "held"]) => {
+            let (caller, id) = (caller().await?, vm_id(id)?);
+            json(
+                StatusCode::OK,
+                &delivery::held(app, &caller, id, &head.page()?).await?,
+            )
+        }
+
         _ => Err(ApiError::NotFound),
     }
 }
@@ -106,6 +196,21 @@ pub(super) async fn answer(
     connection.answering.store(false, Ordering::Relaxed);
     debug!(request = %request_id, status = reply.status().as_u16(), "answered");
     Ok(reply::finish(reply, request_id))
+}
+
+fn key_name(text: &str) -> Result<KeyName, ApiError> {
+    let faulty = || {
+        ApiError::invalid(
+            "name",
+            "is 1 to 64 letters, digits, hyphens, dots or underscores",
+        )
+    };
+    text.parse().map_err(|_| faulty())
+}
+
+/// An id that is none belongs to no VM.
+fn vm_id(text: &str) -> Result<VmId, ApiError> {
+    text.parse().map_err(|_| ApiError::NotFound)
 }
 
 /// What the guard's stand-in for a refused head tells of.
