@@ -141,7 +141,7 @@ fn cost_of(stored: &str) -> Option<u32> {
         .map(|parts| parts.get_cost())
 }
 
-const QUEUE_PER_WORKER: usize = 16;
+const QUEUE_PER_WORKER: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -86,3 +86,22 @@ impl Serialize for Permission {
         serializer.serialize_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Permission, Role};
+
+    #[test]
+    fn a_viewer_only_looks() {
+        let permitted = Role::Viewer.permissions();
+        assert_eq!(permitted, [Permission::VaultRead, Permission::VmRead]);
+        assert!(!Role::Member.permissions().contains(&Permission::AuditRead));
+        assert!(Role::Owner.permissions().contains(&Permission::VmEnroll));
+    }
+
+    #[test]
+    fn a_role_is_known_by_its_name() {
+        assert_eq!("admin".parse::<Role>().ok(), Some(Role::Admin));
+        assert!("root".parse::<Role>().is_err());
+    }
+}
