@@ -27,4 +27,4 @@ pub use client::{Client, DEFAULT_SOCKET};
 pub use error::Error;
 pub use key::{Change, KeyHandle, Watch};
 pub use keyferry_protocol::local::RefusalCode;
-pub use keyferry_protocol::memory::PageState;
+pub use keyferry_protocol::memory::{PageState, WipingAllocator, scrub};

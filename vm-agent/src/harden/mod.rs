@@ -20,6 +20,8 @@ use std::io;
 use keyferry_protocol::memory::{MemoryError, ProtectionLevel};
 use serde::Serialize;
 
+use crate::clock::{Clock, SystemClock};
+
 /// One thing that was given up, for `status` and the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
@@ -85,6 +87,8 @@ impl HardenError {
 
 /// The first half, before any secret is in this process.
 pub fn before_secrets() -> Result<(ProtectionLevel, Vec<Step>), HardenError> {
+    // The first look at a clock reads the auxiliary vector, which is closed to us afterwards.
+    let _now = SystemClock.now();
     let mut steps = vec![dumps::no_core_files()?, dumps::not_dumpable()?];
     steps.push(privileges::no_new_privileges()?);
     let (level, step) = memory::prove()?;

@@ -6,7 +6,7 @@
 //! 4. only now the first word with anybody, tool or server.
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
