@@ -190,16 +190,21 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_user_and_a_broken_hash_cost_a_whole_hash() {
-        let hasher = PasswordHasher::start(11).unwrap();
+        let hasher = PasswordHasher::start(10).unwrap();
         let hash = hasher.hash(password("SecurePass123")).await.unwrap();
+        // The quickest of a few tries is what the work itself takes on a busy machine.
         let time = async |stored| {
-            let start = Instant::now();
-            assert!(!hasher.check("WrongPass123", stored).await.unwrap());
-            start.elapsed()
+            let mut quickest = Duration::MAX;
+            for _ in 0..7 {
+                let start = Instant::now();
+                assert!(!hasher.check("WrongPass123", stored).await.unwrap());
+                quickest = quickest.min(start.elapsed());
+            }
+            quickest
         };
         let known = time(Some(hash.as_str())).await;
         assert!(time(None).await * 2 > known);
-        assert!(time(Some("$2b$11$broken")).await * 2 > known);
+        assert!(time(Some("$2b$10$broken")).await * 2 > known);
     }
 
     #[tokio::test]

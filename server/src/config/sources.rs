@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{ConfigError, DATA_DIR, SETTINGS};
+use super::ConfigError;
+use super::names::{DATA_DIR, SETTINGS};
 
 /// The settings as text, the first source that has one wins. Wiped on drop, for some are secrets.
 pub(crate) struct Sources(HashMap<&'static str, Zeroizing<String>>);

@@ -9,13 +9,13 @@ use serde_json::json;
 use super::opaque::{OpaqueToken, Purpose};
 use super::sign_in::SignInAnswer;
 use super::start::Member;
-use super::token::{self, Bearer};
+use super::token::Bearer;
 use super::{Origin, Tokens};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::bus::Event;
 use crate::error::ApiError;
-use crate::secret::{Handed, Secret};
+use crate::secret::Secret;
 use crate::store::{NewRefreshToken, StoredRefreshToken, UnixTime, uuid_v7};
 
 /// A request for new tokens.
@@ -47,31 +47,17 @@ pub(crate) async fn refresh(
         // Used before, or by someone else just now: who used it decides.
         None => again(app, origin, &token).await?,
     };
-    let role = live.role.parse().map_err(ApiError::internal)?;
-    let member = Member {
-        user: live.user_id,
-        tenant: live.tenant_id,
-        role,
-    };
-    let access_token = token::issue(
-        app,
-        &Bearer {
-            session: live.id,
-            member,
+    let bearer = Bearer {
+        session: live.id,
+        member: Member {
+            user: live.user_id,
+            tenant: live.tenant_id,
+            role: live.role.parse().map_err(ApiError::internal)?,
         },
-    )?;
-    let tokens = Tokens {
-        access_token: Handed::new(access_token),
-        refresh_token: Handed::new(successor.text(Purpose::Refresh)),
-        session_token: None,
-        token_type: "Bearer",
-        expires_in: app.config.tokens.access_life.as_secs(),
     };
-    let user = app
-        .store
-        .user_in_tenant(live.user_id, live.tenant_id)
-        .await?;
-    let user = user.ok_or(ApiError::InvalidRefreshToken)?;
+    let tokens = Tokens::new(app, &bearer, &successor)?;
+    let user = app.store.user_in_tenant(live.user_id, live.tenant_id);
+    let user = user.await?.ok_or(ApiError::InvalidRefreshToken)?;
     Ok(SignInAnswer::new(tokens, user.into_profile()))
 }
 

@@ -14,11 +14,28 @@ use crate::store::{NewRefreshToken, NewSession, SessionId, TenantId, UserId, uui
 /// What a caller signs the next requests with.
 #[derive(Serialize)]
 pub(crate) struct Tokens {
-    pub(super) access_token: Handed,
-    pub(super) refresh_token: Handed,
-    pub(super) session_token: Option<Handed>,
-    pub(super) token_type: &'static str,
-    pub(super) expires_in: u64,
+    access_token: Handed,
+    refresh_token: Handed,
+    session_token: Option<Handed>,
+    token_type: &'static str,
+    expires_in: u64,
+}
+
+impl Tokens {
+    /// A new access token beside this refresh token.
+    pub(super) fn new(
+        app: &App,
+        bearer: &Bearer,
+        refresh_token: &OpaqueToken,
+    ) -> Result<Self, ApiError> {
+        Ok(Self {
+            access_token: Handed::new(token::issue(app, bearer)?),
+            refresh_token: Handed::new(refresh_token.text(Purpose::Refresh)),
+            session_token: None,
+            token_type: "Bearer",
+            expires_in: app.config.tokens.access_life.as_secs(),
+        })
+    }
 }
 
 /// Whom a session is for.
@@ -65,18 +82,12 @@ pub(crate) async fn start(app: &App, origin: &Origin, member: Member) -> Result<
     change.insert_audit_event(app, &entry).await?;
     change.commit().await?;
 
-    let access_token = token::issue(
-        app,
-        &Bearer {
-            session: session.id,
-            member,
-        },
-    )?;
-    Ok(Tokens {
-        access_token: Handed::new(access_token),
-        refresh_token: Handed::new(refresh_token.text(Purpose::Refresh)),
+    let bearer = Bearer {
+        session: session.id,
+        member,
+    };
+    Tokens::new(app, &bearer, &refresh_token).map(|tokens| Tokens {
         session_token: Some(Handed::new(session_token.text(Purpose::Session))),
-        token_type: "Bearer",
-        expires_in: app.config.tokens.access_life.as_secs(),
+        ..tokens
     })
 }

@@ -1,0 +1,50 @@
+//! What the settings are called.
+
+pub(crate) const DATA_DIR: &str = "KEYFERRY_DATA_DIR";
+pub(crate) const LISTEN: &str = "KEYFERRY_LISTEN";
+pub(crate) const PLAIN_HTTP: &str = "KEYFERRY_PLAIN_HTTP";
+pub(super) const HOST: &str = "HOST";
+pub(super) const PORT: &str = "PORT";
+pub(crate) const PUBLIC_URL: &str = "KEYFERRY_PUBLIC_URL";
+pub(super) const DATABASE_URL: &str = "DATABASE_URL";
+pub(super) const ENCRYPTION_KEY: &str = "ENCRYPTION_KEY";
+pub(super) const MASTER_ENCRYPTION_KEY: &str = "MASTER_ENCRYPTION_KEY";
+pub(super) const JWT_ALGORITHM: &str = "JWT_ALGORITHM";
+pub(super) const JWT_SECRET_KEY: &str = "JWT_SECRET_KEY";
+pub(super) const ACCESS_MINUTES: &str = "AUTH_ACCESS_TOKEN_EXPIRE_MINUTES";
+pub(super) const REFRESH_DAYS: &str = "AUTH_REFRESH_TOKEN_EXPIRE_DAYS";
+pub(super) const HASH_ROUNDS: &str = "AUTH_PASSWORD_HASH_ROUNDS";
+pub(super) const PASSWORD_MIN_LENGTH: &str = "AUTH_PASSWORD_MIN_LENGTH";
+pub(super) const PASSWORD_MIN_SCORE: &str = "AUTH_PASSWORD_MIN_SCORE";
+pub(super) const MAX_CONNECTIONS: &str = "KEYFERRY_MAX_CONNECTIONS";
+pub(super) const MAX_PER_ADDRESS: &str = "KEYFERRY_MAX_CONNECTIONS_PER_ADDRESS";
+pub(super) const TLS_SECONDS: &str = "KEYFERRY_TLS_HANDSHAKE_SECONDS";
+pub(super) const FIRST_BYTE_SECONDS: &str = "KEYFERRY_FIRST_BYTE_SECONDS";
+pub(super) const HEAD_SECONDS: &str = "KEYFERRY_HEAD_SECONDS";
+pub(super) const BODY_SECONDS: &str = "KEYFERRY_BODY_SECONDS";
+
+/// Every setting there is, by its environment name. In a TOML file the same name in lower case.
+pub(super) const SETTINGS: [&str; 22] = [
+    DATA_DIR,
+    LISTEN,
+    PLAIN_HTTP,
+    HOST,
+    PORT,
+    PUBLIC_URL,
+    DATABASE_URL,
+    ENCRYPTION_KEY,
+    MASTER_ENCRYPTION_KEY,
+    JWT_ALGORITHM,
+    JWT_SECRET_KEY,
+    ACCESS_MINUTES,
+    REFRESH_DAYS,
+    HASH_ROUNDS,
+    PASSWORD_MIN_LENGTH,
+    PASSWORD_MIN_SCORE,
+    MAX_CONNECTIONS,
+    MAX_PER_ADDRESS,
+    TLS_SECONDS,
+    FIRST_BYTE_SECONDS,
+    HEAD_SECONDS,
+    BODY_SECONDS,
+];
