@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{Connection, PgPool, SqlitePool};
 
 pub(crate) use ids::{ProviderKeyId, SessionId, TenantId, TicketId, UserId, VmId, uuid_v7};
 pub(crate) use sessions::{LiveSession, NewRefreshToken, NewSession, StoredRefreshToken};
@@ -110,6 +110,15 @@ impl Store {
             .max_connections(16)
             .acquire_timeout(ACQUIRE)
             .test_before_acquire(false)
+            // Under load a connection is known to live; after a pause it is asked.
+            .before_acquire(|connection, known| {
+                Box::pin(async move {
+                    if known.idle_for > PAUSE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_with(options)
             .await?;
         keyferry_migrations::POSTGRES.run(&pool).await?;
@@ -209,6 +218,7 @@ impl From<sqlx::Error> for StoreError {
 }
 
 const ACQUIRE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
