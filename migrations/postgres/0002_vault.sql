@@ -7,7 +7,7 @@ CREATE TABLE provider_keys (
     provider TEXT NOT NULL,
     policy TEXT NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('active', 'revoked')),
-    current_version INTEGER NOT NULL CHECK (current_version >= 1),
+    current_version BIGINT NOT NULL CHECK (current_version >= 1),
     created_by UUID REFERENCES users (id) ON DELETE SET NULL,
     created_at BIGINT NOT NULL,
     rotated_at BIGINT,
@@ -20,7 +20,7 @@ CREATE INDEX provider_keys_by_creator ON provider_keys (created_by);
 -- A destroyed version keeps its row; its salt and ciphertext are empty.
 CREATE TABLE key_versions (
     key_id UUID NOT NULL,
-    version INTEGER NOT NULL CHECK (version >= 1),
+    version BIGINT NOT NULL CHECK (version >= 1),
     tenant_id UUID NOT NULL,
     salt BYTEA NOT NULL,
     ciphertext BYTEA NOT NULL,

@@ -51,7 +51,7 @@ CREATE INDEX reattach_credentials_by_vm ON reattach_credentials (tenant_id, vm_i
 CREATE TABLE held_versions (
     vm_id UUID NOT NULL,
     key_id UUID NOT NULL,
-    version INTEGER NOT NULL CHECK (version >= 1),
+    version BIGINT NOT NULL CHECK (version >= 1),
     tenant_id UUID NOT NULL,
     told_at BIGINT NOT NULL,
     told TEXT NOT NULL CHECK (told IN ('put', 'retire', 'revoke', 'wipe')),
