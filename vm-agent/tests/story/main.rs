@@ -53,6 +53,17 @@ async fn a_key_travels_changes_and_ends_in_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_travels_inside_tls_to_a_pinned_server_with_a_name() {
+    let mut world = World::with_tls().await;
+    world.server.put("openai", 1, b"sk-first").await;
+    let agent = world.agent().await;
+    let key = agent.tool().await.key("openai").await.unwrap();
+    assert_eq!(key.expose(<[u8]>::to_vec).unwrap(), b"sk-first");
+    world.server.drop_connection().await;
+    eventually(async || world.server.sessions() == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_happens_in_the_page_needs_no_call_to_the_agent() {
     let mut world = World::new().await;
     world.server.put("openai", 1, b"sk-first").await;

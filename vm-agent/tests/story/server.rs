@@ -13,9 +13,13 @@ use keyferry_protocol::ids::{CredentialId, SessionId, VmId};
 use keyferry_protocol::memory::{Arena, self_test};
 use keyferry_protocol::ticket::Ticket;
 use keyferry_protocol::wire::{Accept, Delivery, Put, ToAgent, ToServer};
-use tokio::net::{TcpListener, TcpStream};
+use keyferry_sdk::tls::SpkiPin;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
@@ -59,9 +63,23 @@ enum Command {
 }
 
 impl Server {
+    /// Without TLS.
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// With TLS, a certificate of its own, and a host that has to be looked up.
+    pub(crate) async fn start_with_tls() -> Self {
+        Self::start_with(Some(Certificate::new())).await
+    }
+
+    async fn start_with(certificate: Option<Certificate>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        let url = match &certificate {
+            Some(_) => format!("https://localhost:{}", address.port()),
+            None => format!("http://{address}"),
+        };
         let arena = Arena::new(self_test().unwrap()).unwrap();
         let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
         let key = KeyPair::generate(&arena, &mut rng).unwrap();
@@ -71,7 +89,7 @@ impl Server {
             secret: arena.hold(&secret).unwrap(),
             server_key: key.public(),
             min_suite: Suite::Hybrid,
-            spki_pin: None,
+            spki_pin: certificate.as_ref().map(|certificate| certificate.pin),
             urls: vec![url],
         };
         let printed = ticket.print(&arena).unwrap();
@@ -89,7 +107,7 @@ impl Server {
             hear,
             told: Notify::new(),
         });
-        let task = tokio::spawn(listen(Arc::clone(&shared), listener));
+        let task = tokio::spawn(listen(Arc::clone(&shared), listener, certificate));
         Self {
             shared,
             heard,
@@ -203,20 +221,64 @@ impl Drop for Server {
     }
 }
 
-async fn listen(shared: Arc<Shared>, listener: TcpListener) {
+async fn listen(shared: Arc<Shared>, listener: TcpListener, certificate: Option<Certificate>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        tokio::spawn(session(Arc::clone(&shared), stream));
+        let shared = Arc::clone(&shared);
+        let acceptor = certificate
+            .as_ref()
+            .map(|certificate| certificate.acceptor.clone());
+        tokio::spawn(async move {
+            match acceptor {
+                None => session(shared, Box::new(stream)).await,
+                Some(acceptor) => {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        session(shared, Box::new(stream)).await;
+                    }
+                }
+            }
+        });
     }
 }
 
+struct Certificate {
+    pin: [u8; 32],
+    acceptor: TlsAcceptor,
+}
+
+impl Certificate {
+    fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(["another.example".to_owned()]).unwrap();
+        let der = made.cert.der().clone();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![der.clone()], key)
+            .unwrap();
+        let SpkiPin(pin) = SpkiPin::of_certificate(&der).unwrap();
+        Self {
+            pin,
+            acceptor: Arc::new(config).into(),
+        }
+    }
+}
+
+trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+type Stream = Box<dyn Transport>;
+
 struct Session {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Stream>,
     sender: Sender,
     receiver: Receiver,
 }
 
-async fn session(shared: Arc<Shared>, stream: TcpStream) {
+async fn session(shared: Arc<Shared>, stream: Stream) {
     #[expect(clippy::result_large_err, reason = "the library's signature")]
     let choose = |request: &Request, mut response: Response| {
         assert_eq!(request.uri().path(), "/agent");
@@ -264,7 +326,7 @@ async fn session(shared: Arc<Shared>, stream: TcpStream) {
 
 async fn shake_hands(
     shared: &Shared,
-    socket: &mut WebSocketStream<TcpStream>,
+    socket: &mut WebSocketStream<Stream>,
 ) -> Option<(Sender, Receiver)> {
     let first = binary(socket).await?;
     let offered =
@@ -288,7 +350,7 @@ async fn shake_hands(
     Some(proven.channel.split())
 }
 
-async fn binary(socket: &mut WebSocketStream<TcpStream>) -> Option<Vec<u8>> {
+async fn binary(socket: &mut WebSocketStream<Stream>) -> Option<Vec<u8>> {
     loop {
         match socket.next().await?.ok()? {
             Message::Binary(message) => return Some(message.to_vec()),

@@ -25,10 +25,17 @@ pub(crate) struct AgentProcess {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::with(Server::start().await)
+    }
+
+    pub(crate) async fn with_tls() -> Self {
+        Self::with(Server::start_with_tls().await)
+    }
+
+    fn with(server: Server) -> Self {
         Self {
-            server: Server::start().await,
-            folder,
+            server,
+            folder: tempfile::tempdir().unwrap(),
         }
     }
 
