@@ -145,6 +145,7 @@ fn padding_that_is_not_the_shortest_of_zeros_is_refused() {
     assert!(ToServer::decode(&dirty).is_err());
     let long = [message.expose(), &[0; 256]].concat();
     assert!(ToServer::decode(&long).is_err());
+    assert!(ToServer::decode(&message.expose()[..5]).is_err());
 }
 
 #[test]

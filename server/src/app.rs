@@ -12,10 +12,12 @@ use crate::accounts::PasswordHasher;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::delivery::Attached;
 use crate::sessions::{SigningKeys, VerifiedTokens};
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::vault::master_key::MasterKey;
+use crate::vault::server_keys::ServerKeys;
 
 /// The running server. Clones share it.
 #[derive(Clone)]
@@ -29,6 +31,10 @@ pub(crate) struct Parts {
     /// Where plaintext keys are while they are sealed or opened.
     pub(crate) arena: Arena,
     pub(crate) master_key: MasterKey,
+    /// The server's own key pairs.
+    pub(crate) server_keys: ServerKeys,
+    /// The agents that are connected here.
+    pub(crate) attached: Attached,
     pub(crate) bus: Bus,
     pub(crate) hasher: PasswordHasher,
     pub(crate) signing_keys: SigningKeys,

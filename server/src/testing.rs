@@ -10,10 +10,12 @@ use crate::app::{App, Parts};
 use crate::bus::Bus;
 use crate::clock::Hands;
 use crate::config::Config;
+use crate::delivery::Attached;
 use crate::sessions::{KeySource, Origin, SigningKeys, VerifiedTokens};
 use crate::stop::{self, Stopper};
 use crate::store::Store;
 use crate::vault::master_key::MasterKey;
+use crate::vault::server_keys::{Keeper, ServerKeys};
 
 /// A server whose clock stands still.
 pub(crate) struct Server {
@@ -39,9 +41,20 @@ pub(crate) async fn server_with(config: Config) -> Server {
     let mut rng = UnwrapErr(SysRng);
     let arena = Arena::new(memory::self_test().unwrap()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let master_key = MasterKey::load_or_create(folder.path(), None, &arena, &mut rng).unwrap();
+    let mut master_key = MasterKey::load_or_create(folder.path(), None, &arena, &mut rng).unwrap();
     let store = Store::open_in_memory().await;
     let (clock, shown) = Hands::standing();
+    master_key
+        .confirm(&store, folder.path(), shown.now())
+        .await
+        .unwrap();
+    let keeper = Keeper {
+        store: &store,
+        master_key: &master_key,
+        arena: &arena,
+        now: shown.now(),
+    };
+    let server_keys = ServerKeys::load(&keeper, &mut rng).await.unwrap();
     let source = KeySource {
         store: &store,
         master_key: &master_key,
@@ -59,6 +72,8 @@ pub(crate) async fn server_with(config: Config) -> Server {
         config,
         arena,
         master_key,
+        server_keys,
+        attached: Attached::new(),
         bus: Bus::new(),
         hasher,
         signing_keys,

@@ -82,6 +82,9 @@ pub(super) fn encode(
 
 /// Splits a padded message into its type and the fields of its body.
 pub(super) fn decode(message: &[u8]) -> Result<(u8, Fields<'_>), Malformed> {
+    if !message.len().is_multiple_of(PADDING) {
+        return Err(Malformed("the length is no multiple of 256"));
+    }
     let mut fields = Fields(message);
     let kind = fields.byte()?;
     let length = fields.u32()?;

@@ -11,6 +11,7 @@ use super::Failure;
 use super::start::{Reachable, start};
 use crate::config::{Config, Transport};
 use crate::data_dir::DataDir;
+use crate::delivery;
 use crate::http::{self, Identity, Listener};
 use crate::stop::{self, Stopper};
 
@@ -47,6 +48,7 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
         .map_or_else(|| "-".to_owned(), Identity::fingerprint);
     info!(%url, %fingerprint, protection = %app.arena.level(), "the server listens");
     announce(&url, &fingerprint)?;
+    tokio::spawn(delivery::sweep(app.clone()));
     let tls = identity.map(|identity| identity.acceptor);
     http::serve(app.clone(), Listener { socket, tls }).await;
     app.store.close().await;

@@ -11,10 +11,12 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::{Config, Database};
 use crate::data_dir::DataDir;
+use crate::delivery::Attached;
 use crate::sessions::{KeySource, SigningKeys, VerifiedTokens};
 use crate::stop::Stop;
 use crate::store::{Store, uuid_v7};
 use crate::vault::master_key::MasterKey;
+use crate::vault::server_keys::{Keeper, ServerKeys};
 
 /// What only a listening server knows of itself.
 #[derive(Default)]
@@ -34,12 +36,13 @@ pub(super) async fn start(
     let mut rng = UnwrapErr(SysRng);
     let arena = Arena::new(memory::self_test()?)?;
     let configured = config.master_key.take();
-    let master_key = MasterKey::load_or_create(data_dir.path(), configured, &arena, &mut rng)?;
+    let mut master_key = MasterKey::load_or_create(data_dir.path(), configured, &arena, &mut rng)?;
     let store = match &config.database {
         Database::File(path) => Store::open_file(path).await?,
         Database::Postgres(url) => Store::open_postgres(url).await?,
     };
     let now = clock.now();
+    master_key.confirm(&store, data_dir.path(), now).await?;
     let proposed = uuid_v7(now, &mut rng).to_string();
     let instance = store
         .decide_setting("instance_id", &proposed, now)
@@ -52,6 +55,13 @@ pub(super) async fn start(
         now,
     };
     let signing_keys = SigningKeys::load(&source, &config.tokens.algorithm, &mut rng).await?;
+    let keeper = Keeper {
+        store: &store,
+        master_key: &master_key,
+        arena: &arena,
+        now,
+    };
+    let server_keys = ServerKeys::load(&keeper, &mut rng).await?;
     let hasher = PasswordHasher::start(config.passwords.cost)?;
     Ok(App::new(Parts {
         store,
@@ -59,6 +69,8 @@ pub(super) async fn start(
         config,
         arena,
         master_key,
+        server_keys,
+        attached: Attached::new(),
         bus: Bus::new(),
         hasher,
         signing_keys,

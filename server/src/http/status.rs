@@ -12,6 +12,7 @@ use super::{request, websocket};
 use crate::app::App;
 use crate::delivery;
 use crate::error::ApiError;
+use crate::vault::policy::DEFAULT_LEASE;
 
 /// The answer of `GET /`.
 #[derive(Serialize)]
@@ -39,7 +40,7 @@ struct Limits {
     value_bytes: usize,
     body_bytes: usize,
     message_bytes: usize,
-    ticket_seconds: u32,
+    ticket_seconds: u64,
     lease_seconds: u32,
 }
 
@@ -57,14 +58,14 @@ pub(super) async fn instance(app: &App) -> Result<Instance, ApiError> {
         version: VERSION,
         protocol: "keyferry.v1",
         instance_id: app.instance,
-        keys: delivery::published(app).await?,
+        keys: delivery::published(app),
         suites: ["hybrid"],
         limits: Limits {
             value_bytes: keyferry_protocol::memory::MAX_VALUE,
             body_bytes: request::MAX_BODY,
             message_bytes: websocket::MAX_MESSAGE,
-            ticket_seconds: 600,
-            lease_seconds: 900,
+            ticket_seconds: delivery::TICKET_LIFE.as_secs(),
+            lease_seconds: DEFAULT_LEASE,
         },
     })
 }

@@ -24,7 +24,7 @@ pub(crate) enum SigningKeys {
     },
     Hs256 {
         id: String,
-        key: hmac::Key,
+        key: Box<hmac::Key>,
     },
 }
 
@@ -96,6 +96,7 @@ impl SigningKeys {
         // Tells two secrets apart, and nothing about either.
         let id = hmac::sign(&key, b"keyferry kid");
         let id = Base64UrlUnpadded::encode_string(id.as_ref());
+        let key = Box::new(key);
         Ok(Self::Hs256 { id, key })
     }
 

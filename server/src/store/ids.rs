@@ -23,16 +23,6 @@ macro_rules! ids {
             pub(crate) fn new(now: UnixTime, rng: &mut impl Rng) -> Self {
                 Self(uuid_v7(now, rng))
             }
-
-            /// The id that another part of the system knows as these bytes.
-            pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
-                Self(Uuid::from_bytes(bytes))
-            }
-
-            /// The bytes that go over the wire.
-            pub(crate) const fn bytes(self) -> [u8; 16] {
-                self.0.into_bytes()
-            }
         }
 
         impl Display for $name {
@@ -64,6 +54,33 @@ ids! {
     /// An enrolment ticket or a reattach credential.
     TicketId
 }
+
+macro_rules! made_of_bytes {
+    ($($name:ident)+) => {$(
+        impl $name {
+            /// The id that another part of the system knows as these bytes.
+            pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+    )+};
+}
+
+macro_rules! known_by_bytes {
+    ($($name:ident)+) => {$(
+        impl $name {
+            /// The bytes that go over the wire and into what a record is bound to.
+            pub(crate) const fn bytes(self) -> [u8; 16] {
+                self.0.into_bytes()
+            }
+        }
+    )+};
+}
+
+made_of_bytes! { TicketId VmId }
+#[cfg(test)]
+made_of_bytes! { SessionId TenantId UserId }
+known_by_bytes! { ProviderKeyId TenantId TicketId UserId VmId }
 
 /// A UUIDv7 (RFC 9562 §5.7) from the given clock and dice.
 pub(crate) fn uuid_v7(now: UnixTime, rng: &mut impl Rng) -> Uuid {

@@ -3,12 +3,17 @@
 //! A function here never calls another one while it holds a transaction: SQLite has one connection.
 
 mod audit;
+mod credentials;
+mod held;
 mod ids;
+mod keys;
+mod server_keys;
 mod sessions;
 mod settings;
 mod signing_keys;
 mod unix_time;
 mod users;
+mod vms;
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,11 +22,16 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, PgPool, SqlitePool};
 
+pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
+pub(crate) use held::Held;
 pub(crate) use ids::{ProviderKeyId, SessionId, TenantId, TicketId, UserId, VmId, uuid_v7};
+pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};
+pub(crate) use server_keys::NewServerKey;
 pub(crate) use sessions::{LiveSession, NewRefreshToken, NewSession, StoredRefreshToken};
 pub(crate) use signing_keys::{NewSigningKey, StoredSigningKey};
 pub(crate) use unix_time::UnixTime;
 pub(crate) use users::{NewUser, StoredUser};
+pub(crate) use vms::{Seen, StoredVm};
 
 /// The database, whichever it is.
 #[derive(Clone)]

@@ -25,4 +25,13 @@ impl Store {
             .fetch_one(pool)
             .await)?)
     }
+
+    /// The value of `name`, when it has been decided.
+    pub(crate) async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        const SQL: &str = "SELECT value FROM settings WHERE name = $1";
+        Ok(on_pool!(self, |pool| sqlx::query_scalar(SQL)
+            .bind(name)
+            .fetch_optional(pool)
+            .await)?)
+    }
 }

@@ -1,0 +1,23 @@
+//! The server's public keys, for agents and for whoever seals a value.
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use keyferry_protocol::agreement::PublicKey;
+use serde::Serialize;
+
+use crate::app::App;
+
+/// The key members of `/.well-known/keyferry`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Published {
+    noise_key: String,
+    hpke_key: String,
+}
+
+/// Both public keys, in base64url.
+pub(crate) fn published(app: &App) -> Published {
+    let print = |key: PublicKey| Base64UrlUnpadded::encode_string(&key.0);
+    Published {
+        noise_key: print(app.server_keys.noise.public()),
+        hpke_key: print(app.server_keys.hpke.public()),
+    }
+}

@@ -1,0 +1,117 @@
+//! One agent's connection, from its handshake to its end.
+//!
+//! ```text
+//!  enter ── handshake, credential, Accept, Ready ──▶ serve ── Put, Retire, Revoke, Lease ──▶ end
+//! ```
+//!
+//! All its state is in the connection. Events only say "look again": the session compares what
+//! the database allows with what it has told, and says the difference. PROTOCOL.md §7.
+
+mod enter;
+mod line;
+mod serve;
+mod told;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use keyferry_protocol::agreement::PublicKey;
+use keyferry_protocol::handshake::Claims;
+use serde_json::json;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use self::enter::{Refused, enter};
+use self::line::{Line, LineError};
+use crate::app::App;
+use crate::audit::{self, Entry};
+use crate::store::{StoreError, TenantId, TicketId, VmId, uuid_v7};
+
+pub(super) use enter::ticket_context;
+
+/// The WebSocket under a session.
+pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// An agent that has proven its credential.
+struct Entered {
+    tenant: TenantId,
+    vm: VmId,
+    agent_key: PublicKey,
+    claims: Claims,
+    /// This session, in the audit and on the wire.
+    session: Uuid,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the agent said goodbye")]
+    Bye,
+    #[error("the VM is cut off or another agent has enrolled for it")]
+    CutOff,
+    #[error("this server is stopping")]
+    Drained,
+    #[error("the agent has not been heard for too long")]
+    Silent,
+    #[error(transparent)]
+    Line(#[from] LineError),
+    #[error("the database failed")]
+    Store(#[from] StoreError),
+    #[error("a stored key cannot be read")]
+    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Runs a connection to its end. The peer is never told why it was refused.
+pub(crate) async fn run(app: App, socket: Socket, peer: IpAddr) {
+    let session = uuid_v7(app.clock.now(), &mut app.rng());
+    let mut line = Line::new(socket);
+    let entered = {
+        let Some(_permit) = app.attached.handshake() else {
+            warn!(%peer, "too many handshakes at once: an agent was turned away");
+            return line.close().await;
+        };
+        timeout(TO_ENTER, enter(&app, &mut line, session))
+            .await
+            .unwrap_or(Err(Refused::Slow))
+    };
+    match entered {
+        Ok(entered) => {
+            let _seat = app.attached.seat(entered.vm);
+            let (vm, protection) = (entered.vm, entered.claims.protection);
+            info!(%vm, %session, %protection, "agent attached");
+            let ended = Box::pin(serve::serve(&app, &mut line, entered)).await;
+            info!(%vm, %session, reason = %ended, "agent session ended");
+        }
+        Err(refused) => note(&app, session, &refused).await,
+    }
+    line.close().await;
+}
+
+/// Why an agent was refused stays here: in the log and the audit.
+async fn note(app: &App, session: Uuid, refused: &Refused) {
+    warn!(%session, reason = %refused, "an agent was refused");
+    let reason = refused.to_string();
+    let entry = Entry {
+        tenant: None,
+        actor: "anyone",
+        action: "agent.refused",
+        subject: None,
+        detail: json!({ "reason": reason }),
+        correlation: session,
+    };
+    if let Err(cause) = audit::append(app, &entry).await {
+        warn!(%cause, "a refused agent could not be written to the audit");
+    }
+}
+
+/// What a reattach credential's sealed secret is bound to.
+fn reattach_context(id: TicketId) -> Vec<u8> {
+    [b"keyferry reattach\0".as_slice(), &id.bytes()].concat()
+}
+
+/// For the whole handshake with its `Accept` and `Ready`.
+const TO_ENTER: Duration = Duration::from_secs(5);

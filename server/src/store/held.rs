@@ -1,0 +1,156 @@
+//! What each VM was last told about each version of a key, and what it acknowledged.
+
+use sqlx::FromRow;
+
+use super::{ProviderKeyId, Store, StoreError, TenantId, Transaction, UnixTime, VmId};
+use super::{on_pool, on_transaction};
+
+/// One version, as one VM has it.
+#[derive(FromRow)]
+pub(crate) struct StoredHeld {
+    pub(crate) key: String,
+    pub(crate) version: i64,
+    pub(crate) told: String,
+    pub(crate) told_at: UnixTime,
+    pub(crate) acked_at: Option<UnixTime>,
+    pub(crate) outcome: Option<String>,
+}
+
+/// A VM and a key of its tenant.
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) tenant: TenantId,
+    pub(crate) vm: VmId,
+    pub(crate) key: ProviderKeyId,
+}
+
+impl Store {
+    pub(crate) async fn held(
+        &self,
+        (tenant, vm): (TenantId, VmId),
+        (after_key, after_version): (&str, i64),
+        rows: i64,
+    ) -> Result<Vec<StoredHeld>, StoreError> {
+        const SQL: &str = "SELECT k.name AS key, h.version, h.told, h.told_at, h.acked_at, \
+            h.outcome FROM held_versions h JOIN provider_keys k ON k.id = h.key_id \
+            WHERE h.tenant_id = $1 AND h.vm_id = $2 \
+            AND (k.name > $3 OR (k.name = $3 AND h.version > $4)) \
+            ORDER BY k.name, h.version LIMIT $5";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(tenant)
+            .bind(vm)
+            .bind(after_key)
+            .bind(after_version)
+            .bind(rows)
+            .fetch_all(pool)
+            .await)?)
+    }
+
+    /// Notes an acknowledgement: of one version, or of all that were told away.
+    pub(crate) async fn acknowledge(
+        &self,
+        held: Held,
+        version: Option<i64>,
+        (outcome, at): (&str, UnixTime),
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE held_versions SET outcome = $5, acked_at = $6 \
+            WHERE tenant_id = $1 AND vm_id = $2 AND key_id = $3 \
+            AND (version = $4 OR ($4 = 0 AND told <> 'put'))";
+        on_pool!(self, |pool| sqlx::query(SQL)
+            .bind(held.tenant)
+            .bind(held.vm)
+            .bind(held.key)
+            .bind(version.unwrap_or(0))
+            .bind(outcome)
+            .bind(at)
+            .execute(pool)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Notes that a VM was told to wipe everything.
+    pub(crate) async fn told_wipe(
+        &self,
+        (tenant, vm): (TenantId, VmId),
+        at: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE held_versions SET told = 'wipe', told_at = $3, \
+            acked_at = NULL, outcome = NULL WHERE tenant_id = $1 AND vm_id = $2 \
+            AND (outcome IS NULL OR outcome <> 'wiped')";
+        on_pool!(self, |pool| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(vm)
+            .bind(at)
+            .execute(pool)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Notes that a VM has wiped everything.
+    pub(crate) async fn all_wiped(
+        &self,
+        (tenant, vm): (TenantId, VmId),
+        at: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE held_versions SET outcome = 'wiped', acked_at = $3 \
+            WHERE tenant_id = $1 AND vm_id = $2 AND (outcome IS NULL OR outcome <> 'wiped')";
+        on_pool!(self, |pool| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(vm)
+            .bind(at)
+            .execute(pool)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}
+
+impl Transaction {
+    /// Notes that a VM is told to hold a version.
+    pub(crate) async fn told_put(
+        &mut self,
+        held: Held,
+        version: i64,
+        at: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO held_versions (vm_id, key_id, version, tenant_id, told_at, \
+            told) VALUES ($1, $2, $3, $4, $5, 'put') ON CONFLICT (vm_id, key_id, version) \
+            DO UPDATE SET told = 'put', told_at = excluded.told_at, acked_at = NULL, \
+            outcome = NULL";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(held.vm)
+            .bind(held.key)
+            .bind(version)
+            .bind(held.tenant)
+            .bind(at)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Notes that a VM is told to forget: one version, or with `None` all of them.
+    pub(crate) async fn told_away(
+        &mut self,
+        held: Held,
+        version: Option<i64>,
+        (told, at): (&str, UnixTime),
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE held_versions SET told = $5, told_at = $6, acked_at = NULL, \
+            outcome = NULL WHERE tenant_id = $1 AND vm_id = $2 AND key_id = $3 \
+            AND (version = $4 OR $4 = 0) AND (outcome IS NULL OR outcome <> 'wiped')";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(held.tenant)
+            .bind(held.vm)
+            .bind(held.key)
+            .bind(version.unwrap_or(0))
+            .bind(told)
+            .bind(at)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}

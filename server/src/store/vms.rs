@@ -1,0 +1,179 @@
+//! Virtual machines. Every query names the tenant.
+
+use sqlx::FromRow;
+
+use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, VmId};
+use super::{on_pool, on_transaction};
+
+/// A VM, as its owners know it.
+#[derive(FromRow)]
+pub(crate) struct StoredVm {
+    pub(crate) id: VmId,
+    pub(crate) name: String,
+    pub(crate) status: String,
+    pub(crate) created_at: UnixTime,
+    pub(crate) last_seen_at: Option<UnixTime>,
+    pub(crate) protection: Option<String>,
+    pub(crate) agent_version: Option<String>,
+    pub(crate) suspected_clone: bool,
+}
+
+/// What a VM's agent said of itself.
+pub(crate) struct Seen<'a> {
+    pub(crate) at: UnixTime,
+    pub(crate) protection: &'a str,
+    pub(crate) agent_version: &'a str,
+}
+
+impl Store {
+    pub(crate) async fn vm(
+        &self,
+        tenant: TenantId,
+        id: VmId,
+    ) -> Result<Option<StoredVm>, StoreError> {
+        const SQL: &str = "SELECT id, name, status, created_at, last_seen_at, protection, \
+            agent_version, suspected_clone FROM vms WHERE tenant_id = $1 AND id = $2";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(tenant)
+            .bind(id)
+            .fetch_optional(pool)
+            .await)?)
+    }
+
+    pub(crate) async fn vms(
+        &self,
+        tenant: TenantId,
+        after: &str,
+        rows: i64,
+    ) -> Result<Vec<StoredVm>, StoreError> {
+        const SQL: &str = "SELECT id, name, status, created_at, last_seen_at, protection, \
+            agent_version, suspected_clone FROM vms \
+            WHERE tenant_id = $1 AND name > $2 ORDER BY name LIMIT $3";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(tenant)
+            .bind(after)
+            .bind(rows)
+            .fetch_all(pool)
+            .await)?)
+    }
+
+    /// Notes that the agent of this VM is there.
+    pub(crate) async fn touch_vm(
+        &self,
+        (tenant, id): (TenantId, VmId),
+        seen: &Seen<'_>,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE vms SET last_seen_at = $3, protection = $4, agent_version = $5 \
+            WHERE tenant_id = $1 AND id = $2";
+        on_pool!(self, |pool| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(id)
+            .bind(seen.at)
+            .bind(seen.protection)
+            .bind(seen.agent_version)
+            .execute(pool)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn insert_vm(
+        &mut self,
+        (tenant, id): (TenantId, VmId),
+        name: &str,
+        (created_by, created_at): (UserId, UnixTime),
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO vms \
+            (id, tenant_id, name, status, created_by, created_at, suspected_clone) \
+            VALUES ($1, $2, $3, 'active', $4, $5, $6)";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(id)
+            .bind(tenant)
+            .bind(name)
+            .bind(created_by)
+            .bind(created_at)
+            .bind(false)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    pub(crate) async fn rename_vm(
+        &mut self,
+        (tenant, id): (TenantId, VmId),
+        name: &str,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE vms SET name = $3 WHERE tenant_id = $1 AND id = $2";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(id)
+            .bind(name)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Sets a VM active again, and takes it for no clone any more.
+    pub(crate) async fn activate_vm(
+        &mut self,
+        (tenant, id): (TenantId, VmId),
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE vms SET status = 'active', suspected_clone = $3 \
+            WHERE tenant_id = $1 AND id = $2";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(id)
+            .bind(false)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    pub(crate) async fn cut_off_vm(
+        &mut self,
+        (tenant, id): (TenantId, VmId),
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE vms SET status = 'cut_off' WHERE tenant_id = $1 AND id = $2";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(id)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    pub(crate) async fn mark_suspected_clone(
+        &mut self,
+        (tenant, id): (TenantId, VmId),
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE vms SET suspected_clone = $3 WHERE tenant_id = $1 AND id = $2";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(id)
+            .bind(true)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_vm(
+        &mut self,
+        (tenant, id): (TenantId, VmId),
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM vms WHERE tenant_id = $1 AND id = $2";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(id)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! Puts a new key into the vault.
+
+use keyferry_protocol::ids::KeyName;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::key::{Key, Provider, owned, record_context};
+use super::policy::NewPolicy;
+use super::seal;
+use super::value::{Offered, Value};
+use crate::app::App;
+use crate::audit::Entry;
+use crate::bus::Event;
+use crate::error::ApiError;
+use crate::secret::Secret;
+use crate::sessions::{Permission, SignedIn};
+use crate::store::{NewKeyRow, NewVersionRow, ProviderKeyId};
+
+/// The body of `PUT /keys/{name}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewKey {
+    provider: Provider,
+    value: Option<Secret>,
+    sealed: Option<String>,
+    version: Option<u32>,
+    #[serde(default)]
+    policy: NewPolicy,
+}
+
+/// Seals the value and stores it as version 1.
+pub(crate) async fn put(
+    app: &App,
+    caller: &SignedIn,
+    name: KeyName,
+    new: NewKey,
+) -> Result<Key, ApiError> {
+    caller.require(Permission::VaultWrite)?;
+    let now = app.clock.now();
+    let policy = new.policy.complete(now)?;
+    let offered = Offered {
+        value: new.value,
+        sealed: new.sealed,
+        version: new.version,
+    };
+    let value = offered.take(app, caller, (&name, 1))?;
+    let id = ProviderKeyId::new(now, &mut app.rng());
+    let version = sealed_version(app, caller, (id, 1), value)?;
+    let key = NewKeyRow {
+        id,
+        tenant: caller.tenant_id(),
+        name: name.to_string(),
+        provider: new.provider.name(),
+        policy: serde_json::to_string(&policy).map_err(ApiError::internal)?,
+        created_by: caller.user_id(),
+        created_at: now,
+    };
+
+    let mut change = app.store.begin().await?;
+    change.insert_key(&key).await?;
+    change.insert_version(&version).await?;
+    let actor = caller.actor();
+    let entry = Entry {
+        tenant: Some(caller.tenant_id()),
+        actor: &actor,
+        action: "key.put",
+        subject: Some(name.as_str()),
+        detail: json!({ "version": 1, "provider": key.provider, "policy": policy }),
+        correlation: caller.request_id(),
+    };
+    change.insert_audit_event(app, &entry).await?;
+    change.commit().await?;
+    app.bus.publish(Event::KeysChanged {
+        tenant: caller.tenant_id(),
+    });
+    Key::of(owned(app, caller, &name).await?)
+}
+
+/// Seals a value for its place in the database. The plaintext ends here.
+pub(super) fn sealed_version(
+    app: &App,
+    caller: &SignedIn,
+    (key, version): (ProviderKeyId, u32),
+    value: Value,
+) -> Result<NewVersionRow, ApiError> {
+    let context = record_context(caller.tenant_id(), key, version);
+    let sealed = seal::seal(&app.master_key, &mut app.rng(), &context, &value.plain);
+    Ok(NewVersionRow {
+        key,
+        version: version.into(),
+        tenant: caller.tenant_id(),
+        sealed: sealed.map_err(ApiError::internal)?,
+        fingerprint: value.fingerprint,
+        last4: value.last4,
+        created_at: app.clock.now(),
+    })
+}

@@ -1,0 +1,90 @@
+//! Gives a key a new version.
+
+use std::time::Duration;
+
+use keyferry_protocol::ids::KeyName;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::key::{Key, owned};
+use super::put::sealed_version;
+use super::value::Offered;
+use crate::app::App;
+use crate::audit::Entry;
+use crate::bus::Event;
+use crate::error::ApiError;
+use crate::secret::Secret;
+use crate::sessions::{Permission, SignedIn};
+
+/// The body of `POST /keys/{name}/rotate`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewVersion {
+    value: Option<Secret>,
+    sealed: Option<String>,
+    version: Option<u32>,
+    #[serde(default)]
+    overlap_seconds: u32,
+}
+
+/// Stores the next version and tells every VM; the old one stays deliverable for the overlap.
+pub(crate) async fn rotate(
+    app: &App,
+    caller: &SignedIn,
+    name: KeyName,
+    new: NewVersion,
+) -> Result<Key, ApiError> {
+    caller.require(Permission::VaultWrite)?;
+    if new.overlap_seconds > LONGEST_OVERLAP {
+        return Err(ApiError::invalid(
+            "overlap_seconds",
+            "is 0 to 86400 seconds",
+        ));
+    }
+    let key = owned(app, caller, &name).await?;
+    if key.status != "active" {
+        return Err(ApiError::KeyRevoked);
+    }
+    let (old, next) = (key.version(), key.version() + 1);
+    let offered = Offered {
+        value: new.value,
+        sealed: new.sealed,
+        version: new.version,
+    };
+    let value = offered.take(app, caller, (&name, next))?;
+    let version = sealed_version(app, caller, (key.id, next), value)?;
+
+    let now = app.clock.now();
+    let overlap = Duration::from_secs(new.overlap_seconds.into());
+    let mut change = app.store.begin().await?;
+    if !change
+        .advance_key((caller.tenant_id(), key.id), old.into(), now)
+        .await?
+    {
+        return Err(ApiError::VersionConflict);
+    }
+    change.insert_version(&version).await?;
+    change
+        .retire_version((caller.tenant_id(), key.id), old.into(), now + overlap)
+        .await?;
+    change
+        .destroy_retired_versions((caller.tenant_id(), key.id), now)
+        .await?;
+    let actor = caller.actor();
+    let entry = Entry {
+        tenant: Some(caller.tenant_id()),
+        actor: &actor,
+        action: "key.rotate",
+        subject: Some(name.as_str()),
+        detail: json!({ "version": next, "overlap_seconds": new.overlap_seconds }),
+        correlation: caller.request_id(),
+    };
+    change.insert_audit_event(app, &entry).await?;
+    change.commit().await?;
+    app.bus.publish(Event::KeysChanged {
+        tenant: caller.tenant_id(),
+    });
+    Key::of(owned(app, caller, &name).await?)
+}
+
+const LONGEST_OVERLAP: u32 = 86_400;
