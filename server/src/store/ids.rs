@@ -77,9 +77,9 @@ macro_rules! known_by_bytes {
     )+};
 }
 
-made_of_bytes! { TicketId VmId }
+made_of_bytes! { TicketId }
 #[cfg(test)]
-made_of_bytes! { SessionId TenantId UserId }
+made_of_bytes! { ProviderKeyId SessionId TenantId UserId VmId }
 known_by_bytes! { ProviderKeyId TenantId TicketId UserId VmId }
 
 /// A UUIDv7 (RFC 9562 §5.7) from the given clock and dice.
