@@ -15,7 +15,10 @@ mod tests {
     #[test]
     fn both_engines_have_the_same_migrations() {
         let names = |migrator: &sqlx::migrate::Migrator| -> Vec<(i64, String)> {
-            migrator.iter().map(|one| (one.version, one.description.to_string())).collect()
+            migrator
+                .iter()
+                .map(|one| (one.version, one.description.to_string()))
+                .collect()
         };
         assert_eq!(names(&SQLITE), names(&POSTGRES));
         assert_eq!(SQLITE.iter().count(), 3);
