@@ -46,7 +46,8 @@ impl Store {
             .await)?)
     }
 
-    /// Notes an acknowledgement: of one version, or of all that were told away.
+    /// Notes an acknowledgement: of one version, or with `None` of all that were told away and are
+    /// not acknowledged yet.
     pub(crate) async fn acknowledge(
         &self,
         held: Held,
@@ -55,7 +56,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE held_versions SET outcome = $5, acked_at = $6 \
             WHERE tenant_id = $1 AND vm_id = $2 AND key_id = $3 \
-            AND (version = $4 OR ($4 = 0 AND told <> 'put'))";
+            AND (version = $4 OR ($4 = 0 AND told <> 'put' AND outcome IS NULL))";
         on_pool!(self, |pool| sqlx::query(SQL)
             .bind(held.tenant)
             .bind(held.vm)
