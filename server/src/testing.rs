@@ -3,17 +3,18 @@
 use getrandom::SysRng;
 use keyferry_protocol::memory::{self, Arena};
 use rand_core::UnwrapErr;
+use serde_json::json;
 use uuid::Uuid;
 
-use crate::accounts::PasswordHasher;
+use crate::accounts::{self, PasswordHasher};
 use crate::app::{App, Parts};
 use crate::bus::Bus;
 use crate::clock::Hands;
 use crate::config::Config;
 use crate::delivery::Attached;
-use crate::sessions::{KeySource, Origin, SigningKeys, VerifiedTokens};
+use crate::sessions::{KeySource, Origin, SignedIn, SigningKeys, VerifiedTokens, signed_in};
 use crate::stop::{self, Stopper};
-use crate::store::Store;
+use crate::store::{Store, on_pool};
 use crate::vault::master_key::MasterKey;
 use crate::vault::server_keys::{Keeper, ServerKeys};
 
@@ -30,6 +31,41 @@ pub(crate) const ORIGIN: Origin = Origin {
     request_id: Uuid::nil(),
     peer: None,
 };
+
+impl Server {
+    /// A new user with a tenant of their own, signed in.
+    pub(crate) async fn user(&self, username: &str) -> SignedIn {
+        let token = self.register(username).await;
+        signed_in(&self.app, &ORIGIN, Some(&token)).await.unwrap()
+    }
+
+    /// A user who may only look.
+    pub(crate) async fn viewer(&self, username: &str) -> SignedIn {
+        const SQL: &str = "UPDATE memberships SET role = 'viewer' WHERE user_id = $1";
+        let token = self.register(username).await;
+        let user = signed_in(&self.app, &ORIGIN, Some(&token))
+            .await
+            .unwrap()
+            .user_id();
+        on_pool!(self.app.store, |pool| sqlx::query(SQL)
+            .bind(user)
+            .execute(pool)
+            .await
+            .map(drop))
+        .unwrap();
+        signed_in(&self.app, &ORIGIN, Some(&token)).await.unwrap()
+    }
+
+    async fn register(&self, username: &str) -> String {
+        let account = json!({ "username": username, "password": "SecurePass123!" });
+        let account = serde_json::from_value(account).unwrap();
+        let registered = accounts::register(&self.app, &ORIGIN, account)
+            .await
+            .unwrap();
+        let shown = serde_json::to_value(&registered).unwrap();
+        shown["access_token"].as_str().unwrap().to_owned()
+    }
+}
 
 /// A server on an empty database.
 pub(crate) async fn server() -> Server {

@@ -19,3 +19,6 @@ pub(crate) use issue_ticket::{TICKET_LIFE, issue_ticket};
 pub(crate) use list_vms::{list_vms, show_vm};
 pub(crate) use published::{Published, published};
 pub(crate) use sweep::sweep;
+
+#[cfg(test)]
+mod tests;

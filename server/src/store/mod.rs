@@ -37,8 +37,9 @@ pub(crate) use vms::{Seen, StoredVm};
 #[derive(Clone)]
 pub(crate) struct Store(Pool);
 
+/// An open connection pool, for [`on_pool`].
 #[derive(Clone)]
-enum Pool {
+pub(crate) enum Pool {
     Postgres(PgPool),
     Sqlite(SqlitePool),
 }
@@ -193,7 +194,8 @@ impl Store {
         on_pool!(self, |pool| pool.close().await);
     }
 
-    fn pool(&self) -> &Pool {
+    /// For [`on_pool`].
+    pub(crate) const fn pool(&self) -> &Pool {
         &self.0
     }
 }

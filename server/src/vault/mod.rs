@@ -17,3 +17,6 @@ pub(crate) use list::{list, show, versions};
 pub(crate) use put::put;
 pub(crate) use revoke::{remove, revoke};
 pub(crate) use rotate::rotate;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+use std::time::Duration;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use keyferry_protocol::ids::KeyName;
+use keyferry_protocol::sealed;
+use serde_json::{Value, json};
+
+use super::{list, put, record_context, remove, revoke, rotate, seal, show, versions};
+use crate::bus::{Event, Heard};
+use crate::error::ApiError;
+use crate::page::Page;
+use crate::sessions::SignedIn;
+use crate::store::UserId;
+use crate::testing::{self, Server};
+
+const SECRET: &str = "sk-a-very-secret-value-aB3x";
+
+/// A server and two tenants on it.
+struct Vault {
+    server: Server,
+    ada: SignedIn,
+    eve: SignedIn,
+}
+
+impl Vault {
+    async fn open() -> Self {
+        let server = testing::server().await;
+        let (ada, eve) = (server.user("ada").await, server.user("eve").await);
+        Self { server, ada, eve }
+    }
+
+    async fn put(&self, key: &str, body: Value) -> Result<Value, ApiError> {
+        let body = serde_json::from_value(body).unwrap();
+        put(&self.server.app, &self.ada, name(key), body)
+            .await
+            .map(shown)
+    }
+
+    async fn rotate(&self, key: &str, body: Value) -> Result<Value, ApiError> {
+        let body = serde_json::from_value(body).unwrap();
+        rotate(&self.server.app, &self.ada, name(key), body)
+            .await
+            .map(shown)
+    }
+
+    async fn versions(&self, key: &str) -> Vec<Value> {
+        let page = Page::parse(None).unwrap();
+        let versions = versions(&self.server.app, &self.ada, name(key), &page)
+            .await
+            .unwrap();
+        shown(versions)["items"].as_array().unwrap().clone()
+    }
+
+    /// A value sealed as the command does it, and the version that it claims.
+    fn sealed(&self, user: UserId, key: &str, version: u32) -> Value {
+        let app = &self.server.app;
+        let info = sealed::put_info(user.bytes(), &name(key), version);
+        let plain = app.arena.hold(SECRET.as_bytes()).unwrap();
+        let to = app.server_keys.hpke.public();
+        let sealed = sealed::seal(&app.arena, &mut app.rng(), to, &info, &plain).unwrap();
+        json!(Base64UrlUnpadded::encode_string(&sealed))
+    }
+
+    /// What the database gives back for a version, if it still does.
+    async fn opened(&self, key: &str, version: u32) -> Option<Vec<u8>> {
+        let (app, tenant) = (&self.server.app, self.ada.tenant_id());
+        let stored = app.store.key(tenant, key).await.unwrap().unwrap();
+        let sealed = app
+            .store
+            .sealed_version((tenant, stored.id), version.into())
+            .await
+            .unwrap()?;
+        let context = record_context(tenant, stored.id, version);
+        let plain = seal::open(&app.master_key, &context, &sealed).unwrap();
+        Some(plain.expose().to_vec())
+    }
+}
+
+fn name(text: &str) -> KeyName {
+    text.parse().unwrap()
+}
+
+fn shown(answer: impl serde::Serialize) -> Value {
+    serde_json::to_value(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_key_is_kept_sealed_and_shown_without_its_value() {
+    let vault = Vault::open().await;
+    let body = json!({ "provider": "openai", "value": SECRET });
+    let key = vault.put("openai", body).await.unwrap();
+    assert_eq!(
+        (&key["version"], &key["last4"]),
+        (&json!(1), &json!("aB3x"))
+    );
+    assert_eq!(key["policy"]["delivery"], "inject");
+    assert!(!key.to_string().contains("secret"));
+    assert_eq!(vault.opened("openai", 1).await.unwrap(), SECRET.as_bytes());
+}
+
+#[tokio::test]
+async fn a_sealed_value_is_taken_for_its_user_name_and_version_only() {
+    let vault = Vault::open().await;
+    let body =
+        |sealed, version| json!({ "provider": "groq", "sealed": sealed, "version": version });
+    let (ada, eve) = (vault.ada.user_id(), vault.eve.user_id());
+    for wrong in [
+        vault.sealed(eve, "groq", 1),
+        vault.sealed(ada, "grok", 1),
+        vault.sealed(ada, "groq", 2),
+    ] {
+        let refused = vault.put("groq", body(wrong, 1)).await;
+        assert!(matches!(refused, Err(ApiError::InvalidSealed)));
+    }
+    let early = vault
+        .put("groq", body(vault.sealed(ada, "groq", 2), 2))
+        .await;
+    assert!(matches!(early, Err(ApiError::VersionConflict)));
+    vault
+        .put("groq", body(vault.sealed(ada, "groq", 1), 1))
+        .await
+        .unwrap();
+    assert_eq!(vault.opened("groq", 1).await.unwrap(), SECRET.as_bytes());
+
+    let again = json!({ "sealed": vault.sealed(ada, "groq", 1), "version": 1 });
+    assert!(matches!(
+        vault.rotate("groq", again).await,
+        Err(ApiError::VersionConflict)
+    ));
+    let next = json!({ "sealed": vault.sealed(ada, "groq", 2), "version": 2 });
+    assert_eq!(vault.rotate("groq", next).await.unwrap()["version"], 2);
+}
+
+#[tokio::test]
+async fn wrong_values_are_refused_and_nothing_is_kept() {
+    let vault = Vault::open().await;
+    for value in [
+        String::new(),
+        "a\nb".to_owned(),
+        "a\0b".to_owned(),
+        "a".repeat(8193),
+    ] {
+        let refused = vault
+            .put("x", json!({ "provider": "custom", "value": value }))
+            .await;
+        assert!(
+            matches!(refused, Err(ApiError::Invalid(_))),
+            "{} bytes",
+            value.len()
+        );
+    }
+    let both = json!({ "provider": "custom", "value": "a", "sealed": "AA", "version": 1 });
+    for body in [json!({ "provider": "custom" }), both] {
+        assert!(matches!(
+            vault.put("x", body).await,
+            Err(ApiError::Invalid(_))
+        ));
+    }
+    let shown = show(&vault.server.app, &vault.ada, name("x")).await;
+    assert!(matches!(shown, Err(ApiError::NotFound)));
+    let whole = json!({ "provider": "custom", "value": "a".repeat(8192) });
+    vault.put("x", whole).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rotated_version_stays_for_its_overlap() {
+    let vault = Vault::open().await;
+    vault
+        .put("openai", json!({ "provider": "openai", "value": SECRET }))
+        .await
+        .unwrap();
+    let next = json!({ "value": "sk-the-second-value-0000", "overlap_seconds": 60 });
+    assert_eq!(vault.rotate("openai", next).await.unwrap()["version"], 2);
+    assert_eq!(vault.opened("openai", 1).await.unwrap(), SECRET.as_bytes());
+    let app = &vault.server.app;
+    let deliverable = async || {
+        let now = app.clock.now();
+        app.store
+            .deliverable_versions(vault.ada.tenant_id(), now)
+            .await
+            .unwrap()
+            .len()
+    };
+    assert_eq!(deliverable().await, 2);
+    vault.server.clock.advance(Duration::from_secs(61));
+    assert_eq!(deliverable().await, 1);
+    app.store
+        .destroy_overlapped_versions(app.clock.now())
+        .await
+        .unwrap();
+    assert!(vault.opened("openai", 1).await.is_none());
+    assert!(vault.opened("openai", 2).await.is_some());
+}
+
+#[tokio::test]
+async fn without_an_overlap_the_old_version_is_destroyed_at_once() {
+    let vault = Vault::open().await;
+    vault
+        .put("openai", json!({ "provider": "openai", "value": SECRET }))
+        .await
+        .unwrap();
+    vault
+        .rotate("openai", json!({ "value": "sk-the-second-value-0000" }))
+        .await
+        .unwrap();
+    assert!(vault.opened("openai", 1).await.is_none());
+    let history = vault.versions("openai").await;
+    assert_eq!(
+        (&history[0]["version"], &history[1]["version"]),
+        (&json!(2), &json!(1))
+    );
+    assert!(history[0]["destroyed_at"].is_null() && history[1]["destroyed_at"].is_string());
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_gone_and_stays_gone() {
+    let vault = Vault::open().await;
+    let app = &vault.server.app;
+    let mut hearing = app.bus.subscribe();
+    vault
+        .put("openai", json!({ "provider": "openai", "value": SECRET }))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let revoked = revoke(app, &vault.ada, name("openai")).await.unwrap();
+        assert_eq!(shown(revoked)["status"], "revoked");
+    }
+    assert!(vault.opened("openai", 1).await.is_none());
+    let refused = vault.rotate("openai", json!({ "value": SECRET })).await;
+    assert!(matches!(refused, Err(ApiError::KeyRevoked)));
+    let refused = vault
+        .put("openai", json!({ "provider": "openai", "value": SECRET }))
+        .await;
+    assert!(matches!(refused, Err(ApiError::AlreadyExists)));
+    remove(app, &vault.ada, name("openai")).await.unwrap();
+    vault
+        .put("openai", json!({ "provider": "openai", "value": SECRET }))
+        .await
+        .unwrap();
+    let changed = Event::KeysChanged {
+        tenant: vault.ada.tenant_id(),
+    };
+    for _ in 0..4 {
+        assert_eq!(hearing.hear().await, Heard::Event(changed));
+    }
+}
+
+#[tokio::test]
+async fn another_tenant_sees_nothing() {
+    let vault = Vault::open().await;
+    let (app, eve) = (&vault.server.app, &vault.eve);
+    vault
+        .put("openai", json!({ "provider": "openai", "value": SECRET }))
+        .await
+        .unwrap();
+    let page = Page::parse(None).unwrap();
+    assert_eq!(
+        shown(list(app, eve, &page).await.unwrap())["items"],
+        json!([])
+    );
+    let body = serde_json::from_value(json!({ "value": "sk-of-somebody-else" })).unwrap();
+    assert!(matches!(
+        rotate(app, eve, name("openai"), body).await,
+        Err(ApiError::NotFound)
+    ));
+    assert!(matches!(
+        show(app, eve, name("openai")).await,
+        Err(ApiError::NotFound)
+    ));
+    assert!(matches!(
+        revoke(app, eve, name("openai")).await,
+        Err(ApiError::NotFound)
+    ));
+    assert!(matches!(
+        remove(app, eve, name("openai")).await,
+        Err(ApiError::NotFound)
+    ));
+    let history = versions(app, eve, name("openai"), &page).await;
+    assert!(matches!(history, Err(ApiError::NotFound)));
+    assert!(vault.opened("openai", 1).await.is_some());
+}
+
+#[tokio::test]
+async fn equal_values_of_two_tenants_look_different() {
+    let vault = Vault::open().await;
+    let body = json!({ "provider": "openai", "value": SECRET });
+    let one = vault.put("one", body.clone()).await.unwrap();
+    let two = vault.put("two", body.clone()).await.unwrap();
+    let body = serde_json::from_value(body).unwrap();
+    let other = put(&vault.server.app, &vault.eve, name("one"), body)
+        .await
+        .unwrap();
+    assert_eq!(one["fingerprint"], two["fingerprint"]);
+    assert_ne!(one["fingerprint"], shown(other)["fingerprint"]);
+}
+
+#[tokio::test]
+async fn a_viewer_looks_and_touches_nothing() {
+    let server = testing::server().await;
+    let (app, viewer) = (&server.app, server.viewer("vic").await);
+    list(app, &viewer, &Page::parse(None).unwrap())
+        .await
+        .unwrap();
+    let body = serde_json::from_value(json!({ "provider": "openai", "value": SECRET })).unwrap();
+    assert!(matches!(
+        put(app, &viewer, name("x"), body).await,
+        Err(ApiError::Forbidden)
+    ));
+    assert!(matches!(
+        revoke(app, &viewer, name("x")).await,
+        Err(ApiError::Forbidden)
+    ));
+    assert!(matches!(
+        remove(app, &viewer, name("x")).await,
+        Err(ApiError::Forbidden)
+    ));
+}
+
+#[tokio::test]
+async fn a_list_comes_in_pieces() {
+    let vault = Vault::open().await;
+    for key in ["b", "a", "c"] {
+        vault
+            .put(key, json!({ "provider": "custom", "value": "v" }))
+            .await
+            .unwrap();
+    }
+    let mut query = "limit=2".to_owned();
+    let mut seen = Vec::new();
+    loop {
+        let page = Page::parse(Some(&query)).unwrap();
+        let piece = shown(list(&vault.server.app, &vault.ada, &page).await.unwrap());
+        seen.extend(
+            piece["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|key| key["name"].clone()),
+        );
+        let Some(cursor) = piece["next_cursor"].as_str() else {
+            break;
+        };
+        query = format!("limit=2&cursor={cursor}");
+    }
+    assert_eq!(seen, ["a", "b", "c"]);
+}
