@@ -52,7 +52,7 @@ pub enum Command {
 /// Which server, and why it is trusted.
 #[derive(Args)]
 pub struct Contact {
-    /// Such as https://keys.example.org:8443. Default: the server of the last session.
+    /// Such as `https://keys.example.org:8443`. Default: the server of the last session.
     #[arg(long, value_name = "URL")]
     pub server: Option<Address>,
     /// What the server printed at its first start: `sha256:...`. Without it, the system's root

@@ -101,6 +101,7 @@ impl Owner {
         let ask = Ask::new(Method::POST, &path)
             .signed_in(&self.token)
             .json(body.into());
+        self.line.ready().await.unwrap();
         let begin = monotonic_ns();
         self.line.exchange(ask).await.unwrap().success().unwrap();
         begin

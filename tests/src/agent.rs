@@ -16,7 +16,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Adds a machine for `owner`, enrols its agent, and waits until it has its keys.
+    /// Adds a machine for `owner`, enrols its agent, and waits until it is connected.
     pub async fn enrol(stage: &Stage, owner: &Person<'_>, vm: &str) -> Self {
         let agent = Self::start(stage, vm, owner.ticket_for_new_vm(vm).as_bytes());
         agent.until_healthy().await;
@@ -101,6 +101,14 @@ impl Agent {
     pub async fn until_cut_off(&self) {
         until("the agent has lost its server", async || {
             (self.status().await.health != Health::Healthy).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until it holds any version of a key.
+    pub async fn until_it_has(&self, name: &str) {
+        until(&format!("the agent holds {name}"), async || {
+            self.key(name).await
         })
         .await;
     }

@@ -9,8 +9,9 @@ use crate::{Agent, Stage};
 pub struct Tool(Program);
 
 impl Tool {
-    /// Opens a key, and waits until it is mapped.
-    pub fn open(stage: &Stage, agent: &Agent, key: &str) -> Self {
+    /// Opens a key once the agent holds it.
+    pub async fn open(stage: &Stage, agent: &Agent, key: &str) -> Self {
+        agent.until_it_has(key).await;
         let program = Program::start(stage, "tool", example("tool"), |command| {
             command
                 .arg("--socket")
@@ -21,7 +22,8 @@ impl Tool {
     }
 
     /// The same, but it looks at its page itself, and hears nothing from the agent.
-    pub fn open_watching_the_page(stage: &Stage, agent: &Agent, key: &str) -> Self {
+    pub async fn open_watching_the_page(stage: &Stage, agent: &Agent, key: &str) -> Self {
+        agent.until_it_has(key).await;
         let program = Program::start(stage, "tool", example("tool"), |command| {
             command
                 .arg("--socket")

@@ -23,7 +23,7 @@ async fn the_agent_outlives_a_killed_server_and_comes_back_by_itself(engine: Eng
     let key = Secret::fresh();
     ada.put("openai", &key);
     let agent = Agent::enrol(&stage, &ada, "kali-1").await;
-    let mut tool = Tool::open(&stage, &agent, "openai");
+    let mut tool = Tool::open(&stage, &agent, "openai").await;
     assert_eq!(tool.next_event()["version"], 1);
 
     server.kill();
@@ -53,7 +53,7 @@ async fn an_acknowledged_change_outlives_a_killed_server(engine: Engine) {
     ada.put("rotated", &Secret::fresh());
     let agent = Agent::enrol(&stage, &ada, "kali-1").await;
     agent.until_holding("rotated", 1).await;
-    let mut tool = Tool::open_watching_the_page(&stage, &agent, "revoked");
+    let mut tool = Tool::open_watching_the_page(&stage, &agent, "revoked").await;
     assert_eq!(tool.next_event()["event"], "live");
 
     ada.rotate("rotated", &Secret::fresh());
@@ -73,7 +73,7 @@ async fn a_killed_agent_takes_its_pages_with_it(engine: Engine) {
     let ada = Person::register(&stage, &server, "ada");
     ada.put("openai", &Secret::fresh());
     let mut agent = Agent::enrol(&stage, &ada, "kali-1").await;
-    let mut tool = Tool::open(&stage, &agent, "openai");
+    let mut tool = Tool::open(&stage, &agent, "openai").await;
     assert_eq!(tool.next_event()["event"], "live");
 
     agent.kill();
@@ -117,7 +117,7 @@ async fn an_agent_that_is_asked_to_end_tells_its_tools(engine: Engine) {
     let ada = Person::register(&stage, &server, "ada");
     ada.put("openai", &Secret::fresh());
     let mut agent = Agent::enrol(&stage, &ada, "kali-1").await;
-    let mut tool = Tool::open(&stage, &agent, "openai");
+    let mut tool = Tool::open(&stage, &agent, "openai").await;
     assert_eq!(tool.next_event()["event"], "live");
     assert!(agent.terminate().success());
     let last = tool.next_event();

@@ -20,7 +20,7 @@ async fn no_file_holds_a_key_or_a_password(engine: Engine) {
     let keys: Vec<Secret> = (0..3).map(|_| Secret::fresh()).collect();
     ada.put("sealed", &keys[0]);
     let mut agent = Agent::enrol(&stage, &ada, "kali-1").await;
-    let mut tool = Tool::open(&stage, &agent, "sealed");
+    let mut tool = Tool::open(&stage, &agent, "sealed").await;
     assert_eq!(tool.next_event()["event"], "live");
     ada.rotate("sealed", &keys[1]);
     assert_eq!(tool.next_event()["version"], 2);

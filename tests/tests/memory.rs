@@ -25,7 +25,7 @@ async fn held_keys_are_in_secret_pages_only_and_revoked_keys_are_nowhere() {
     for number in 0..5 {
         agent.until_holding(&format!("key-{number}"), 1).await;
     }
-    let mut tool = Tool::open(&stage, &agent, "key-0");
+    let mut tool = Tool::open(&stage, &agent, "key-0").await;
     assert_eq!(tool.next_event()["sha256"], keys[0].sha256());
     let all: Vec<&Secret> = keys.iter().collect();
     let guarded = agent.status().await.protection != "memfd_secret";

@@ -26,9 +26,9 @@ async fn a_rotation_reaches_every_tool_in_every_machine(engine: Engine) {
     let first = Agent::enrol(&stage, &ada, "kali-1").await;
     let second = Agent::enrol(&stage, &ada, "kali-2").await;
     let mut tools = [
-        Tool::open(&stage, &first, "openai"),
-        Tool::open_watching_the_page(&stage, &first, "openai"),
-        Tool::open(&stage, &second, "openai"),
+        Tool::open(&stage, &first, "openai").await,
+        Tool::open_watching_the_page(&stage, &first, "openai").await,
+        Tool::open(&stage, &second, "openai").await,
     ];
     for tool in &mut tools {
         assert_eq!(tool.next_event()["version"], 1);
@@ -81,8 +81,8 @@ async fn a_change_that_an_agent_missed_is_made_up_for(engine: Engine) {
     ada.put("groq", &Secret::fresh());
     let agent = Agent::enrol(&stage, &ada, "kali-1").await;
     agent.until_holding("openai", 1).await;
-    let mut revoked = Tool::open_watching_the_page(&stage, &agent, "openai");
-    let mut rotated = Tool::open_watching_the_page(&stage, &agent, "groq");
+    let mut revoked = Tool::open_watching_the_page(&stage, &agent, "openai").await;
+    let mut rotated = Tool::open_watching_the_page(&stage, &agent, "groq").await;
     assert_eq!(revoked.next_event()["event"], "live");
     assert_eq!(rotated.next_event()["version"], 1);
 
@@ -140,7 +140,7 @@ async fn deleting_a_key_takes_it_out_of_the_pages(engine: Engine) {
     let ada = Person::register(&stage, &server, "ada");
     ada.put("openai", &Secret::fresh());
     let agent = Agent::enrol(&stage, &ada, "kali-1").await;
-    let mut tool = Tool::open_watching_the_page(&stage, &agent, "openai");
+    let mut tool = Tool::open_watching_the_page(&stage, &agent, "openai").await;
     assert_eq!(tool.next_event()["event"], "live");
     ada.run(&["keys", "delete", "openai"], b"").success();
     assert_eq!(tool.next_event()["event"], "revoked");
@@ -156,7 +156,7 @@ async fn a_key_that_is_stored_later_arrives_by_itself(engine: Engine) {
     let value = Secret::fresh();
     ada.put("anthropic", &value);
     agent.until_holding("anthropic", 1).await;
-    let mut tool = Tool::open(&stage, &agent, "anthropic");
+    let mut tool = Tool::open(&stage, &agent, "anthropic").await;
     assert_eq!(tool.next_event()["sha256"], value.sha256());
 }
 
@@ -168,7 +168,7 @@ async fn revoking_one_key_leaves_the_others_alone(engine: Engine) {
     ada.put("kept", &kept);
     ada.put("gone", &Secret::fresh());
     let agent = Agent::enrol(&stage, &ada, "kali-1").await;
-    let mut tool = Tool::open_watching_the_page(&stage, &agent, "gone");
+    let mut tool = Tool::open_watching_the_page(&stage, &agent, "gone").await;
     assert_eq!(tool.next_event()["event"], "live");
     ada.revoke("gone");
     assert_eq!(tool.next_event()["event"], "revoked");

@@ -63,41 +63,64 @@ impl Rest {
             .map_err(|_| RestError::TimedOut)?
     }
 
-    /// A connection for many requests.
-    pub async fn open(&self) -> Result<Line, RestError> {
+    /// A line for many requests.
+    pub async fn open(self) -> Result<Line, RestError> {
+        let link = self.connect().await?;
+        Ok(Line { rest: self, link })
+    }
+
+    async fn connect(&self) -> Result<Link, RestError> {
         let stream = connect(&self.address, &self.trust).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let authority = self.address.authority();
-        Ok(Line {
+        Ok(Link {
             sender,
-            authority,
             connection: tokio::spawn(connection),
         })
     }
 
     async fn exchange_unhurried(&self, ask: Ask<'_>) -> Result<Answer, RestError> {
-        self.open().await?.exchange(ask).await
+        let request = ask.into_request(&self.address)?;
+        self.connect().await?.send(request).await
     }
 }
 
-/// An open connection to a server.
+/// A line to a server: connected, and connected again when the server has closed it, as it does
+/// after each request with a password or a key.
 pub struct Line {
+    rest: Rest,
+    link: Link,
+}
+
+struct Link {
     sender: http1::SendRequest<Full<Bytes>>,
-    authority: String,
     connection: JoinHandle<hyper::Result<()>>,
 }
 
 impl Line {
+    /// Waits until a request can be sent at once.
+    pub async fn ready(&mut self) -> Result<(), RestError> {
+        if self.link.sender.ready().await.is_err() {
+            self.link = self.rest.connect().await?;
+            self.link.sender.ready().await?;
+        }
+        Ok(())
+    }
+
     /// Sends one request and reads its answer, whatever its status.
     pub async fn exchange(&mut self, ask: Ask<'_>) -> Result<Answer, RestError> {
-        let request = ask.into_request(&self.authority)?;
-        self.sender.ready().await?;
-        let response = self.sender.send_request(request).await?;
-        read(response).await
+        let request = ask.into_request(&self.rest.address)?;
+        self.ready().await?;
+        self.link.send(request).await
     }
 }
 
-impl Drop for Line {
+impl Link {
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, RestError> {
+        read(self.sender.send_request(request).await?).await
+    }
+}
+
+impl Drop for Link {
     fn drop(&mut self) {
         self.connection.abort();
     }
@@ -132,11 +155,11 @@ impl<'a> Ask<'a> {
         }
     }
 
-    fn into_request(self, authority: &str) -> Result<Request<Full<Bytes>>, RestError> {
+    fn into_request(self, address: &Address) -> Result<Request<Full<Bytes>>, RestError> {
         let mut request = Request::builder()
             .method(self.method)
             .uri(self.path)
-            .header(header::HOST, authority)
+            .header(header::HOST, address.authority())
             .header(header::ACCEPT, "application/json");
         if let Some(bearer) = self.bearer {
             let text = zeroize::Zeroizing::new(format!("Bearer {}", bearer.expose_secret()));
