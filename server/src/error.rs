@@ -70,8 +70,8 @@ pub(crate) enum ApiError {
     /// The head is over the limit.
     #[error("The request head is too large.")]
     HeadTooLarge,
-    /// The hashing queue is full.
-    #[error("Too many sign-ins at once; try again shortly.")]
+    /// Too many passwords to hash, or handshakes under way.
+    #[error("The server is busy; try again shortly.")]
     Overloaded,
     /// The database or the audit log cannot be reached.
     #[error("The server cannot do this at the moment.")]

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::store::VmId;
 
 /// The agent sessions of this process.
 pub(crate) struct Attached {
     sessions: Arc<Mutex<HashMap<VmId, usize>>>,
-    handshakes: Semaphore,
+    handshakes: Arc<Semaphore>,
 }
 
 /// One session; gone when dropped.
@@ -23,7 +23,7 @@ impl Attached {
     pub(crate) fn new() -> Self {
         Self {
             sessions: Arc::default(),
-            handshakes: Semaphore::new(HANDSHAKES),
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
         }
     }
 
@@ -50,8 +50,8 @@ impl Attached {
     }
 
     /// Room for one more handshake; `None` when too many are under way.
-    pub(super) fn handshake(&self) -> Option<SemaphorePermit<'_>> {
-        self.handshakes.try_acquire().ok()
+    pub(crate) fn handshake(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.handshakes).try_acquire_owned().ok()
     }
 }
 

@@ -24,6 +24,12 @@ pub(super) fn upgrade(
     mut request: Request<Incoming>,
 ) -> Result<Reply, ApiError> {
     let accept = accept(request.method(), request.headers()).ok_or(ApiError::UpgradeRequired)?;
+    // Turned away while it is still HTTP: an agent takes a close after the upgrade for a refusal.
+    let place = connection
+        .app
+        .attached
+        .handshake()
+        .ok_or(ApiError::Overloaded)?;
     let upgrading = hyper::upgrade::on(&mut request);
     let connection = connection.clone();
     tokio::spawn(async move {
@@ -32,7 +38,8 @@ pub(super) fn upgrade(
             Err(cause) => return debug!(%cause, "an agent left before its connection was upgraded"),
         };
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(bounds())).await;
-        delivery::session::run(connection.app.clone(), socket, connection.peer).await;
+        let knock = delivery::session::Knock { socket, place };
+        delivery::session::run(connection.app.clone(), knock).await;
         drop(connection.seat);
     });
     let mut reply = reply::empty(StatusCode::SWITCHING_PROTOCOLS);

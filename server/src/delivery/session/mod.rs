@@ -12,7 +12,6 @@ mod line;
 mod serve;
 mod told;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use hyper::upgrade::Upgraded;
@@ -20,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use keyferry_protocol::agreement::PublicKey;
 use keyferry_protocol::handshake::Claims;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tracing::{info, warn};
@@ -34,7 +34,7 @@ use crate::store::{StoreError, TenantId, TicketId, VmId, uuid_v7};
 pub(super) use enter::ticket_context;
 
 /// The WebSocket under a session.
-pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// An agent that has proven its credential.
 struct Entered {
@@ -65,19 +65,19 @@ enum Ended {
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// An upgraded connection, and its place among the handshakes under way.
+pub(crate) struct Knock {
+    pub(crate) socket: Socket,
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
 /// Runs a connection to its end. The peer is never told why it was refused.
-pub(crate) async fn run(app: App, socket: Socket, peer: IpAddr) {
+pub(crate) async fn run(app: App, knock: Knock) {
     let session = uuid_v7(app.clock.now(), &mut app.rng());
-    let mut line = Line::new(socket);
-    let entered = {
-        let Some(_permit) = app.attached.handshake() else {
-            warn!(%peer, "too many handshakes at once: an agent was turned away");
-            return line.close().await;
-        };
-        timeout(TO_ENTER, enter(&app, &mut line, session))
-            .await
-            .unwrap_or(Err(Refused::Slow))
-    };
+    let mut line = Line::new(knock.socket);
+    let entered = timeout(TO_ENTER, enter(&app, &mut line, session)).await;
+    let entered = entered.unwrap_or(Err(Refused::Slow));
+    drop(knock.place);
     match entered {
         Ok(entered) => {
             let _seat = app.attached.seat(entered.vm);
