@@ -27,7 +27,7 @@ async fn main() {
     let server = Server::start(&stage);
     let mut line = server.rest().open().await.unwrap();
     let account = json!({ "username": "ada", "password": PASSWORD });
-    let session = send(
+    let (_, session) = send(
         &mut line,
         Method::POST,
         "/auth/register",

@@ -125,5 +125,7 @@ async fn an_agent_that_is_asked_to_end_tells_its_tools(engine: Engine) {
         last["event"] == "lease_over" || last["event"] == "agent_gone",
         "{last}"
     );
-    assert!(!agent.socket().exists(), "the socket is left behind");
+    // It may write no file, so it leaves its socket; the next one takes its place.
+    let again = Agent::start(&stage, "kali-1", ada.ticket("kali-1").as_bytes());
+    again.until_holding("openai", 1).await;
 }
