@@ -7,6 +7,8 @@ use futures_util::{SinkExt, StreamExt};
 use keyferry_protocol::channel::{Channel, ChannelError, Receiver, Sender};
 use keyferry_protocol::memory::LockedBox;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::Socket;
@@ -87,9 +89,22 @@ impl Line {
         self.send_frame(Message::Binary(sealed.into())).await
     }
 
+    /// Ends a session.
+    pub(super) async fn close(self) {
+        self.end(CloseCode::Normal).await;
+    }
+
     /// One opaque close, whatever the reason.
-    pub(super) async fn close(mut self) {
-        let _gone_already = timeout(TO_CLOSE, self.socket.close(None)).await;
+    pub(super) async fn refuse(self) {
+        self.end(CloseCode::Policy).await;
+    }
+
+    async fn end(mut self, code: CloseCode) {
+        let frame = CloseFrame {
+            code,
+            reason: "".into(),
+        };
+        let _gone_already = timeout(TO_CLOSE, self.socket.close(Some(frame))).await;
     }
 
     async fn frame(&mut self) -> Result<Option<Bytes>, LineError> {

@@ -85,10 +85,13 @@ pub(crate) async fn run(app: App, knock: Knock) {
             info!(%vm, %session, %protection, "agent attached");
             let ended = Box::pin(serve::serve(&app, &mut line, entered)).await;
             info!(%vm, %session, reason = %ended, "agent session ended");
+            line.close().await;
         }
-        Err(refused) => note(&app, session, &refused).await,
+        Err(refused) => {
+            note(&app, session, &refused).await;
+            line.refuse().await;
+        }
     }
-    line.close().await;
 }
 
 /// Why an agent was refused stays here: in the log and the audit.
