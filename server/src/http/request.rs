@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::{HeaderMap, Method, Uri};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use tokio::time::timeout;
 use zeroize::{Zeroize, Zeroizing};
@@ -129,25 +129,32 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(ApiError::InvalidJson);
     }
-    serde_json::from_slice(bytes).map_err(|cause| match cause.classify() {
-        Category::Data => {
-            let words = cause.to_string();
-            let named = |start: &str| {
-                words
-                    .strip_prefix(start)
-                    .and_then(|rest| rest.split('`').next())
-            };
-            if let Some(field) = named("unknown field `") {
-                ApiError::invalid(field, "is not known here")
-            } else if let Some(field) = named("missing field `") {
-                ApiError::invalid(field, "is missing")
-            } else {
-                let field = member_before(bytes, cause.line(), cause.column());
-                ApiError::invalid(&field, "has a wrong type or value")
-            }
+    serde_json::from_slice(bytes).map_err(|cause| {
+        // `null` for a word is a syntax error to serde_json, though the object is sound.
+        let sound = || serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+        if cause.classify() == Category::Data || sound() {
+            fault_of(&cause, bytes)
+        } else {
+            ApiError::InvalidJson
         }
-        _ => ApiError::InvalidJson,
     })
+}
+
+fn fault_of(cause: &serde_json::Error, bytes: &[u8]) -> ApiError {
+    let words = cause.to_string();
+    let named = |start: &str| {
+        words
+            .strip_prefix(start)
+            .and_then(|rest| rest.split('`').next())
+    };
+    if let Some(field) = named("unknown field `") {
+        ApiError::invalid(field, "is not known here")
+    } else if let Some(field) = named("missing field `") {
+        ApiError::invalid(field, "is missing")
+    } else {
+        let field = member_before(bytes, cause.line(), cause.column());
+        ApiError::invalid(&field, "has a wrong type or value")
+    }
 }
 
 /// The member whose value ends at this place: the last name before it.
@@ -203,6 +210,23 @@ mod tests {
         assert_eq!(path("/api/api/keys"), ["api", "keys"]);
         assert_eq!(path("/keys//a"), ["keys", "", "a"]);
         assert!(path("/").is_empty() && path("/api").is_empty() && path("/api/v2").is_empty());
+    }
+
+    #[test]
+    fn null_for_a_word_is_a_wrong_value_and_no_broken_json() {
+        #[derive(Debug, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Word {
+            Yes,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Said {
+            #[expect(dead_code, reason = "only parsed")]
+            word: Word,
+        }
+        let refused = parse::<Said>(b"{\"word\": null}").unwrap_err();
+        assert_eq!(refused.code(), "invalid_input");
+        assert_eq!(refused.fields()[0].field, "word");
     }
 
     #[test]
