@@ -33,11 +33,11 @@ pub struct Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// Connected; the keys are current.
+    /// Connected, and the server has told all keys: what is held is current.
     Healthy,
-    /// Not connected, within the lease: the keys work, but may be old.
+    /// Within the lease, but with no session that has told all keys: they work, and may be old.
     Stale,
-    /// Not connected, and no lease: there are no keys.
+    /// There are no keys: no session yet, or none for longer than the lease.
     Disconnected,
 }
 

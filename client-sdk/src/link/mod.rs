@@ -6,12 +6,15 @@
 mod attach;
 mod url;
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use keyferry_protocol::channel::{Channel, ChannelError, Receiver, Sender};
 use keyferry_protocol::handshake::HandshakeError;
 use keyferry_protocol::memory::{Arena, LockedBox, MemoryError};
 use keyferry_protocol::wire::ToServer;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
@@ -101,17 +104,20 @@ impl Link {
     pub async fn send(&mut self, message: &ToServer) -> Result<(), LinkError> {
         let plain = message.encode(self.receiver.arena())?;
         let sealed = self.sender.seal(plain)?;
-        self.socket
-            .send(Message::Binary(sealed.into()))
-            .await
-            .map_err(of_websocket)
+        self.put(Message::Binary(sealed.into())).await
     }
 
     /// Asks for a sign of life.
     pub async fn ping(&mut self) -> Result<(), LinkError> {
-        self.socket
-            .send(Message::Ping(Bytes::new()))
+        self.put(Message::Ping(Bytes::new())).await
+    }
+
+    /// A server that takes nothing must not hold up whoever has more to do.
+    async fn put(&mut self, message: Message) -> Result<(), LinkError> {
+        let sending = timeout(TO_TAKE, self.socket.send(message));
+        sending
             .await
+            .map_err(|_elapsed| LinkError::TimedOut)?
             .map_err(of_websocket)
     }
 
@@ -147,3 +153,5 @@ fn of_websocket(error: tungstenite::Error) -> LinkError {
         other => LinkError::WebSocket(Box::new(other)),
     }
 }
+
+const TO_TAKE: Duration = Duration::from_secs(10);

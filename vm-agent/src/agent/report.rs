@@ -22,6 +22,8 @@ pub struct Uplink {
     pub last_error: Option<String>,
     /// Whether there has been a session at all.
     pub ever_connected: bool,
+    /// Whether the open session has told all keys: from its first lease on.
+    pub told_all: bool,
 }
 
 impl Default for Uplink {
@@ -33,6 +35,7 @@ impl Default for Uplink {
             attempts: 0,
             last_error: None,
             ever_connected: false,
+            told_all: false,
         }
     }
 }
@@ -41,14 +44,15 @@ impl Agent {
     /// Everything that a person may know of this agent.
     pub fn status(&self) -> Status {
         let lease = self.lease_report();
-        let (keys, tools) = self.look(|keys| (keys.report(), keys.receivers()));
+        let (keys, tools, holds_any) =
+            self.look(|keys| (keys.report(), keys.receivers(), keys.holds_any()));
         let uplink = lock(&self.uplink);
         let connected = uplink.state == ConnectionState::Connected;
         Status {
-            health: match (connected, lease) {
+            health: match (connected && uplink.told_all, lease) {
                 (true, _) => Health::Healthy,
-                (false, Some(_)) => Health::Stale,
-                (false, None) => Health::Disconnected,
+                (false, Some(_)) if holds_any || !connected => Health::Stale,
+                (false, _) => Health::Disconnected,
             },
             connected,
             version: env!("CARGO_PKG_VERSION").to_owned(),

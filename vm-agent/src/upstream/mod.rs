@@ -181,6 +181,7 @@ fn note_end(agent: &Agent, ended: &Ended) {
     };
     let news = agent.uplink(|uplink| {
         uplink.state = state;
+        uplink.told_all = false;
         let news = uplink.last_error != reason;
         uplink.last_error.clone_from(&reason);
         news

@@ -166,6 +166,7 @@ impl Session {
         self.batch = Batch::Told;
         upstream.backoff.reset();
         agent.change(Keyring::end_batch);
+        agent.uplink(|uplink| uplink.told_all = true);
         Some(held(agent))
     }
 

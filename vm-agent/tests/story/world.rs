@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use keyferry_sdk::Client;
-use keyferry_sdk::status::Status;
+use keyferry_sdk::status::{Health, Status};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::server::Server;
@@ -70,13 +70,23 @@ impl World {
     }
 
     async fn first_session(&self, agent: AgentProcess) -> AgentProcess {
-        eventually(async || {
-            let status = agent.status().await;
-            status.connected && status.keys.iter().all(|key| key.version > 0)
-        })
-        .await;
+        eventually(async || agent.status().await.health == Health::Healthy).await;
         eventually(async || self.server.sessions() == 1).await;
         agent
+    }
+
+    /// Gives the exit code and the log of an agent that may lock no memory.
+    pub(crate) async fn agent_without_locked_memory(&self) -> (Option<i32>, String) {
+        let limit = ["prlimit", "--memlock=0:0"];
+        let root = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+        let root = if rustix::process::getuid().is_root() {
+            &root[..]
+        } else {
+            &[]
+        };
+        let mut agent = self.spawned(&[root, &limit].concat(), "", self.server.ticket());
+        let code = agent.exit_code().await;
+        (code, agent.log())
     }
 
     /// Gives the exit code and the log of an agent that is given this ticket.
