@@ -171,7 +171,7 @@ async fn the_server_tells_that_it_is_well(engine: Engine) {
     let expected = if engine == Engine::Sqlite {
         "sqlite"
     } else {
-        "postgres"
+        "postgresql"
     };
     assert_eq!(database.body["engine"], expected);
     let twice = server.ask(Method::GET, "/api/api/health", None, None).await;
