@@ -147,9 +147,24 @@ mod tests {
 
     #[test]
     fn plain_http_beyond_loopback_is_refused() {
-        let refused = parse([("KEYFERRY_PLAIN_HTTP", "true"), ("HOST", "0.0.0.0")]);
+        let refused = parse([
+            ("KEYFERRY_PLAIN_HTTP", "true"),
+            ("HOST", "0.0.0.0"),
+            ("KEYFERRY_PUBLIC_URL", "http://keys.example.org"),
+        ]);
         assert!(refused.err().unwrap().contains("loopback"));
         parse([("KEYFERRY_PLAIN_HTTP", "true"), ("HOST", "::1")]).unwrap();
+    }
+
+    #[test]
+    fn listening_on_every_address_needs_a_public_url() {
+        let refused = parse([("HOST", "0.0.0.0")]).err().unwrap();
+        assert!(refused.starts_with("KEYFERRY_PUBLIC_URL: "), "{refused}");
+        parse([
+            ("HOST", "0.0.0.0"),
+            ("KEYFERRY_PUBLIC_URL", "https://keys.example.org"),
+        ])
+        .unwrap();
     }
 
     #[test]

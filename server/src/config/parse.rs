@@ -35,6 +35,12 @@ impl Config {
             connections: connections(sources)?,
             data_dir,
         };
+        if config.listen.ip().is_unspecified() && config.public_urls.is_empty() {
+            return Err(wrong(
+                PUBLIC_URL,
+                "say under which URL agents reach this server, since it listens on every address",
+            ));
+        }
         if config.transport == Transport::Plain && !config.listen.ip().is_loopback() {
             return Err(wrong(
                 PLAIN_HTTP,
