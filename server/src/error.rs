@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::accounts::HashError;
@@ -46,6 +47,9 @@ pub(crate) enum ApiError {
     /// No such route or thing.
     #[error("There is no such thing here.")]
     NotFound,
+    /// The path is known, with other methods: these.
+    #[error("This path does not know this method.")]
+    MethodNotAllowed(String),
     /// The body stalled.
     #[error("The body came too slowly.")]
     RequestTimeout,
@@ -82,7 +86,7 @@ pub(crate) enum ApiError {
 }
 
 /// One member of a request and what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct FieldError {
     /// The member's name.
     pub(crate) field: String,
@@ -125,6 +129,7 @@ impl ApiError {
             Self::InvalidRefreshToken => "invalid_refresh_token",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::AlreadyExists => "already_exists",
             Self::VersionConflict => "version_conflict",

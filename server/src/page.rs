@@ -1,6 +1,7 @@
 //! Lists in pieces: how many items, and after which one.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::ApiError;
@@ -15,7 +16,7 @@ pub(crate) struct Page {
 }
 
 /// A piece of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct List<T> {
     items: Vec<T>,
     next_cursor: Option<String>,

@@ -1,5 +1,6 @@
 //! What the caller is told about themselves.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Profile;
@@ -9,7 +10,7 @@ use crate::sessions::{Permission, Role, SignedIn};
 use crate::store::SessionId;
 
 /// The caller's account, and what the caller may do.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Me {
     #[serde(flatten)]
     profile: Profile,

@@ -6,6 +6,7 @@ mod names;
 mod password;
 mod register;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(crate) use hasher::{HashError, PasswordHasher};
@@ -17,7 +18,7 @@ pub(crate) use register::{NewAccount, Standing, create, register};
 use crate::store::{TenantId, UnixTime, UserId};
 
 /// What a user may know of an account.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Profile {
     pub(crate) id: UserId,
     pub(crate) username: Option<String>,
@@ -30,7 +31,7 @@ pub(crate) struct Profile {
 }
 
 /// The tenant that an account works in.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Tenant {
     pub(crate) id: TenantId,
     pub(crate) name: String,

@@ -1,5 +1,6 @@
 //! A new account with a tenant of its own.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use crate::sessions::{self, Member, Origin, Role, Tokens};
 use crate::store::{NewUser, StoreError, TenantId, UserId};
 
 /// What a new account is made from.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewAccount {
     username: Option<String>,
@@ -23,7 +24,7 @@ pub(crate) struct NewAccount {
 }
 
 /// The new account, signed in.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Registered {
     #[serde(flatten)]
     profile: Profile,

@@ -1,6 +1,7 @@
 //! Makes a virtual machine known.
 
 use keyferry_protocol::ids::KeyName;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use crate::sessions::{Permission, SignedIn};
 use crate::store::VmId;
 
 /// The body of `POST /vms`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewVm {
     name: String,

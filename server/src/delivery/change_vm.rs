@@ -1,5 +1,6 @@
 //! Renames, cuts off, brings back and removes virtual machines.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use crate::sessions::{Permission, SignedIn};
 use crate::store::{StoreError, Transaction, VmId};
 
 /// The body of `PATCH /vms/{id}`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VmChange {
     name: Option<String>,
@@ -21,7 +22,7 @@ pub(crate) struct VmChange {
 }
 
 /// Whether a VM may have keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Status {
     Active,

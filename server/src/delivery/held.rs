@@ -1,5 +1,6 @@
 //! What a virtual machine was told, and what it acknowledged.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::vm::owned;
@@ -10,7 +11,7 @@ use crate::sessions::{Permission, SignedIn};
 use crate::store::{UnixTime, VmId};
 
 /// One version of a key in a VM.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct HeldVersion {
     key: String,
     version: i64,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use keyferry_protocol::handshake::Suite;
 use keyferry_protocol::ids::CredentialId;
 use keyferry_protocol::ticket::Ticket;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -20,7 +21,7 @@ use crate::store::{NewTicket, TicketId, UnixTime, VmId};
 use crate::vault::seal;
 
 /// The answer of `POST /vms/{id}/ticket`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Issued {
     ticket: Handed,
     expires_at: UnixTime,

@@ -2,12 +2,13 @@
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use keyferry_protocol::agreement::PublicKey;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::App;
 
 /// The key members of `/.well-known/keyferry`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Published {
     noise_key: String,
     hpke_key: String,

@@ -1,5 +1,6 @@
 //! A virtual machine as its owners see it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::App;
@@ -8,7 +9,7 @@ use crate::sessions::SignedIn;
 use crate::store::{StoredVm, UnixTime, VmId};
 
 /// A VM in an answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Vm {
     id: VmId,
     name: String,

@@ -1,12 +1,17 @@
 //! The listener: every connection has a seat, a deadline for each step, and a bound on what it holds.
 
 mod addresses;
+mod describe;
+mod dispatch;
 mod guard;
+mod openapi;
 mod raw_head;
 mod reply;
 mod request;
 mod routes;
+mod segment;
 mod status;
+mod table;
 mod tls;
 mod websocket;
 
@@ -121,7 +126,7 @@ where
     let stop = connection.app.stop.clone();
     let limits = &connection.app.config.connections;
     let guarded = Guard::new(stream, limits, Arc::clone(&connection.answering));
-    let service = service_fn(move |request| routes::answer(connection.clone(), request));
+    let service = service_fn(move |request| dispatch::answer(connection.clone(), request));
     let conversation = http1::Builder::new()
         .max_buf_size(2 * raw_head::MAX_HEAD)
         .max_headers(raw_head::MAX_FIELDS)

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::error;
 use uuid::Uuid;
@@ -16,13 +18,13 @@ use crate::error::{ApiError, FieldError};
 pub(super) type Reply = Response<Full<Bytes>>;
 
 /// RFC 9457.
-#[derive(Serialize)]
-struct Problem<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Problem {
     #[serde(rename = "type")]
     kind: String,
-    title: &'a str,
+    title: &'static str,
     status: u16,
-    code: &'a str,
+    code: &'static str,
     detail: String,
     errors: Vec<FieldError>,
 }
@@ -74,6 +76,11 @@ pub(super) fn problem(refused: &ApiError) -> Reply {
         }
         _ => {}
     }
+    if let ApiError::MethodNotAllowed(methods) = refused
+        && let Ok(methods) = HeaderValue::try_from(methods)
+    {
+        headers.insert(ALLOW, methods);
+    }
     reply
 }
 
@@ -124,6 +131,7 @@ const fn status(refused: &ApiError) -> StatusCode {
         | ApiError::InvalidRefreshToken => StatusCode::UNAUTHORIZED,
         ApiError::Forbidden => StatusCode::FORBIDDEN,
         ApiError::NotFound => StatusCode::NOT_FOUND,
+        ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         ApiError::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         ApiError::AlreadyExists
         | ApiError::VersionConflict

@@ -1,16 +1,15 @@
 //! Requests: the head as the routes read it, and the body, bounded in size and time.
 
-use std::time::Duration;
-
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
-use hyper::{HeaderMap, Method, Uri};
+use hyper::{HeaderMap, Method, Request, Uri};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use tokio::time::timeout;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::table::Call;
 use crate::error::ApiError;
 use crate::page::Page;
 
@@ -22,7 +21,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn new<B>(request: &hyper::Request<B>) -> Self {
+    pub(super) fn new<B>(request: &Request<B>) -> Self {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         Self {
             method,
@@ -68,39 +67,34 @@ impl Head {
     }
 }
 
-/// A body that has not been read.
-pub(super) struct Body {
-    incoming: Incoming,
-    deadline: Duration,
+/// The one JSON object in the body.
+pub(super) async fn json<T: DeserializeOwned>(
+    call: &Call<'_>,
+    request: Request<Incoming>,
+) -> Result<T, ApiError> {
+    if !call.head.speaks_json() {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    parse(&read(call, request).await?)
 }
 
-impl Body {
-    pub(super) const fn new(incoming: Incoming, deadline: Duration) -> Self {
-        Self { incoming, deadline }
+/// Nothing, or an empty object.
+pub(super) async fn no_body(call: &Call<'_>, request: Request<Incoming>) -> Result<(), ApiError> {
+    if request.body().is_end_stream() {
+        return Ok(());
     }
+    match read(call, request).await?.trim_ascii() {
+        b"" | b"{}" => Ok(()),
+        _ => Err(ApiError::invalid("body", "must be empty")),
+    }
+}
 
-    /// The one JSON object in the body.
-    pub(super) async fn json<T: DeserializeOwned>(self, head: &Head) -> Result<T, ApiError> {
-        if !head.speaks_json() {
-            return Err(ApiError::UnsupportedMediaType);
-        }
-        parse(&self.read().await?)
-    }
-
-    /// Nothing, or an empty object.
-    pub(super) async fn none(self) -> Result<(), ApiError> {
-        match self.read().await?.trim_ascii() {
-            b"" | b"{}" => Ok(()),
-            _ => Err(ApiError::invalid("body", "must be empty")),
-        }
-    }
-
-    async fn read(self) -> Result<Zeroizing<Vec<u8>>, ApiError> {
-        let limited = Limited::new(self.incoming, MAX_BODY);
-        timeout(self.deadline, gather(limited))
-            .await
-            .map_err(|_| ApiError::RequestTimeout)?
-    }
+async fn read(call: &Call<'_>, request: Request<Incoming>) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    let deadline = call.connection.app.config.connections.body;
+    let limited = Limited::new(request.into_body(), MAX_BODY);
+    timeout(deadline, gather(limited))
+        .await
+        .map_err(|_| ApiError::RequestTimeout)?
 }
 
 async fn gather(mut body: Limited<Incoming>) -> Result<Zeroizing<Vec<u8>>, ApiError> {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 use tokio::time::timeout;
 
-use super::reply::{self, Reply};
+use super::describe::Made;
+use super::routes::ROUTES;
 use super::{request, websocket};
 use crate::app::App;
 use crate::delivery;
@@ -15,15 +16,15 @@ use crate::error::ApiError;
 use crate::vault::policy::DEFAULT_LEASE;
 
 /// The answer of `GET /`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Index {
     message: &'static str,
     version: &'static str,
-    endpoints: [&'static str; 15],
+    endpoints: Vec<&'static str>,
 }
 
 /// The answer of `GET /.well-known/keyferry`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Instance {
     service: &'static str,
     version: &'static str,
@@ -35,7 +36,31 @@ pub(super) struct Instance {
     limits: Limits,
 }
 
-#[derive(Serialize)]
+/// The answer of `GET /health`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Health {
+    status: &'static str,
+    database: &'static str,
+    cache: &'static str,
+    version: &'static str,
+    service: &'static str,
+}
+
+/// The answer of `GET /ready`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Readiness {
+    ready: bool,
+}
+
+/// The answer of `GET /database/status`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Database {
+    database_connected: bool,
+    status: &'static str,
+    engine: &'static str,
+}
+
+#[derive(Serialize, JsonSchema)]
 struct Limits {
     value_bytes: usize,
     body_bytes: usize,
@@ -44,12 +69,14 @@ struct Limits {
     lease_seconds: u32,
 }
 
-pub(super) const fn index() -> Index {
-    Index {
+pub(super) async fn index() -> Result<Index, ApiError> {
+    let mut endpoints: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
+    endpoints.dedup();
+    Ok(Index {
         message: "Keyferry",
         version: VERSION,
-        endpoints: ENDPOINTS,
-    }
+        endpoints,
+    })
 }
 
 pub(super) async fn instance(app: &App) -> Result<Instance, ApiError> {
@@ -70,38 +97,40 @@ pub(super) async fn instance(app: &App) -> Result<Instance, ApiError> {
     })
 }
 
-pub(super) async fn health(app: &App) -> Result<Reply, ApiError> {
+pub(super) async fn health(app: &App) -> Result<Made<Health>, ApiError> {
     let connected = is_connected(app).await;
     let (status, database) = if connected {
         ("healthy", "connected")
     } else {
         ("degraded", "disconnected")
     };
-    let body = json!({
-        "status": status,
-        "database": database,
-        "cache": "in_process",
-        "version": VERSION,
-        "service": SERVICE,
-    });
-    reply::json(ok_if(connected), &body)
-}
-
-pub(super) async fn ready(app: &App) -> Result<Reply, ApiError> {
-    let ready = is_connected(app).await;
-    reply::json(ok_if(ready), &json!({ "ready": ready }))
-}
-
-pub(super) async fn database(app: &App) -> Result<Reply, ApiError> {
-    let connected = is_connected(app).await;
-    let status = if connected {
-        "connected"
-    } else {
-        "disconnected"
+    let health = Health {
+        status,
+        database,
+        cache: "in_process",
+        version: VERSION,
+        service: SERVICE,
     };
-    let engine = app.store.engine();
-    let body = json!({ "database_connected": connected, "status": status, "engine": engine });
-    reply::json(ok_if(connected), &body)
+    Made::json(ok_if(connected), &health)
+}
+
+pub(super) async fn ready(app: &App) -> Result<Made<Readiness>, ApiError> {
+    let ready = is_connected(app).await;
+    Made::json(ok_if(ready), &Readiness { ready })
+}
+
+pub(super) async fn database(app: &App) -> Result<Made<Database>, ApiError> {
+    let connected = is_connected(app).await;
+    let database = Database {
+        database_connected: connected,
+        status: if connected {
+            "connected"
+        } else {
+            "disconnected"
+        },
+        engine: app.store.engine(),
+    };
+    Made::json(ok_if(connected), &database)
 }
 
 async fn is_connected(app: &App) -> bool {
@@ -122,20 +151,3 @@ const fn ok_if(well: bool) -> StatusCode {
 const PATIENCE: Duration = Duration::from_secs(2);
 const SERVICE: &str = "keyferry-server";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const ENDPOINTS: [&str; 15] = [
-    "/health",
-    "/ready",
-    "/database/status",
-    "/.well-known/jwks.json",
-    "/.well-known/keyferry",
-    "/auth/register",
-    "/auth/login",
-    "/auth/refresh",
-    "/auth/logout",
-    "/auth/me",
-    "/keys",
-    "/keys/{name}",
-    "/vms",
-    "/vms/{id}",
-    "/agent",
-];

@@ -272,6 +272,26 @@ async fn an_unsigned_caller_learns_how_to_sign_in() {
 }
 
 #[tokio::test]
+async fn another_method_is_told_the_right_ones() {
+    let line = Line::open().await;
+    let said = line
+        .say(b"DELETE /auth/login HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(said.starts_with("HTTP/1.1 405 ") && said.contains("\"code\":\"method_not_allowed\""));
+    assert!(
+        said.to_ascii_lowercase().contains("\r\nallow: post\r\n"),
+        "{said}"
+    );
+    let said = line
+        .say(b"HEAD /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(
+        said.starts_with("HTTP/1.1 200 ") && said.ends_with("\r\n\r\n"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn the_state_of_the_server_is_told() {
     let line = Line::open().await;
     let (status, health) = line.ask("GET /health", "", "").await;

@@ -13,16 +13,18 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tracing::debug;
 
-use super::Connection;
-use super::reply::{self, Reply};
+use super::describe::Made;
+use super::reply;
+use super::table::Call;
 use crate::delivery;
 use crate::error::ApiError;
 
 /// Answers the upgrade, and hands the WebSocket to a delivery session once it is there.
-pub(super) fn upgrade(
-    connection: &Connection,
+pub(super) async fn upgrade(
+    call: &Call<'_>,
     mut request: Request<Incoming>,
-) -> Result<Reply, ApiError> {
+) -> Result<Made<()>, ApiError> {
+    let connection = call.connection;
     let accept = accept(request.method(), request.headers()).ok_or(ApiError::UpgradeRequired)?;
     // Turned away while it is still HTTP: an agent takes a close after the upgrade for a refusal.
     let place = connection
@@ -48,7 +50,7 @@ pub(super) fn upgrade(
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    Ok(reply)
+    Ok(reply.into())
 }
 
 /// The accept key, when this is a WebSocket upgrade to our protocol (RFC 6455 §4.2.1).

@@ -20,7 +20,7 @@ pub(crate) use refresh::refresh;
 pub(crate) use sign_in::sign_in;
 pub(crate) use sign_out::sign_out;
 pub(crate) use signed_in::{SignedIn, signed_in};
-pub(crate) use signing_keys::{KeySource, SigningKeys};
+pub(crate) use signing_keys::{KeySource, SigningKeys, published};
 pub(crate) use start::{Member, Tokens, start};
 pub(crate) use verified::VerifiedTokens;
 

@@ -1,7 +1,9 @@
 //! What a role may do.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 /// A member's role in a tenant.
@@ -30,6 +32,9 @@ pub(crate) enum Permission {
 pub(crate) struct UnknownRole;
 
 impl Role {
+    /// From the most to the least that may be done.
+    pub(crate) const ALL: [Self; 4] = [Self::Owner, Self::Admin, Self::Member, Self::Viewer];
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Owner => "owner",
@@ -53,6 +58,16 @@ impl Role {
 }
 
 impl Permission {
+    /// Everything that this server guards.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::AuditRead,
+        Self::VaultRead,
+        Self::VaultWrite,
+        Self::VmEnroll,
+        Self::VmRead,
+        Self::VmWrite,
+    ];
+
     const fn name(self) -> &'static str {
         match self {
             Self::AuditRead => "audit:read",
@@ -68,7 +83,7 @@ impl Permission {
 impl FromStr for Role {
     type Err = UnknownRole;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Owner, Self::Admin, Self::Member, Self::Viewer]
+        Self::ALL
             .into_iter()
             .find(|role| role.name() == text)
             .ok_or(UnknownRole)
@@ -84,6 +99,34 @@ impl Serialize for Role {
 impl Serialize for Permission {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
+    }
+}
+
+impl JsonSchema for Role {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Role".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL })
+    }
+}
+
+impl JsonSchema for Permission {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Permission".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand_core::Rng;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -19,7 +20,7 @@ use crate::secret::Secret;
 use crate::store::{NewRefreshToken, StoredRefreshToken, UnixTime, uuid_v7};
 
 /// A request for new tokens.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefreshRequest {
     refresh_token: Secret,

@@ -1,5 +1,6 @@
 //! Login by password.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use crate::secret::Secret;
 use crate::store::{StoredUser, UserId};
 
 /// Who the caller claims to be.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Credentials {
     username: Option<String>,
@@ -22,7 +23,7 @@ pub(crate) struct Credentials {
 }
 
 /// The answer to a login.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct SignInAnswer {
     #[serde(flatten)]
     tokens: Tokens,

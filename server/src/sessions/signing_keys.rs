@@ -6,12 +6,15 @@ use josekit::jwk::alg::ed::EdKeyPair;
 use josekit::jws::alg::eddsa::{EddsaJwsSigner, EddsaJwsVerifier};
 use josekit::jws::{EdDSA, JwsSigner, JwsVerifier};
 use keyferry_protocol::memory::{Arena, LockedBox, MemoryError};
+use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::app::App;
 use crate::config::Algorithm;
+use crate::error::ApiError;
 use crate::store::{NewSigningKey, Store, StoreError, StoredSigningKey, UnixTime, uuid_v7};
 use crate::vault::master_key::MasterKey;
 use crate::vault::seal::{self, Sealed, Unsealable};
@@ -50,7 +53,7 @@ pub(crate) struct KeySource<'a> {
 }
 
 /// A published key, RFC 8037.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PublishedKey {
     kty: &'static str,
     crv: &'static str,
@@ -62,7 +65,7 @@ pub(crate) struct PublishedKey {
 }
 
 /// The answer of `/.well-known/jwks.json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PublishedKeys {
     keys: Vec<PublishedKey>,
 }
@@ -151,6 +154,11 @@ impl SigningKeys {
             keys: keys.collect(),
         }
     }
+}
+
+/// The keys that others check this server's access tokens with.
+pub(crate) async fn published(app: &App) -> Result<PublishedKeys, ApiError> {
+    Ok(app.signing_keys.published())
 }
 
 async fn load_eddsa(

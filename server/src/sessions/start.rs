@@ -1,5 +1,6 @@
 //! A new session and its first tokens.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::opaque::{OpaqueToken, Purpose};
@@ -12,7 +13,7 @@ use crate::secret::Handed;
 use crate::store::{NewRefreshToken, NewSession, SessionId, TenantId, UserId, uuid_v7};
 
 /// What a caller signs the next requests with.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Tokens {
     access_token: Handed,
     refresh_token: Handed,

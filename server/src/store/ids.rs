@@ -1,9 +1,11 @@
 //! The ids of rows: UUIDs that a compiler can tell apart.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
 use rand_core::Rng;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
 
@@ -22,6 +24,20 @@ macro_rules! ids {
             /// A new id, sortable by time (UUIDv7).
             pub(crate) fn new(now: UnixTime, rng: &mut impl Rng) -> Self {
                 Self(uuid_v7(now, rng))
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "format": "uuid" })
             }
         }
 

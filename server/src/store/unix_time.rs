@@ -1,9 +1,11 @@
 //! Time as both databases keep it: whole microseconds since 1970.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
@@ -93,6 +95,20 @@ impl<'de> Deserialize<'de> for UnixTime {
         i64::try_from(parsed.unix_timestamp_nanos() / 1_000)
             .map(Self)
             .map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for UnixTime {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "UnixTime".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
     }
 }
 

@@ -1,6 +1,7 @@
 //! A provider key as its owners see it: everything but the value.
 
 use keyferry_protocol::ids::KeyName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policy::Policy;
@@ -10,7 +11,7 @@ use crate::sessions::SignedIn;
 use crate::store::{ProviderKeyId, StoredKey, TenantId, UnixTime};
 
 /// A provider preset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Provider {
     Openai,
@@ -33,7 +34,7 @@ impl Provider {
 }
 
 /// A key in an answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Key {
     name: String,
     provider: String,

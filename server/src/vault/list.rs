@@ -1,6 +1,7 @@
 //! What the vault holds, never the values.
 
 use keyferry_protocol::ids::KeyName;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::key::{Key, owned};
@@ -11,7 +12,7 @@ use crate::sessions::{Permission, SignedIn};
 use crate::store::UnixTime;
 
 /// One version in a key's history.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Version {
     version: i64,
     fingerprint: String,

@@ -1,13 +1,14 @@
 //! Who may have a key, and how.
 
 use keyferry_protocol::wire::Delivery;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, FieldError};
 use crate::store::{UnixTime, VmId};
 
 /// The policy of a key, as it is stored and shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Policy {
     /// Which VMs of the tenant get it.
     pub(crate) vms: Vms,
@@ -22,7 +23,7 @@ pub(crate) struct Policy {
 }
 
 /// Every VM of the tenant, or some.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Vms {
     /// `"all"`
@@ -32,14 +33,14 @@ pub(crate) enum Vms {
 }
 
 /// The word `all`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum All {
     All,
 }
 
 /// `raw` or `inject`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DeliveryName {
     Raw,
@@ -47,7 +48,7 @@ pub(crate) enum DeliveryName {
 }
 
 /// What a request says about the policy; the rest stays at its default.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPolicy {
     vms: Option<Vms>,

@@ -1,6 +1,7 @@
 //! Puts a new key into the vault.
 
 use keyferry_protocol::ids::KeyName;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -17,7 +18,7 @@ use crate::sessions::{Permission, SignedIn};
 use crate::store::{NewKeyRow, NewVersionRow, ProviderKeyId};
 
 /// The body of `PUT /keys/{name}`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewKey {
     provider: Provider,

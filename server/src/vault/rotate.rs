@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keyferry_protocol::ids::KeyName;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -17,7 +18,7 @@ use crate::secret::Secret;
 use crate::sessions::{Permission, SignedIn};
 
 /// The body of `POST /keys/{name}/rotate`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewVersion {
     value: Option<Secret>,

@@ -1,0 +1,81 @@
+//! From a request to its answer.
+
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
+
+use hyper::body::Incoming;
+use hyper::header::{TRANSFER_ENCODING, UPGRADE};
+use hyper::{Request, StatusCode};
+use tracing::debug;
+
+use super::Connection;
+use super::raw_head::Refusal;
+use super::reply::{self, Reply, closing};
+use super::request::Head;
+use super::routes::ROUTES;
+use super::table::{self, Call};
+use crate::error::ApiError;
+use crate::sessions::Origin;
+use crate::store::uuid_v7;
+
+/// Answers one request of a connection.
+pub(super) async fn answer(
+    connection: Connection,
+    request: Request<Incoming>,
+) -> Result<Reply, Infallible> {
+    connection.answering.store(true, Ordering::Relaxed);
+    let app = &connection.app;
+    let request_id = uuid_v7(app.clock.now(), &mut app.rng());
+    let origin = Origin {
+        request_id,
+        peer: Some(connection.peer),
+    };
+    // After these fields the bytes that follow are not another request.
+    let last = [UPGRADE, TRANSFER_ENCODING]
+        .iter()
+        .any(|name| request.headers().contains_key(name));
+    let routed = if request.method().as_str() == "REFUSED" {
+        Err(refused(request.uri().path()))
+    } else {
+        route(&connection, &origin, request).await
+    };
+    let reply = routed.unwrap_or_else(|refused| {
+        reply::log(&refused, request_id);
+        reply::problem(&refused)
+    });
+    let reply = match reply.status() {
+        StatusCode::SWITCHING_PROTOCOLS => reply,
+        _ if last => closing(reply),
+        _ => reply,
+    };
+    connection.answering.store(false, Ordering::Relaxed);
+    debug!(request = %request_id, status = reply.status().as_u16(), "answered");
+    Ok(reply::finish(reply, request_id))
+}
+
+async fn route(
+    connection: &Connection,
+    origin: &Origin,
+    request: Request<Incoming>,
+) -> Result<Reply, ApiError> {
+    let head = Head::new(&request);
+    let route = table::find(ROUTES, &head.method, &head.path())?;
+    let call = Call {
+        connection,
+        origin,
+        head: &head,
+        route,
+    };
+    (route.handle)(&call, request).await
+}
+
+/// What the guard's stand-in for a refused head tells of.
+fn refused(path: &str) -> ApiError {
+    ApiError::MalformedRequest(match Refusal::of_path(path) {
+        Refusal::TooLarge => return ApiError::HeadTooLarge,
+        Refusal::Syntax => "The request head is not well formed.",
+        Refusal::BareLineFeed => "A line of the request head ends with a bare line feed.",
+        Refusal::Lengths => "The length of the body is not told in exactly one way.",
+        Refusal::Host => "There must be exactly one Host.",
+    })
+}

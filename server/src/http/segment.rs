@@ -1,0 +1,41 @@
+//! What may stand in a path where its pattern has a parameter.
+
+use keyferry_protocol::ids::KeyName;
+use schemars::{Schema, json_schema};
+
+use crate::error::ApiError;
+use crate::store::VmId;
+
+/// A value of one segment.
+pub(super) trait Segment: Sized {
+    fn parse(text: &str) -> Result<Self, ApiError>;
+    fn schema() -> Schema;
+}
+
+impl Segment for KeyName {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        let detail = "is 1 to 64 letters, digits, hyphens, dots or underscores";
+        text.parse().map_err(|_| ApiError::invalid("name", detail))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$" })
+    }
+}
+
+macro_rules! ids {
+    ($($id:ident)+) => {$(
+        /// An id that is none belongs to nothing.
+        impl Segment for $id {
+            fn parse(text: &str) -> Result<Self, ApiError> {
+                text.parse().map_err(|_| ApiError::NotFound)
+            }
+
+            fn schema() -> Schema {
+                json_schema!({ "type": "string", "format": "uuid" })
+            }
+        }
+    )+};
+}
+
+ids! { VmId }

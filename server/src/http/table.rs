@@ -1,0 +1,315 @@
+//! What one row of the table of routes is made of, and how a request finds its row.
+
+use std::pin::Pin;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+
+use super::Connection;
+use super::describe::Operation;
+use super::reply::Reply;
+use super::request::Head;
+use super::segment::Segment;
+use crate::error::ApiError;
+use crate::page::Page;
+use crate::sessions::{self, Origin, Permission, SignedIn};
+
+/// One endpoint. The row that dispatches it is the row that describes it.
+pub(super) struct Route {
+    pub(super) method: Method,
+    /// Segments in braces are parameters.
+    pub(super) path: &'static str,
+    pub(super) access: Access,
+    /// The status when it went well.
+    pub(super) status: StatusCode,
+    /// The use case, such as `vault_put`.
+    pub(super) name: &'static str,
+    pub(super) handle: Handle,
+    pub(super) describe: fn(&mut Operation<'_>),
+}
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Whoever reaches the server; the agent's route proves its caller by the agent protocol.
+    Anyone,
+    /// Every signed-in caller, for what is their own.
+    SignedIn,
+    /// Callers with this permission in the tenant that they are signed in to.
+    May(Permission),
+}
+
+/// What a route does with a request.
+pub(super) type Handle = for<'a> fn(&'a Call<'a>, Request<Incoming>) -> Answering<'a>;
+type Answering<'a> = Pin<Box<dyn Future<Output = Result<Reply, ApiError>> + Send + 'a>>;
+
+/// A request that has found its route.
+pub(super) struct Call<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) origin: &'a Origin,
+    pub(super) head: &'a Head,
+    pub(super) route: &'static Route,
+}
+
+impl Call<'_> {
+    pub(super) async fn signed_in(&self) -> Result<SignedIn, ApiError> {
+        sessions::signed_in(&self.connection.app, self.origin, self.head.bearer()).await
+    }
+
+    pub(super) async fn permitted(&self, permission: Permission) -> Result<SignedIn, ApiError> {
+        let caller = self.signed_in().await?;
+        caller.require(permission)?;
+        Ok(caller)
+    }
+
+    pub(super) fn page(&self) -> Result<Page, ApiError> {
+        self.head.page()
+    }
+
+    /// The segment that stands where the pattern has `{name}`.
+    pub(super) fn segment<T: Segment>(&self, name: &str) -> Result<T, ApiError> {
+        let place = segments(self.route.path).position(|part| parameter(part) == Some(name));
+        let text = place.and_then(|place| self.head.path().get(place).copied());
+        T::parse(text.ok_or(ApiError::NotFound)?)
+    }
+}
+
+impl Route {
+    fn matches(&self, path: &[&str]) -> bool {
+        let mut rest = path.iter();
+        segments(self.path).all(|part| {
+            rest.next()
+                .is_some_and(|given| parameter(part).is_some() || part == *given)
+        }) && rest.next().is_none()
+    }
+
+    /// What `Allow` calls it.
+    fn allows(&self) -> &'static str {
+        match self.method {
+            Method::GET => "GET, HEAD",
+            Method::POST => "POST",
+            Method::PUT => "PUT",
+            Method::PATCH => "PATCH",
+            _ => "DELETE",
+        }
+    }
+}
+
+/// The row for this request: the first whose pattern fits, so literal paths stand before patterns.
+pub(super) fn find(
+    routes: &'static [Route],
+    method: &Method,
+    path: &[&str],
+) -> Result<&'static Route, ApiError> {
+    // An answer to HEAD is the one to GET, and hyper leaves its body out.
+    let wanted = if method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
+    let here = || routes.iter().filter(|route| route.matches(path));
+    if let Some(route) = here().find(|route| route.method == *wanted) {
+        return Ok(route);
+    }
+    let allowed: Vec<&str> = here().map(Route::allows).collect();
+    if allowed.is_empty() {
+        return Err(ApiError::NotFound);
+    }
+    Err(ApiError::MethodNotAllowed(allowed.join(", ")))
+}
+
+/// The segments of a pattern.
+pub(super) fn segments(pattern: &'static str) -> impl Iterator<Item = &'static str> {
+    pattern.split('/').filter(|part| !part.is_empty())
+}
+
+/// The name of a segment in braces.
+pub(super) fn parameter(part: &str) -> Option<&str> {
+    part.strip_prefix('{')?.strip_suffix('}')
+}
+
+/// Makes the table. A row reads
+/// `METHOD "path" access => STATUS use::case(its, arguments) then close;`
+/// where an argument is one of
+///
+/// - `app`, `origin`, `caller`, `page`, `body`: what their names say; `caller` is there only when
+///   the access rule makes one, so a use case that wants a proof compiles only under such a rule;
+/// - `call`, `request`: everything, for what is not plain JSON;
+/// - any other name: the segment of the path with this name.
+///
+/// `then close` ends the connection, so that the buffers that held a secret are freed and wiped.
+macro_rules! routes {
+    ($(
+        $method:ident $path:literal $access:ident $(($permission:ident))? =>
+        $status:ident $area:ident $(:: $name:ident)+ ( $($argument:ident),* ) $(then $close:ident)? ;
+    )+) => {
+        /// Every endpoint.
+        pub(super) const ROUTES: &[Route] = &[$(Route {
+            method: Method::$method,
+            path: $path,
+            access: access!($access $($permission)?),
+            status: StatusCode::$status,
+            name: concat!(stringify!($area) $(, "_", stringify!($name))+),
+            handle: |call, request| Box::pin(async move {
+                let _caller = caller!(call, $access $($permission)?);
+                unread!([$($argument)*] call, request);
+                let answer = $area $(:: $name)+ (
+                    $(argument!($argument, call, _caller, request)),*
+                ).await?;
+                let reply = Answer::reply(answer, StatusCode::$status)?;
+                $(let reply = after!($close, reply);)?
+                Ok(reply)
+            }),
+            describe: |operation| {
+                $(let $argument = Slot::new();)*
+                operation.answer(|_never| $area $(:: $name)+ ($($argument.of(_never)),*));
+                $(slot!($argument = $argument, operation);)*
+            },
+        }),+];
+    };
+}
+
+macro_rules! access {
+    (anyone) => {
+        Access::Anyone
+    };
+    (signed_in) => {
+        Access::SignedIn
+    };
+    (may $permission:ident) => {
+        Access::May(Permission::$permission)
+    };
+}
+
+macro_rules! caller {
+    ($call:ident, anyone) => {
+        Nobody
+    };
+    ($call:ident, signed_in) => {
+        $call.signed_in().await?
+    };
+    ($call:ident, may $permission:ident) => {
+        $call.permitted(Permission::$permission).await?
+    };
+}
+
+/// A body that no argument takes must be empty.
+macro_rules! unread {
+    ([body $($rest:ident)*] $call:ident, $request:ident) => {};
+    ([request $($rest:ident)*] $call:ident, $request:ident) => {};
+    ([$other:ident $($rest:ident)*] $call:ident, $request:ident) => {
+        unread!([$($rest)*] $call, $request)
+    };
+    ([] $call:ident, $request:ident) => { request::no_body($call, $request).await? };
+}
+
+macro_rules! argument {
+    (app, $call:ident, $caller:ident, $request:ident) => {
+        &$call.connection.app
+    };
+    (origin, $call:ident, $caller:ident, $request:ident) => {
+        $call.origin
+    };
+    (caller, $call:ident, $caller:ident, $request:ident) => {
+        &$caller
+    };
+    (page, $call:ident, $caller:ident, $request:ident) => {
+        &$call.page()?
+    };
+    (body, $call:ident, $caller:ident, $request:ident) => {
+        request::json($call, $request).await?
+    };
+    (call, $call:ident, $caller:ident, $request:ident) => {
+        $call
+    };
+    (request, $call:ident, $caller:ident, $request:ident) => {
+        $request
+    };
+    ($segment:ident, $call:ident, $caller:ident, $request:ident) => {
+        $call.segment(stringify!($segment))?
+    };
+}
+
+/// What an argument tells of the operation; only some do.
+macro_rules! slot {
+    (app = $slot:ident, $operation:ident) => {};
+    (origin = $slot:ident, $operation:ident) => {};
+    (caller = $slot:ident, $operation:ident) => {};
+    (call = $slot:ident, $operation:ident) => {};
+    (request = $slot:ident, $operation:ident) => {};
+    (page = $slot:ident, $operation:ident) => {
+        $operation.page()
+    };
+    (body = $slot:ident, $operation:ident) => {
+        $operation.body(&$slot)
+    };
+    ($segment:ident = $slot:ident, $operation:ident) => {
+        $operation.segment(stringify!($segment), &$slot)
+    };
+}
+
+macro_rules! after {
+    (close, $reply:ident) => {
+        reply::closing($reply)
+    };
+}
+
+pub(super) use {access, after, argument, caller, routes, slot, unread};
+
+#[cfg(test)]
+mod tests {
+    use hyper::Method;
+
+    use super::find;
+    use crate::error::ApiError;
+    use crate::http::routes::ROUTES;
+
+    #[test]
+    fn a_path_with_another_method_tells_which_ones_it_knows() {
+        let refused = find(ROUTES, &Method::POST, &["keys", "openai"])
+            .err()
+            .unwrap();
+        let ApiError::MethodNotAllowed(allowed) = refused else {
+            panic!("{refused}")
+        };
+        assert_eq!(allowed, "PUT, GET, HEAD, DELETE");
+    }
+
+    #[test]
+    fn what_no_row_has_is_not_found() {
+        for path in [
+            &["auth"][..],
+            &["keys", "a", "b"],
+            &["", "keys"],
+            &["keys", "a", "revoke", ""],
+        ] {
+            assert!(
+                matches!(find(ROUTES, &Method::GET, path), Err(ApiError::NotFound)),
+                "{path:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_head_request_goes_where_its_get_goes() {
+        assert_eq!(
+            find(ROUTES, &Method::HEAD, &["vms"]).unwrap().name,
+            "delivery_list_vms"
+        );
+    }
+
+    #[test]
+    fn no_two_rows_are_the_same() {
+        for (place, route) in ROUTES.iter().enumerate() {
+            let twin = |other: &&super::Route| {
+                other.name == route.name
+                    || (other.method == route.method && other.path == route.path)
+            };
+            assert!(
+                ROUTES[place + 1..].iter().find(twin).is_none(),
+                "{}",
+                route.name
+            );
+        }
+    }
+}
