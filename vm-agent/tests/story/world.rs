@@ -135,10 +135,15 @@ impl World {
 }
 
 /// A copy that every user may run, wherever the build folder is.
+///
+/// Another process makes it: a program that this one has open for writing, even for a moment and
+/// in a child that another test has just forked, cannot be started ("text file busy").
 fn binary(folder: &Path) -> PathBuf {
     let copy = folder.join("keyferry-agent");
     if !copy.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_keyferry-agent"), &copy).unwrap();
+        let original = env!("CARGO_BIN_EXE_keyferry-agent");
+        let copied = Command::new("cp").arg(original).arg(&copy).status();
+        assert!(copied.is_ok_and(|status| status.success()));
     }
     copy
 }
