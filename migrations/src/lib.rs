@@ -21,6 +21,6 @@ mod tests {
                 .collect()
         };
         assert_eq!(names(&SQLITE), names(&POSTGRES));
-        assert_eq!(SQLITE.iter().count(), 3);
+        assert!(SQLITE.iter().next().is_some());
     }
 }

@@ -13,7 +13,8 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::Attached;
-use crate::sessions::{SigningKeys, VerifiedTokens};
+use crate::limits::Counters;
+use crate::sessions::{SeenSessions, SigningKeys, VerifiedTokens};
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::vault::master_key::MasterKey;
@@ -36,9 +37,12 @@ pub(crate) struct Parts {
     /// The agents that are connected here.
     pub(crate) attached: Attached,
     pub(crate) bus: Bus,
+    /// How often anyone has tried.
+    pub(crate) counters: Counters,
     pub(crate) hasher: PasswordHasher,
     pub(crate) signing_keys: SigningKeys,
     pub(crate) verified_tokens: VerifiedTokens,
+    pub(crate) seen_sessions: SeenSessions,
     /// Names this installation in the agent protocol and in tokens.
     pub(crate) instance: Uuid,
     /// Under which URLs agents reach this server.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::accounts::HashError;
+use crate::limits::Exceeded;
 use crate::store::StoreError;
 
 /// A refusal. `Display` is the text for people; the cause is only ever logged.
@@ -74,6 +75,12 @@ pub(crate) enum ApiError {
     /// The head is over the limit.
     #[error("The request head is too large.")]
     HeadTooLarge,
+    /// A budget is used up.
+    #[error("{0}")]
+    RateLimited(Exceeded),
+    /// The request is for a name that is not this server's.
+    #[error("This server does not answer under that name.")]
+    UnknownHost,
     /// Too many passwords to hash, or handshakes under way.
     #[error("The server is busy; try again shortly.")]
     Overloaded,
@@ -138,6 +145,8 @@ impl ApiError {
             Self::BodyTooLarge => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::HeadTooLarge => "head_too_large",
+            Self::RateLimited(_) => "rate_limited",
+            Self::UnknownHost => "unknown_host",
             Self::Overloaded => "overloaded",
             Self::Unavailable(_) => "unavailable",
             Self::Internal(_) => "internal",

@@ -12,6 +12,8 @@ mod data_dir;
 mod delivery;
 mod error;
 mod http;
+mod limits;
+mod network;
 mod page;
 mod secret;
 mod sessions;

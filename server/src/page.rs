@@ -1,5 +1,7 @@
 //! Lists in pieces: how many items, and after which one.
 
+use std::str::FromStr;
+
 use base64ct::{Base64UrlUnpadded, Encoding};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -49,6 +51,12 @@ impl Page {
             }
         }
         Ok(page)
+    }
+
+    /// The id after which a list goes on that sorts by ids.
+    pub(crate) fn after_id<T: FromStr>(&self) -> Result<Option<T>, ApiError> {
+        let id = self.after.as_deref().map(str::parse).transpose();
+        id.map_err(|_| ApiError::invalid("cursor", "is not one that a list gave out"))
     }
 
     /// How many rows to read, so that one more tells whether the list goes on.

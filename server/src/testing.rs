@@ -12,7 +12,10 @@ use crate::bus::Bus;
 use crate::clock::Hands;
 use crate::config::Config;
 use crate::delivery::Attached;
-use crate::sessions::{KeySource, Origin, SignedIn, SigningKeys, VerifiedTokens, signed_in};
+use crate::limits::Counters;
+use crate::sessions::{
+    KeySource, Origin, SeenSessions, SignedIn, SigningKeys, VerifiedTokens, signed_in,
+};
 use crate::stop::{self, Stopper};
 use crate::store::{Store, on_pool};
 use crate::vault::master_key::MasterKey;
@@ -30,6 +33,7 @@ pub(crate) struct Server {
 pub(crate) const ORIGIN: Origin = Origin {
     request_id: Uuid::nil(),
     peer: None,
+    user_agent: None,
 };
 
 impl Server {
@@ -111,9 +115,11 @@ pub(crate) async fn server_with(config: Config) -> Server {
         server_keys,
         attached: Attached::new(),
         bus: Bus::new(),
+        counters: Counters::in_process(),
         hasher,
         signing_keys,
         verified_tokens: VerifiedTokens::new(),
+        seen_sessions: SeenSessions::default(),
         instance: Uuid::new_v4(),
         public_urls: vec!["https://127.0.0.1:8443".to_owned()],
         certificate_pin: None,

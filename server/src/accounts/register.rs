@@ -8,6 +8,7 @@ use super::{Email, NewPassword, Profile, Tenant, Username};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
+use crate::limits;
 use crate::secret::Secret;
 use crate::sessions::{self, Member, Origin, Role, Tokens};
 use crate::store::{NewUser, StoreError, TenantId, UserId};
@@ -79,9 +80,10 @@ pub(crate) async fn create(
     standing: Standing,
 ) -> Result<NewUser, ApiError> {
     let names = Names::parse(&account)?;
-    names.are_free(app).await?;
     let policy = &app.config.passwords;
     let password = NewPassword::parse(account.password.expose(), &names.known_words(), policy)?;
+    limits::registration(app, origin).await?;
+    names.are_free(app).await?;
     let password_hash = app.hasher.hash(password).await?;
 
     let now = app.clock.now();

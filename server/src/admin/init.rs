@@ -30,6 +30,7 @@ pub(super) async fn init(config: Config, flags: Init) -> Result<(), Failure> {
     let origin = Origin {
         request_id,
         peer: None,
+        user_agent: None,
     };
     let admin = accounts::create(&app, &origin, account, Standing::ServerAdmin);
     let admin = admin.await.map_err(explain)?;

@@ -13,6 +13,7 @@ use crate::config::{Config, Transport};
 use crate::data_dir::DataDir;
 use crate::delivery;
 use crate::http::{self, Identity, Listener};
+use crate::sessions;
 use crate::stop::{self, Stopper};
 
 /// Serves until it is told to stop.
@@ -49,6 +50,7 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     info!(%url, %fingerprint, protection = %app.arena.level(), "the server listens");
     announce(&url, &fingerprint)?;
     tokio::spawn(delivery::sweep(app.clone()));
+    tokio::spawn(sessions::sweep(app.clone()));
     let tls = identity.map(|identity| identity.acceptor);
     http::serve(app.clone(), Listener { socket, tls }).await;
     app.store.close().await;

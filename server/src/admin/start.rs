@@ -12,7 +12,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Database};
 use crate::data_dir::DataDir;
 use crate::delivery::Attached;
-use crate::sessions::{KeySource, SigningKeys, VerifiedTokens};
+use crate::limits::Counters;
+use crate::sessions::{KeySource, SeenSessions, SigningKeys, VerifiedTokens};
 use crate::stop::Stop;
 use crate::store::{Store, uuid_v7};
 use crate::vault::master_key::MasterKey;
@@ -72,9 +73,11 @@ pub(super) async fn start(
         server_keys,
         attached: Attached::new(),
         bus: Bus::new(),
+        counters: Counters::in_process(),
         hasher,
         signing_keys,
         verified_tokens: VerifiedTokens::new(),
+        seen_sessions: SeenSessions::default(),
         instance,
         public_urls: reachable.public_urls,
         certificate_pin: reachable.certificate_pin,

@@ -1,8 +1,10 @@
 //! What the operator decided, parsed once at start into types that cannot be wrong.
 
+mod limits;
 mod names;
 mod parse;
 mod sources;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,8 +12,10 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub(crate) use limits::LimitSettings;
 pub(crate) use names::{DATA_DIR, LISTEN, PLAIN_HTTP, PUBLIC_URL};
 pub(crate) use sources::Sources;
+pub(crate) use web::{AllowedHosts, WebSettings};
 
 /// Everything that can be set.
 pub(crate) struct Config {
@@ -30,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) tokens: TokenSettings,
     pub(crate) passwords: PasswordSettings,
     pub(crate) connections: ConnectionLimits,
+    pub(crate) limits: LimitSettings,
+    pub(crate) web: WebSettings,
 }
 
 /// How connections are protected.

@@ -16,6 +16,15 @@ pub(super) const REFRESH_DAYS: &str = "AUTH_REFRESH_TOKEN_EXPIRE_DAYS";
 pub(super) const HASH_ROUNDS: &str = "AUTH_PASSWORD_HASH_ROUNDS";
 pub(super) const PASSWORD_MIN_LENGTH: &str = "AUTH_PASSWORD_MIN_LENGTH";
 pub(super) const PASSWORD_MIN_SCORE: &str = "AUTH_PASSWORD_MIN_SCORE";
+pub(super) const MAX_FAILED_ATTEMPTS: &str = "AUTH_MAX_FAILED_ATTEMPTS";
+pub(super) const MAX_ACCOUNT_FAILURES: &str = "AUTH_MAX_ACCOUNT_FAILURES";
+pub(super) const LOCKOUT_MINUTES: &str = "AUTH_LOCKOUT_DURATION_MINUTES";
+pub(super) const REFRESHES_PER_HOUR: &str = "AUTH_REFRESHES_PER_HOUR";
+pub(super) const REGISTRATIONS_PER_HOUR: &str = "AUTH_REGISTRATIONS_PER_HOUR";
+pub(super) const MAILS_PER_HOUR: &str = "AUTH_MAILS_PER_HOUR";
+pub(super) const TRUSTED_PROXIES: &str = "KEYFERRY_TRUSTED_PROXIES";
+pub(super) const ALLOWED_HOSTS: &str = "KEYFERRY_ALLOWED_HOSTS";
+pub(super) const ALLOWED_ORIGINS: &str = "ALLOWED_ORIGINS";
 pub(super) const MAX_CONNECTIONS: &str = "KEYFERRY_MAX_CONNECTIONS";
 pub(super) const MAX_PER_ADDRESS: &str = "KEYFERRY_MAX_CONNECTIONS_PER_ADDRESS";
 pub(super) const TLS_SECONDS: &str = "KEYFERRY_TLS_HANDSHAKE_SECONDS";
@@ -24,7 +33,7 @@ pub(super) const HEAD_SECONDS: &str = "KEYFERRY_HEAD_SECONDS";
 pub(super) const BODY_SECONDS: &str = "KEYFERRY_BODY_SECONDS";
 
 /// Every setting there is, by its environment name. In a TOML file the same name in lower case.
-pub(super) const SETTINGS: [&str; 22] = [
+pub(super) const SETTINGS: &[&str] = &[
     DATA_DIR,
     LISTEN,
     PLAIN_HTTP,
@@ -41,6 +50,15 @@ pub(super) const SETTINGS: [&str; 22] = [
     HASH_ROUNDS,
     PASSWORD_MIN_LENGTH,
     PASSWORD_MIN_SCORE,
+    MAX_FAILED_ATTEMPTS,
+    MAX_ACCOUNT_FAILURES,
+    LOCKOUT_MINUTES,
+    REFRESHES_PER_HOUR,
+    REGISTRATIONS_PER_HOUR,
+    MAILS_PER_HOUR,
+    TRUSTED_PROXIES,
+    ALLOWED_HOSTS,
+    ALLOWED_ORIGINS,
     MAX_CONNECTIONS,
     MAX_PER_ADDRESS,
     TLS_SECONDS,

@@ -16,8 +16,8 @@ use super::names::{
     PUBLIC_URL, REFRESH_DAYS, TLS_SECONDS,
 };
 use super::{
-    Algorithm, Config, ConfigError, ConnectionLimits, Database, PasswordSettings, Sources,
-    TokenSettings, Transport,
+    Algorithm, Config, ConfigError, ConnectionLimits, Database, LimitSettings, PasswordSettings,
+    Sources, TokenSettings, Transport, WebSettings,
 };
 
 impl Config {
@@ -33,6 +33,8 @@ impl Config {
             tokens: tokens(sources)?,
             passwords: passwords(sources)?,
             connections: connections(sources)?,
+            limits: LimitSettings::parse(sources)?,
+            web: WebSettings::parse(sources)?,
             data_dir,
         };
         if config.listen.ip().is_unspecified() && config.public_urls.is_empty() {
@@ -164,7 +166,7 @@ fn connections(sources: &Sources) -> Result<ConnectionLimits, ConfigError> {
     })
 }
 
-fn number<N>(
+pub(super) fn number<N>(
     sources: &Sources,
     setting: &'static str,
     default: N,
@@ -187,7 +189,7 @@ where
         })
 }
 
-fn wrong(name: &'static str, problem: impl Into<String>) -> ConfigError {
+pub(super) fn wrong(name: &'static str, problem: impl Into<String>) -> ConfigError {
     ConfigError::Setting {
         name,
         problem: problem.into(),

@@ -23,7 +23,7 @@ impl Sources {
 
     /// Adds what the environment says and no flag did.
     pub(crate) fn and_environment(mut self, read: impl Fn(&str) -> Option<String>) -> Self {
-        for name in SETTINGS {
+        for name in SETTINGS.iter().copied() {
             if let Some(text) = read(name) {
                 self.offer(name, text);
             }

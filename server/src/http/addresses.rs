@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::network::Network;
+
 /// Counts the connections of each address; an IPv6 client is its /64.
 #[derive(Clone)]
 pub(super) struct Addresses {
@@ -30,7 +32,7 @@ impl Addresses {
 
     /// One of the seats that this address may have, if there is one left.
     pub(super) fn seat(&self, address: IpAddr, permit: OwnedSemaphorePermit) -> Option<Seat> {
-        let address = network(address);
+        let address = Network::of_client(address).first();
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
         if *count >= self.most {
@@ -58,13 +60,6 @@ impl Drop for Seat {
                 counts.remove(&self.address);
             }
         }
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::from((u128::from(address) >> 64 << 64).to_be_bytes()),
-        address @ IpAddr::V4(_) => address,
     }
 }
 

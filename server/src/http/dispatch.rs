@@ -8,12 +8,12 @@ use hyper::header::{TRANSFER_ENCODING, UPGRADE};
 use hyper::{Request, StatusCode};
 use tracing::debug;
 
-use super::Connection;
 use super::raw_head::Refusal;
 use super::reply::{self, Reply, closing};
 use super::request::Head;
 use super::routes::ROUTES;
 use super::table::{self, Call};
+use super::{Connection, client, origins};
 use crate::error::ApiError;
 use crate::sessions::Origin;
 use crate::store::uuid_v7;
@@ -26,16 +26,24 @@ pub(super) async fn answer(
     connection.answering.store(true, Ordering::Relaxed);
     let app = &connection.app;
     let request_id = uuid_v7(app.clock.now(), &mut app.rng());
+    let headers = request.headers();
+    let proxies = &app.config.web.trusted_proxies;
     let origin = Origin {
         request_id,
-        peer: Some(connection.peer),
+        peer: Some(client::address(connection.peer, headers, proxies)),
+        user_agent: client::user_agent(headers),
     };
+    let page = origins::admitted(&app.config, headers);
     // After these fields the bytes that follow are not another request.
     let last = [UPGRADE, TRANSFER_ENCODING]
         .iter()
         .any(|name| request.headers().contains_key(name));
     let routed = if request.method().as_str() == "REFUSED" {
         Err(refused(request.uri().path()))
+    } else if let Err(foreign) = origins::host_is_ours(&app.config, request.uri(), headers) {
+        Err(foreign)
+    } else if origins::is_preflight(&request) {
+        Ok(origins::preflight())
     } else {
         route(&connection, &origin, request).await
     };
@@ -43,11 +51,12 @@ pub(super) async fn answer(
         reply::log(&refused, request_id);
         reply::problem(&refused)
     });
-    let reply = match reply.status() {
+    let mut reply = match reply.status() {
         StatusCode::SWITCHING_PROTOCOLS => reply,
         _ if last => closing(reply),
         _ => reply,
     };
+    origins::allow(&mut reply, page);
     connection.answering.store(false, Ordering::Relaxed);
     debug!(request = %request_id, status = reply.status().as_u16(), "answered");
     Ok(reply::finish(reply, request_id))

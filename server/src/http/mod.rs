@@ -1,10 +1,12 @@
 //! The listener: every connection has a seat, a deadline for each step, and a bound on what it holds.
 
 mod addresses;
+mod client;
 mod describe;
 mod dispatch;
 mod guard;
 mod openapi;
+mod origins;
 mod raw_head;
 mod reply;
 mod request;

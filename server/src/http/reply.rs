@@ -1,5 +1,7 @@
 //! Answers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
@@ -13,6 +15,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use crate::error::{ApiError, FieldError};
+use crate::limits::Quota;
 
 /// An answer, whole in memory.
 pub(super) type Reply = Response<Full<Bytes>>;
@@ -81,7 +84,28 @@ pub(super) fn problem(refused: &ApiError) -> Reply {
     {
         headers.insert(ALLOW, methods);
     }
+    if let ApiError::RateLimited(exceeded) = refused {
+        limit_fields(&mut reply, exceeded.quota, 0, exceeded.wait);
+        let wait = whole_seconds(exceeded.wait);
+        reply.headers_mut().insert(RETRY_AFTER, wait.into());
+    }
     reply
+}
+
+/// Tells a caller of a budget: its size, what is left, and in how many seconds there is more.
+pub(super) fn limit_fields(reply: &mut Reply, quota: Quota, remaining: u32, reset: Duration) {
+    let policy = format!("{};w={}", quota.most, quota.per.as_secs());
+    let policy = HeaderValue::from_str(&policy).expect("two numbers are plain text");
+    let headers = reply.headers_mut();
+    headers.insert(LIMIT, quota.most.into());
+    headers.insert(REMAINING, remaining.into());
+    headers.insert(RESET, whole_seconds(reset).into());
+    headers.insert(POLICY, policy);
+}
+
+/// Rounded up: who waits that long is not refused again.
+fn whole_seconds(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
 /// What every answer carries.
@@ -139,10 +163,16 @@ const fn status(refused: &ApiError) -> StatusCode {
         | ApiError::VmCutOff => StatusCode::CONFLICT,
         ApiError::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ApiError::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ApiError::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+        ApiError::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
         ApiError::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         ApiError::Overloaded | ApiError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         ApiError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

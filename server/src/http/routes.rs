@@ -26,6 +26,11 @@ routes! {
     POST   "/auth/login"               anyone          => OK         sessions::sign_in(app, origin, body) then close;
     POST   "/auth/refresh"             anyone          => OK         sessions::refresh(app, origin, body);
     POST   "/auth/logout"              signed_in       => NO_CONTENT sessions::sign_out(app, caller);
+    POST   "/auth/logout-all"          signed_in       => NO_CONTENT sessions::sign_out_everywhere(app, caller);
+    GET    "/auth/sessions"            signed_in       => OK         sessions::list(app, caller, page);
+    DELETE "/auth/sessions/{session}"  signed_in       => NO_CONTENT sessions::end(app, caller, session);
+    GET    "/auth/devices"             signed_in       => OK         sessions::list_devices(app, caller, page);
+    DELETE "/auth/devices/{device}"    signed_in       => NO_CONTENT sessions::forget_device(app, caller, device);
     GET    "/auth/me"                  signed_in       => OK         accounts::me(app, caller);
 
     GET    "/keys"                     may(VaultRead)  => OK         vault::list(app, caller, page);

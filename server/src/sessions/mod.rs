@@ -1,36 +1,47 @@
 //! Who is calling: sign-ins, their tokens, and the proof that a request comes from one.
 
+mod devices;
+mod list;
 mod opaque;
 mod permissions;
 mod refresh;
+mod seen;
 mod sign_in;
 mod sign_out;
 mod signed_in;
 mod signing_keys;
 mod start;
+mod sweep;
 mod token;
 mod verified;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
+pub(crate) use devices::{forget_device, list_devices};
+pub(crate) use list::{end, list, sign_out_everywhere};
 pub(crate) use permissions::{Permission, Role};
 pub(crate) use refresh::refresh;
+pub(crate) use seen::SeenSessions;
 pub(crate) use sign_in::sign_in;
 pub(crate) use sign_out::sign_out;
 pub(crate) use signed_in::{SignedIn, signed_in};
 pub(crate) use signing_keys::{KeySource, SigningKeys, published};
 pub(crate) use start::{Member, Tokens, start};
+pub(crate) use sweep::sweep;
 pub(crate) use verified::VerifiedTokens;
 
 /// Where a request comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Origin {
     /// The id under which the logs and the audit know the request.
     pub(crate) request_id: Uuid,
-    /// The peer's address; none for the operator's own commands.
+    /// The client's address; none for the operator's own commands.
     pub(crate) peer: Option<IpAddr>,
+    /// What the client calls itself.
+    pub(crate) user_agent: Option<Arc<str>>,
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::audit::Entry;
 use crate::bus::Event;
 use crate::error::ApiError;
+use crate::limits;
 use crate::secret::Secret;
 use crate::store::{NewRefreshToken, StoredRefreshToken, UnixTime, uuid_v7};
 
@@ -40,7 +41,10 @@ pub(crate) async fn refresh(
     let live = live.ok_or(ApiError::InvalidRefreshToken)?;
 
     let fresh = match stored.used_at {
-        None => rotate(app, &stored, &token).await?,
+        None => {
+            limits::refresh(app, live.user_id).await?;
+            rotate(app, &stored, &token).await?
+        }
         Some(_) => None,
     };
     let successor = match fresh {

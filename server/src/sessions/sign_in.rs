@@ -8,8 +8,9 @@ use super::start::Member;
 use super::{Origin, Role, Tokens, start};
 use crate::accounts::Profile;
 use crate::app::App;
-use crate::audit::{self, Entry};
+use crate::audit::Entry;
 use crate::error::ApiError;
+use crate::limits::Attempt;
 use crate::secret::Secret;
 use crate::store::{StoredUser, UserId};
 
@@ -52,12 +53,14 @@ pub(crate) async fn sign_in(
 ) -> Result<SignInAnswer, ApiError> {
     let password = claim.password.expose();
     let user = find(app, &claim).await?;
+    let known = user.as_ref().map(|user| user.id);
+    let attempt = Attempt::begin(app, origin, claim.name(), known).await?;
     let stored = user.as_ref().map(|user| user.password_hash.as_str());
     let right = app.hasher.check(password, stored).await?;
     let Some(user) = user.filter(|user| right && user.is_active()) else {
-        refuse(app, origin).await?;
-        return Err(ApiError::InvalidCredentials);
+        return Err(attempt.fail(&refusal(origin)).await?);
     };
+    attempt.succeed().await?;
     if let Some(renewed) = app.hasher.rehash(password, &user.password_hash).await? {
         app.store
             .replace_password_hash(user.id, &user.password_hash, &renewed)
@@ -71,6 +74,13 @@ pub(crate) async fn sign_in(
     };
     let tokens = start(app, origin, member).await?;
     Ok(SignInAnswer::new(tokens, user.into_profile()))
+}
+
+impl Credentials {
+    fn name(&self) -> &str {
+        let name = self.username.as_deref().or(self.email.as_deref());
+        name.unwrap_or_default()
+    }
 }
 
 async fn find(app: &App, claim: &Credentials) -> Result<Option<StoredUser>, ApiError> {
@@ -90,14 +100,14 @@ async fn find(app: &App, claim: &Credentials) -> Result<Option<StoredUser>, ApiE
     }
 }
 
-async fn refuse(app: &App, origin: &Origin) -> Result<(), ApiError> {
-    let entry = Entry {
+/// Who was claimed stays out: people type passwords into the wrong field.
+fn refusal(origin: &Origin) -> Entry<'static> {
+    Entry {
         tenant: None,
         actor: "anyone",
         action: "auth.login_refused",
         subject: None,
         detail: json!({ "address": origin.peer }),
         correlation: origin.request_id,
-    };
-    Ok(audit::append(app, &entry).await?)
+    }
 }

@@ -68,6 +68,7 @@ pub(crate) async fn signed_in(
         None => by_access_token(app, bearer).await?,
     };
     let live = live.ok_or(ApiError::Unauthenticated)?;
+    app.seen_sessions.note(live.id, app.clock.now());
     Ok(SignedIn {
         session: live.id,
         user: live.user_id,

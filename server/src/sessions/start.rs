@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::devices::Device;
 use super::opaque::{OpaqueToken, Purpose};
 use super::token::{self, Bearer};
 use super::{Origin, Role};
@@ -10,7 +11,10 @@ use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
 use crate::secret::Handed;
-use crate::store::{NewRefreshToken, NewSession, SessionId, TenantId, UserId, uuid_v7};
+use crate::store::{
+    Acquaintance, DeviceId, NewRefreshToken, NewSession, SessionId, TenantId, Transaction, UserId,
+    uuid_v7,
+};
 
 /// What a caller signs the next requests with.
 #[derive(Serialize, JsonSchema)]
@@ -52,13 +56,16 @@ pub(crate) async fn start(app: &App, origin: &Origin, member: Member) -> Result<
     let now = app.clock.now();
     let session_token = OpaqueToken::random(&mut app.rng());
     let refresh_token = OpaqueToken::random(&mut app.rng());
-    let session = NewSession {
+    let mut session = NewSession {
         id: SessionId::new(now, &mut app.rng()),
         tenant_id: member.tenant,
         user_id: member.user,
         token_hash: session_token.hash(),
         created_at: now,
         expires_at: now + app.config.tokens.refresh_life,
+        address: origin.peer.map(|address| address.to_string()),
+        user_agent: origin.user_agent.as_deref().map(str::to_owned),
+        device_id: None,
     };
     let first = NewRefreshToken {
         id: uuid_v7(now, &mut app.rng()),
@@ -78,6 +85,8 @@ pub(crate) async fn start(app: &App, origin: &Origin, member: Member) -> Result<
     };
     let mut change = app.store.begin().await?;
     change.note_login(member.user, now).await?;
+    let device = meet_device(app, &mut change, member, origin).await?;
+    session.device_id = device.map(|(id, _)| id);
     change.insert_session(&session).await?;
     change.insert_refresh_token(&first).await?;
     change.insert_audit_event(app, &entry).await?;
@@ -91,4 +100,31 @@ pub(crate) async fn start(app: &App, origin: &Origin, member: Member) -> Result<
         session_token: Some(Handed::new(session_token.text(Purpose::Session))),
         ..tokens
     })
+}
+
+/// Notes the device; one that is new to a user with others is a security event.
+async fn meet_device(
+    app: &App,
+    change: &mut Transaction,
+    member: Member,
+    origin: &Origin,
+) -> Result<Option<(DeviceId, Acquaintance)>, ApiError> {
+    let Some(device) = Device::of(origin) else {
+        return Ok(None);
+    };
+    let now = app.clock.now();
+    let row = device.row(member.user, DeviceId::new(now, &mut app.rng()), now);
+    let met = change.meet_device(&row).await?;
+    if met.1 == Acquaintance::New {
+        let entry = Entry {
+            tenant: Some(member.tenant),
+            actor: &format!("user:{}", member.user),
+            action: "security.new_device",
+            subject: Some(&met.0.to_string()),
+            detail: serde_json::json!({ "network": row.network, "user_agent": row.user_agent }),
+            correlation: origin.request_id,
+        };
+        change.insert_audit_event(app, &entry).await?;
+    }
+    Ok(Some(met))
 }

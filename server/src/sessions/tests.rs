@@ -2,9 +2,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Permission, SignedIn, refresh, sign_in, sign_out, signed_in};
+use super::{Origin, Permission, SignedIn, refresh, sign_in, sign_out, signed_in};
 use crate::accounts;
 use crate::error::ApiError;
+use crate::page::{List, Page};
+use crate::store::on_pool;
 use crate::testing::{self, ORIGIN, Server};
 
 fn shown(answer: &impl serde::Serialize) -> Value {
@@ -176,4 +178,132 @@ async fn what_is_no_token_is_refused() {
         assert!(caller(&server, &json!(text)).await.is_err(), "{text:?}");
     }
     assert!(signed_in(&server.app, &ORIGIN, None).await.is_err());
+}
+
+fn at(address: &str, user_agent: &str) -> Origin {
+    Origin {
+        request_id: uuid::Uuid::nil(),
+        peer: Some(address.parse().unwrap()),
+        user_agent: Some(user_agent.into()),
+    }
+}
+
+async fn login_at(server: &Server, origin: &Origin) -> SignedIn {
+    let claim = json!({ "username": "ada", "password": "SecurePass123!" });
+    let claim = serde_json::from_value(claim).unwrap();
+    let answer = shown(&sign_in(&server.app, origin, claim).await.unwrap());
+    caller(server, &answer["access_token"]).await.unwrap()
+}
+
+async fn items<T: serde::Serialize>(list: Result<List<T>, ApiError>) -> Vec<Value> {
+    shown(&list.unwrap())["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_user_sees_their_sessions_and_ends_one() {
+    let server = testing::server().await;
+    register(&server, "ada").await.unwrap();
+    server.clock.advance(Duration::from_secs(60));
+    let desk = login_at(&server, &at("192.0.2.1", "desk")).await;
+    server.clock.advance(Duration::from_secs(60));
+    let phone = login_at(&server, &at("198.51.100.1", "phone")).await;
+    let page = Page::parse(Some("limit=2")).unwrap();
+    let seen = items(super::list(&server.app, &desk, &page).await).await;
+    assert_eq!(
+        (&seen[0]["user_agent"], &seen[0]["current"]),
+        (&json!("phone"), &json!(false))
+    );
+    assert_eq!(
+        (&seen[1]["address"], &seen[1]["current"]),
+        (&json!("192.0.2.1"), &json!(true))
+    );
+
+    let stranger = server.user("eve").await;
+    let foreign = super::end(&server.app, &stranger, phone.session_id()).await;
+    assert!(matches!(foreign, Err(ApiError::NotFound)));
+    super::end(&server.app, &desk, phone.session_id())
+        .await
+        .unwrap();
+    let again = super::end(&server.app, &desk, phone.session_id()).await;
+    assert!(matches!(again, Err(ApiError::NotFound)));
+    assert_eq!(
+        items(super::list(&server.app, &desk, &page).await)
+            .await
+            .len(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn logout_everywhere_ends_all_sessions_of_the_user_alone() {
+    let server = testing::server().await;
+    let first = register(&server, "ada").await.unwrap();
+    let second = login_at(&server, &at("192.0.2.1", "desk")).await;
+    let stranger = register(&server, "eve").await.unwrap();
+    super::sign_out_everywhere(&server.app, &second)
+        .await
+        .unwrap();
+    assert!(caller(&server, &first["session_token"]).await.is_err());
+    assert!(renew(&server, &first["refresh_token"]).await.is_err());
+    caller(&server, &stranger["session_token"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_device_is_a_program_in_a_place_and_can_be_forgotten() {
+    let server = testing::server().await;
+    register(&server, "ada").await.unwrap();
+    let desk = login_at(&server, &at("192.0.2.1", "desk")).await;
+    login_at(&server, &at("192.0.2.99", "desk")).await;
+    server.clock.advance(Duration::from_secs(1));
+    let phone = login_at(&server, &at("198.51.100.1", "phone")).await;
+    let page = Page::parse(None).unwrap();
+    let known = items(super::list_devices(&server.app, &desk, &page).await).await;
+    assert_eq!(known.len(), 2);
+    assert_eq!(known[0]["network"], "198.51.100.0/24");
+    const NOTICES: &str = "SELECT COUNT(*) FROM audit_events WHERE action = 'security.new_device'";
+    let notices: i64 = on_pool!(server.app.store, |pool| sqlx::query_scalar(NOTICES)
+        .fetch_one(pool)
+        .await)
+    .unwrap();
+    assert_eq!(notices, 1, "the phone is new, the first device is not");
+
+    let id = known[0]["id"].as_str().unwrap().parse().unwrap();
+    let stranger = server.user("eve").await;
+    let foreign = super::forget_device(&server.app, &stranger, id).await;
+    assert!(matches!(foreign, Err(ApiError::NotFound)));
+    super::forget_device(&server.app, &desk, id).await.unwrap();
+    let ended = super::end(&server.app, &desk, phone.session_id()).await;
+    assert!(
+        matches!(ended, Err(ApiError::NotFound)),
+        "its session ended with it"
+    );
+    assert_eq!(
+        items(super::list_devices(&server.app, &desk, &page).await)
+            .await
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn what_has_ended_is_swept_and_what_lives_stays() {
+    let server = testing::server().await;
+    let first = register(&server, "ada").await.unwrap();
+    let ended = register(&server, "eve").await.unwrap();
+    sign_out(
+        &server.app,
+        &caller(&server, &ended["access_token"]).await.unwrap(),
+    )
+    .await
+    .unwrap();
+    server.clock.advance(Duration::from_secs(3_600));
+    caller(&server, &first["session_token"]).await.unwrap();
+    assert_eq!(super::sweep::once(&server.app).await.unwrap(), 0);
+    let user = caller(&server, &first["session_token"]).await.unwrap();
+    let seen = items(super::list(&server.app, &user, &Page::parse(None).unwrap()).await).await;
+    assert_ne!(seen[0]["last_seen_at"], seen[0]["created_at"]);
+
+    server.clock.advance(Duration::from_secs(24 * 3_600));
+    assert_eq!(super::sweep::once(&server.app).await.unwrap(), 1);
+    caller(&server, &first["session_token"]).await.unwrap();
 }

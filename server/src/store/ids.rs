@@ -63,6 +63,8 @@ ids! {
     UserId
     /// A sign-in, from login to logout.
     SessionId
+    /// A place and a program from which a user has signed in.
+    DeviceId
     /// A provider key in the vault.
     ProviderKeyId
     /// A virtual machine.
@@ -94,6 +96,23 @@ macro_rules! known_by_bytes {
 }
 
 made_of_bytes! { TicketId }
+
+macro_rules! listed_newest_first {
+    ($($name:ident)+) => {$(
+        impl $name {
+            /// Sorts after every other one.
+            pub(crate) const LAST: Self = Self(Uuid::max());
+        }
+    )+};
+}
+
+listed_newest_first! { DeviceId SessionId }
+
+impl UserId {
+    /// Belongs to nobody.
+    pub(crate) const NOBODY: Self = Self(Uuid::nil());
+}
+
 #[cfg(test)]
 made_of_bytes! { ProviderKeyId SessionId TenantId UserId VmId }
 known_by_bytes! { ProviderKeyId TenantId TicketId UserId VmId }

@@ -4,9 +4,12 @@
 
 mod audit;
 mod credentials;
+mod devices;
 mod held;
 mod ids;
 mod keys;
+mod login_failures;
+mod own_sessions;
 mod server_keys;
 mod sessions;
 mod settings;
@@ -23,9 +26,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection, PgPool, SqlitePool};
 
 pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
+pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use held::Held;
-pub(crate) use ids::{ProviderKeyId, SessionId, TenantId, TicketId, UserId, VmId, uuid_v7};
+pub(crate) use ids::{
+    DeviceId, ProviderKeyId, SessionId, TenantId, TicketId, UserId, VmId, uuid_v7,
+};
 pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};
+pub(crate) use login_failures::{Failures, NewFailure};
+pub(crate) use own_sessions::StoredSession;
 pub(crate) use server_keys::NewServerKey;
 pub(crate) use sessions::{LiveSession, NewRefreshToken, NewSession, StoredRefreshToken};
 pub(crate) use signing_keys::{NewSigningKey, StoredSigningKey};

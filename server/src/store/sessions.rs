@@ -4,7 +4,8 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
-    SessionId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool, on_transaction,
+    DeviceId, SessionId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool,
+    on_transaction,
 };
 
 macro_rules! live_session_where {
@@ -27,6 +28,9 @@ pub(crate) struct NewSession {
     pub(crate) token_hash: [u8; 32],
     pub(crate) created_at: UnixTime,
     pub(crate) expires_at: UnixTime,
+    pub(crate) address: Option<String>,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) device_id: Option<DeviceId>,
 }
 
 /// A refresh token to be.
@@ -108,8 +112,8 @@ impl Store {
 impl Transaction {
     pub(crate) async fn insert_session(&mut self, new: &NewSession) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO sessions \
-            (id, tenant_id, user_id, token_hash, created_at, expires_at) \
-            VALUES ($1, $2, $3, $4, $5, $6)";
+            (id, tenant_id, user_id, token_hash, created_at, expires_at, last_seen_at, \
+            address, user_agent, device_id) VALUES ($1, $2, $3, $4, $5, $6, $5, $7, $8, $9)";
         on_transaction!(self, |db| sqlx::query(SQL)
             .bind(new.id)
             .bind(new.tenant_id)
@@ -117,6 +121,9 @@ impl Transaction {
             .bind(new.token_hash.as_slice())
             .bind(new.created_at)
             .bind(new.expires_at)
+            .bind(new.address.as_deref())
+            .bind(new.user_agent.as_deref())
+            .bind(new.device_id)
             .execute(db)
             .await
             .map(drop))?;

@@ -181,7 +181,8 @@ impl Transaction {
     }
 
     pub(crate) async fn note_login(&mut self, id: UserId, now: UnixTime) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE users SET last_login_at = $1 WHERE id = $2";
+        const SQL: &str = "UPDATE users SET last_login_at = $1, failed_login_attempts = 0, \
+            locked_until = NULL WHERE id = $2";
         on_transaction!(self, |db| sqlx::query(SQL)
             .bind(now)
             .bind(id)

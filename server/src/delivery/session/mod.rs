@@ -29,6 +29,7 @@ use self::enter::{Refused, enter};
 use self::line::{Line, LineError};
 use crate::app::App;
 use crate::audit::{self, Entry};
+use crate::limits::{self, Recorded};
 use crate::store::{StoreError, TenantId, TicketId, VmId, uuid_v7};
 
 pub(super) use enter::ticket_context;
@@ -97,13 +98,16 @@ pub(crate) async fn run(app: App, knock: Knock) {
 /// Why an agent was refused stays here: in the log and the audit.
 async fn note(app: &App, session: Uuid, refused: &Refused) {
     warn!(%session, reason = %refused, "an agent was refused");
-    let reason = refused.to_string();
+    let Some(recorded) = limits::refusal_to_record(app, "agent").await else {
+        return;
+    };
+    let (reason, last) = (refused.to_string(), recorded == Recorded::LastForNow);
     let entry = Entry {
         tenant: None,
         actor: "anyone",
         action: "agent.refused",
         subject: None,
-        detail: json!({ "reason": reason }),
+        detail: json!({ "reason": reason, "more_may_follow": last }),
         correlation: session,
     };
     if let Err(cause) = audit::append(app, &entry).await {

@@ -1,0 +1,176 @@
+//! One try to sign in: what it costs the address when it fails, and when an account is locked.
+//!
+//! Everything here goes by the name that was claimed, whether or not an account has it, so that
+//! neither an answer nor its time tells which accounts exist.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::gcra::Quota;
+use super::{Exceeded, Standing};
+use crate::app::App;
+use crate::audit::Entry;
+use crate::error::ApiError;
+use crate::network::Network;
+use crate::sessions::Origin;
+use crate::store::{Failures, NewFailure, UnixTime, UserId};
+
+/// A try whose outcome is still open.
+pub(crate) struct Attempt<'a> {
+    app: &'a App,
+    origin: &'a Origin,
+    account: [u8; 32],
+    user: Option<UserId>,
+}
+
+/// Under what the failures of an account are counted: the hash of a name or address of it.
+pub(crate) fn account_key(claimed: &str) -> [u8; 32] {
+    Sha256::digest(claimed.to_lowercase().as_bytes()).into()
+}
+
+impl<'a> Attempt<'a> {
+    /// Lets the try begin, unless there were too many failures.
+    pub(crate) async fn begin(
+        app: &'a App,
+        origin: &'a Origin,
+        claimed: &str,
+        user: Option<UserId>,
+    ) -> Result<Self, ApiError> {
+        let attempt = Self {
+            app,
+            origin,
+            account: account_key(claimed),
+            user,
+        };
+        attempt.must_be_open().await?;
+        Ok(attempt)
+    }
+
+    /// The password was right. Tries that failed meanwhile count all the same: else sending many
+    /// at once would be a way around the limit.
+    pub(crate) async fn succeed(self) -> Result<(), ApiError> {
+        self.must_be_open().await?;
+        let accounts = [self.account];
+        Ok(self.app.store.forget_login_failures(&accounts).await?)
+    }
+
+    /// The password was wrong: writes it down, and says what the caller is told.
+    pub(crate) async fn fail(self, entry: &Entry<'_>) -> Result<ApiError, ApiError> {
+        let now = self.app.clock.now();
+        let mut change = self.app.store.begin().await?;
+        let mut refused = ApiError::InvalidCredentials;
+        if let Some(bounds) = self.bounds() {
+            let neighbours = self.neighbours().unwrap_or_default();
+            let failure = NewFailure {
+                account: self.account,
+                at: now,
+                window: bounds.lockout,
+            };
+            let here = change.count_login_failure(&failure, &neighbours).await?;
+            let everywhere = change.count_login_failure(&failure, EVERYWHERE).await?;
+            let locked = (everywhere >= i64::from(bounds.account)).then_some(now + bounds.lockout);
+            change.note_failed_login(self.user, locked).await?;
+            if here > i64::from(bounds.network) || everywhere > i64::from(bounds.account) {
+                refused = bounds.exceeded(bounds.lockout);
+            }
+        }
+        change.insert_audit_event(self.app, entry).await?;
+        change.commit().await?;
+        match self.charge_address(now).await {
+            Some(standing) if !standing.is_open() => Ok(standing.opens().err().unwrap_or(refused)),
+            _ => Ok(refused),
+        }
+    }
+
+    /// A locked account comes first: it is the longer wait.
+    async fn must_be_open(&self) -> Result<(), ApiError> {
+        let now = self.app.clock.now();
+        if let (Some(bounds), Some(neighbours)) = (self.bounds(), self.neighbours()) {
+            let since = now - bounds.lockout;
+            let places = [neighbours.as_str(), EVERYWHERE];
+            let failures = self.app.store.login_failures(&self.account, places, since);
+            for failures in failures.await? {
+                self.must_not_be_locked(&failures, bounds, now).await?;
+            }
+        }
+        match (self.app.config.limits.failed_logins, self.address()) {
+            (Some(quota), Some(name)) => self.app.counters.look(&name, quota, now).await.opens(),
+            _ => Ok(()),
+        }
+    }
+
+    async fn must_not_be_locked(
+        &self,
+        failures: &Failures,
+        bounds: Bounds,
+        now: UnixTime,
+    ) -> Result<(), ApiError> {
+        let everywhere = failures.network == EVERYWHERE;
+        let most = if everywhere {
+            bounds.account
+        } else {
+            bounds.network
+        };
+        if failures.failures < i64::from(most) || (everywhere && self.is_at_home().await?) {
+            return Ok(());
+        }
+        let ends = failures.last_at + bounds.lockout;
+        Err(bounds.exceeded(ends.since(now)))
+    }
+
+    /// Strangers all over the world lock nobody out of the places where they usually are.
+    async fn is_at_home(&self) -> Result<bool, ApiError> {
+        match (self.user, self.neighbours()) {
+            (Some(user), Some(place)) => Ok(self.app.store.has_been_at(user, &place).await?),
+            _ => Ok(false),
+        }
+    }
+
+    async fn charge_address(&self, now: UnixTime) -> Option<Standing> {
+        let quota = self.app.config.limits.failed_logins?;
+        Some(self.app.counters.charge(self.address()?, quota, now).await)
+    }
+
+    fn address(&self) -> Option<String> {
+        let address = self.origin.peer?;
+        Some(format!("login:{}", Network::of_client(address)))
+    }
+
+    fn neighbours(&self) -> Option<String> {
+        let address = self.origin.peer?;
+        Some(Network::of_neighbours(address).to_string())
+    }
+
+    /// None when there is no lockout, and for the operator's own commands.
+    fn bounds(&self) -> Option<Bounds> {
+        let limits = &self.app.config.limits;
+        self.origin.peer?;
+        Some(Bounds {
+            network: limits.failed_logins?.most,
+            account: limits.account_failures,
+            lockout: limits.lockout,
+        })
+    }
+}
+
+/// After how many failures an account is locked, and for how long.
+#[derive(Clone, Copy)]
+struct Bounds {
+    network: u32,
+    account: u32,
+    lockout: Duration,
+}
+
+impl Bounds {
+    /// The same answer as for an address, whatever is locked.
+    const fn exceeded(self, wait: Duration) -> ApiError {
+        ApiError::RateLimited(Exceeded {
+            quota: Quota::new(self.network, self.lockout),
+            wait,
+        })
+    }
+}
+
+/// Where failures of one account are counted from all networks together.
+const EVERYWHERE: &str = "";

@@ -1,0 +1,119 @@
+//! How often anyone may try: budgets by address, user and tenant, and lockout after wrong passwords.
+
+mod attempt;
+mod counters;
+mod gcra;
+
+use std::time::Duration;
+
+pub(crate) use attempt::Attempt;
+pub(crate) use counters::Counters;
+pub(crate) use gcra::{Quota, Standing};
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::network::Network;
+use crate::sessions::Origin;
+use crate::store::UserId;
+
+/// A budget is used up; until when, its owner may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("There were too many requests of this kind; try again later.")]
+pub(crate) struct Exceeded {
+    pub(crate) quota: Quota,
+    /// Until the next try.
+    pub(crate) wait: Duration,
+}
+
+/// Bounds registrations from one address.
+pub(crate) async fn registration(app: &App, origin: &Origin) -> Result<(), ApiError> {
+    take_for_address(app, "register", app.config.limits.registrations, origin).await
+}
+
+/// Bounds refreshes of one user.
+pub(crate) async fn refresh(app: &App, user: UserId) -> Result<(), ApiError> {
+    let name = format!("refresh:{user}");
+    take(app, name, app.config.limits.refreshes).await
+}
+
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the mails come with the accounts' own routes")
+)]
+/// Bounds mails that strangers make the server send: from one address, and to one account, which
+/// is whatever was asked for, so that an unknown one looks like a known one.
+pub(crate) async fn mail(app: &App, origin: &Origin, account: &str) -> Result<(), ApiError> {
+    let quota = app.config.limits.mails;
+    take_for_address(app, "mail", quota, origin).await?;
+    take(app, format!("mail-to:{}", account.to_lowercase()), quota).await
+}
+
+/// Whether one more refusal of a stranger is written down, so that nobody fills the audit. The
+/// last one before a pause says that more may have followed.
+pub(crate) async fn refusal_to_record(app: &App, kind: &str) -> Option<Recorded> {
+    let name = format!("refusal:{kind}");
+    let standing = app.counters.take(name, REFUSALS, app.clock.now()).await;
+    match standing.remaining {
+        0 => None,
+        1 => Some(Recorded::LastForNow),
+        _ => Some(Recorded::Alone),
+    }
+}
+
+/// How a refusal is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// It stands for itself.
+    Alone,
+    /// Others that follow soon are not written down.
+    LastForNow,
+}
+
+async fn take_for_address(
+    app: &App,
+    kind: &str,
+    quota: Option<Quota>,
+    origin: &Origin,
+) -> Result<(), ApiError> {
+    match origin.peer {
+        Some(address) => {
+            take(
+                app,
+                format!("{kind}:{}", Network::of_client(address)),
+                quota,
+            )
+            .await
+        }
+        // The operator's own commands.
+        None => Ok(()),
+    }
+}
+
+async fn take(app: &App, name: String, quota: Option<Quota>) -> Result<(), ApiError> {
+    match quota {
+        Some(quota) => app
+            .counters
+            .take(name, quota, app.clock.now())
+            .await
+            .opens(),
+        None => Ok(()),
+    }
+}
+
+impl Standing {
+    fn opens(&self) -> Result<(), ApiError> {
+        if self.is_open() {
+            return Ok(());
+        }
+        Err(ApiError::RateLimited(Exceeded {
+            quota: self.quota,
+            wait: self.wait,
+        }))
+    }
+}
+
+/// More refusals than this are an attack, of which the first thousand say enough.
+const REFUSALS: Quota = Quota::new(1_000, Duration::from_secs(3_600));
+
+#[cfg(test)]
+mod tests;

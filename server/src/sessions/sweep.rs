@@ -1,0 +1,39 @@
+//! Throws away what has ended: sessions, their tokens, and failures that no longer count.
+
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::seen;
+use crate::app::App;
+use crate::store::StoreError;
+
+/// Sweeps until the server stops.
+pub(crate) async fn sweep(app: App) {
+    let mut round = tokio::time::interval(EVERY);
+    loop {
+        tokio::select! {
+            _ = round.tick() => {}
+            () = app.stop.requested() => break,
+        }
+        match once(&app).await {
+            Ok(0) => {}
+            Ok(rows) => debug!(rows, "swept sessions that have ended"),
+            Err(cause) => warn!(%cause, "sessions could not be swept; tried again later"),
+        }
+    }
+}
+
+/// One round: how many rows are gone.
+pub(crate) async fn once(app: &App) -> Result<u64, StoreError> {
+    seen::write_down(app).await?;
+    let now = app.clock.now();
+    let sessions = app.store.delete_ended_sessions(now - KNOWN, now).await?;
+    let lockout = app.config.limits.lockout;
+    let failures = app.store.delete_old_login_failures(now - lockout).await?;
+    Ok(sessions + failures)
+}
+
+const EVERY: Duration = Duration::from_secs(30);
+/// How long a session that has ended is still known: a stolen token that turns up is told of.
+const KNOWN: Duration = Duration::from_secs(24 * 3_600);

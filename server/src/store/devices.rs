@@ -1,0 +1,129 @@
+//! From which devices users have signed in: what their clients call themselves, and the network.
+
+use sqlx::FromRow;
+
+use super::{
+    DeviceId, SessionId, Store, StoreError, Transaction, UnixTime, UserId, on_pool, on_transaction,
+};
+
+/// A device that signs in now.
+pub(crate) struct NewDevice<'a> {
+    pub(crate) id: DeviceId,
+    pub(crate) user_id: UserId,
+    pub(crate) mark: [u8; 32],
+    pub(crate) user_agent: &'a str,
+    pub(crate) network: &'a str,
+    pub(crate) seen_at: UnixTime,
+}
+
+/// A device of a user.
+#[derive(FromRow)]
+pub(crate) struct StoredDevice {
+    pub(crate) id: DeviceId,
+    pub(crate) user_agent: String,
+    pub(crate) network: String,
+    pub(crate) first_seen_at: UnixTime,
+    pub(crate) last_seen_at: UnixTime,
+}
+
+/// How well a device is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acquaintance {
+    /// It has signed in before.
+    Known,
+    /// It is the user's first one.
+    First,
+    /// The user has others.
+    New,
+}
+
+impl Store {
+    pub(crate) async fn devices(
+        &self,
+        user: UserId,
+        before: Option<DeviceId>,
+        limit: i64,
+    ) -> Result<Vec<StoredDevice>, StoreError> {
+        const SQL: &str = "SELECT id, user_agent, network, first_seen_at, last_seen_at \
+            FROM devices WHERE user_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(user)
+            .bind(before.unwrap_or(DeviceId::LAST))
+            .bind(limit)
+            .fetch_all(pool)
+            .await)?)
+    }
+
+    /// Whether the user has signed in from this network before.
+    pub(crate) async fn has_been_at(
+        &self,
+        user: UserId,
+        network: &str,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM devices WHERE user_id = $1 AND network = $2";
+        let count: i64 = on_pool!(self, |pool| sqlx::query_scalar(SQL)
+            .bind(user)
+            .bind(network)
+            .fetch_one(pool)
+            .await)?;
+        Ok(count > 0)
+    }
+}
+
+impl Transaction {
+    /// Notes that this device signs in: its id, and how well it was known.
+    pub(crate) async fn meet_device(
+        &mut self,
+        new: &NewDevice<'_>,
+    ) -> Result<(DeviceId, Acquaintance), StoreError> {
+        const COUNT: &str = "SELECT COUNT(*) FROM devices WHERE user_id = $1";
+        const SQL: &str = "INSERT INTO devices \
+            (id, user_id, mark, user_agent, network, first_seen_at, last_seen_at) \
+            VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (user_id, mark) DO UPDATE SET \
+            last_seen_at = excluded.last_seen_at RETURNING id";
+        let others: i64 = on_transaction!(self, |db| sqlx::query_scalar(COUNT)
+            .bind(new.user_id)
+            .fetch_one(db)
+            .await)?;
+        let id: DeviceId = on_transaction!(self, |db| sqlx::query_scalar(SQL)
+            .bind(new.id)
+            .bind(new.user_id)
+            .bind(new.mark.as_slice())
+            .bind(new.user_agent)
+            .bind(new.network)
+            .bind(new.seen_at)
+            .fetch_one(db)
+            .await)?;
+        let acquaintance = match (id == new.id, others) {
+            (false, _) => Acquaintance::Known,
+            (true, 0) => Acquaintance::First,
+            (true, _) => Acquaintance::New,
+        };
+        Ok((id, acquaintance))
+    }
+
+    /// Forgets the device and ends its sessions, unless it is another user's.
+    pub(crate) async fn forget_device(
+        &mut self,
+        user: UserId,
+        id: DeviceId,
+        now: UnixTime,
+    ) -> Result<Option<Vec<SessionId>>, StoreError> {
+        const END: &str = "UPDATE sessions SET ended_at = $1 \
+            WHERE user_id = $2 AND device_id = $3 AND ended_at IS NULL RETURNING id";
+        const FORGET: &str = "DELETE FROM devices WHERE user_id = $1 AND id = $2";
+        let ended = on_transaction!(self, |db| sqlx::query_scalar(END)
+            .bind(now)
+            .bind(user)
+            .bind(id)
+            .fetch_all(db)
+            .await)?;
+        let forgotten = on_transaction!(self, |db| sqlx::query(FORGET)
+            .bind(user)
+            .bind(id)
+            .execute(db)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok((forgotten == 1).then_some(ended))
+    }
+}

@@ -1,0 +1,111 @@
+//! Sessions as their user sees them, and how many end at once.
+
+use sqlx::FromRow;
+
+use super::{SessionId, Store, StoreError, Transaction, UnixTime, UserId, on_pool, on_transaction};
+
+/// A session of a user that has not ended.
+#[derive(FromRow)]
+pub(crate) struct StoredSession {
+    pub(crate) id: SessionId,
+    pub(crate) address: Option<String>,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) created_at: UnixTime,
+    pub(crate) last_seen_at: Option<UnixTime>,
+    pub(crate) expires_at: UnixTime,
+}
+
+impl Store {
+    /// The user's sessions that have not ended, newest first.
+    pub(crate) async fn sessions_of(
+        &self,
+        user: UserId,
+        now: UnixTime,
+        (before, limit): (Option<SessionId>, i64),
+    ) -> Result<Vec<StoredSession>, StoreError> {
+        const SQL: &str = "SELECT id, address, user_agent, created_at, last_seen_at, expires_at \
+            FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 \
+            AND id < $3 ORDER BY id DESC LIMIT $4";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(user)
+            .bind(now)
+            .bind(before.unwrap_or(SessionId::LAST))
+            .bind(limit)
+            .fetch_all(pool)
+            .await)?)
+    }
+
+    /// Forgets sessions, with their refresh tokens, that ended before this time, and refresh
+    /// tokens that can be of no use to anyone.
+    pub(crate) async fn delete_ended_sessions(
+        &self,
+        before: UnixTime,
+        now: UnixTime,
+    ) -> Result<u64, StoreError> {
+        const SESSIONS: &str = "DELETE FROM sessions WHERE expires_at <= $1 OR ended_at <= $1";
+        const TOKENS: &str = "DELETE FROM refresh_tokens WHERE expires_at <= $1";
+        let mut rows = 0;
+        for (sql, time) in [(SESSIONS, before), (TOKENS, now)] {
+            rows += on_pool!(self, |pool| sqlx::query(sql)
+                .bind(time)
+                .execute(pool)
+                .await
+                .map(|done| done.rows_affected()))?;
+        }
+        Ok(rows)
+    }
+}
+
+impl Transaction {
+    /// Ends one session, unless it is another user's or has ended.
+    pub(crate) async fn end_own_session(
+        &mut self,
+        user: UserId,
+        id: SessionId,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE sessions SET ended_at = $1 \
+            WHERE id = $2 AND user_id = $3 AND ended_at IS NULL AND expires_at > $1";
+        let ended = on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(now)
+            .bind(id)
+            .bind(user)
+            .execute(db)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(ended == 1)
+    }
+
+    /// Ends every session of the user except one, and tells which.
+    pub(crate) async fn end_sessions(
+        &mut self,
+        user: UserId,
+        keep: Option<SessionId>,
+        now: UnixTime,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        const SQL: &str = "UPDATE sessions SET ended_at = $1 \
+            WHERE user_id = $2 AND id <> $3 AND ended_at IS NULL RETURNING id";
+        Ok(on_transaction!(self, |db| sqlx::query_scalar(SQL)
+            .bind(now)
+            .bind(user)
+            .bind(keep.unwrap_or(SessionId::LAST))
+            .fetch_all(db)
+            .await)?)
+    }
+
+    /// Notes that the session was used.
+    pub(crate) async fn note_session_seen(
+        &mut self,
+        id: SessionId,
+        at: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE sessions SET last_seen_at = $1 WHERE id = $2";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(at)
+            .bind(id)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}

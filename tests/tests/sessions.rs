@@ -1,0 +1,197 @@
+//! Sessions and limits, as their users and strangers meet them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeSet;
+
+use hyper::{Method, StatusCode};
+use keyferry_cli::rest::Answer;
+use keyferry_tests::{Engine, PASSWORD, Server, Stage, on_both_engines};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+
+on_both_engines!(
+    six_wrong_passwords_make_the_right_one_wait,
+    a_lockout_outlives_a_killed_server,
+    a_user_sees_and_ends_their_sessions,
+    a_lost_answer_to_a_refresh_logs_nobody_out,
+    a_fourth_registration_within_an_hour_waits,
+);
+
+async fn six_wrong_passwords_make_the_right_one_wait(engine: Engine) {
+    let (_stage, server) = stage(engine).await;
+    register(&server, "ada").await;
+    for _ in 0..5 {
+        let wrong = login(&server, "ada", "Violet-Harbour-7-Lanterm").await;
+        assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    }
+    let sixth = login(&server, "ada", "Violet-Harbour-7-Lanterm").await;
+    let right = login(&server, "ada", PASSWORD).await;
+    assert_eq!(right.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!((&sixth.body, sixth.status), (&right.body, right.status));
+}
+
+async fn a_lockout_outlives_a_killed_server(engine: Engine) {
+    let (stage, mut server) = stage(engine).await;
+    register(&server, "ada").await;
+    for _ in 0..5 {
+        login(&server, "ada", "Violet-Harbour-7-Lanterm").await;
+    }
+    server.crash_and_restart(&stage);
+    let right = login(&server, "ada", PASSWORD).await;
+    assert_eq!(right.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+async fn a_user_sees_and_ends_their_sessions(engine: Engine) {
+    let (_stage, server) = stage(engine).await;
+    let first = register(&server, "ada").await;
+    let second = login(&server, "ada", PASSWORD).await.body;
+    let access = token(&second, "access_token");
+    let list = ask(&server, Method::GET, "/auth/sessions", &access).await;
+    assert_eq!(list.status, StatusCode::OK);
+    let items = list.body["items"].as_array().unwrap();
+    assert_eq!(items.len(), 2);
+    assert!(items.iter().all(|one| one["address"] == "127.0.0.1"));
+    let other = items.iter().find(|one| one["current"] == false).unwrap();
+    let path = format!("/auth/sessions/{}", other["id"].as_str().unwrap());
+    let ended = ask(&server, Method::DELETE, &path, &access).await;
+    assert_eq!(ended.status, StatusCode::NO_CONTENT);
+    let gone = ask(
+        &server,
+        Method::GET,
+        "/auth/me",
+        &token(&first, "access_token"),
+    )
+    .await;
+    assert_eq!(gone.status, StatusCode::UNAUTHORIZED);
+
+    let out = ask(&server, Method::POST, "/auth/logout-all", &access).await;
+    assert_eq!(out.status, StatusCode::NO_CONTENT);
+    for name in ["access_token", "session_token"] {
+        let gone = ask(&server, Method::GET, "/auth/me", &token(&second, name)).await;
+        assert_eq!(gone.status, StatusCode::UNAUTHORIZED, "{name}");
+    }
+}
+
+async fn a_lost_answer_to_a_refresh_logs_nobody_out(engine: Engine) {
+    let (stage, mut server) = stage(engine).await;
+    let session = register(&server, "ada").await;
+    // The answer that nobody reads: the server is killed as soon as it has been given.
+    let lost = refresh(&server, &session["refresh_token"]).await;
+    server.crash_and_restart(&stage);
+    let again = refresh(&server, &session["refresh_token"]).await;
+    assert_eq!(again.status, StatusCode::OK);
+    assert_eq!(again.body["refresh_token"], lost.body["refresh_token"]);
+    let next = refresh(&server, &again.body["refresh_token"]).await;
+    assert_eq!(next.status, StatusCode::OK);
+}
+
+async fn a_fourth_registration_within_an_hour_waits(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start_with(&stage, &[("AUTH_REGISTRATIONS_PER_HOUR", "3")]);
+    for name in ["ada", "eve", "bob"] {
+        register(&server, name).await;
+    }
+    let body = json!({ "username": "joe", "password": PASSWORD });
+    let fourth = server
+        .ask(Method::POST, "/auth/register", None, Some(body))
+        .await;
+    assert_eq!(fourth.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(fourth.body["code"], "rate_limited");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_refreshes_of_one_token_over_two_servers_leave_one_branch() {
+    const LIVE: &str = "SELECT COUNT(*) FROM refresh_tokens WHERE used_at IS NULL";
+    let stage = Stage::new(Engine::Postgres).await;
+    let servers = [Server::start(&stage), Server::start(&stage)];
+    let session = register(&servers[0], "ada").await;
+    let token_before = &session["refresh_token"];
+    let both = servers.iter().cycle().take(50);
+    let answers = futures_util::future::join_all(both.map(|server| refresh(server, token_before)));
+    let answers = answers.await;
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::OK));
+    let successors: BTreeSet<_> = answers
+        .iter()
+        .map(|answer| answer.body["refresh_token"].to_string())
+        .collect();
+    assert_eq!(successors.len(), 1, "all got the same successor");
+
+    let url = stage.database().unwrap().url();
+    let mut database = PgConnection::connect(url).await.unwrap();
+    let live: i64 = sqlx::query_scalar(LIVE)
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    assert_eq!(live, 1);
+    for server in &servers {
+        let me = ask(
+            server,
+            Method::GET,
+            "/auth/me",
+            &token(&answers[0].body, "access_token"),
+        );
+        assert_eq!(me.await.status, StatusCode::OK);
+    }
+    let next = refresh(&servers[1], &answers[0].body["refresh_token"]).await;
+    assert_eq!(next.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_on_one_server_counts_on_the_other_at_once() {
+    let stage = Stage::new(Engine::Postgres).await;
+    let servers = [Server::start(&stage), Server::start(&stage)];
+    let session = register(&servers[0], "ada").await;
+    let access = token(&session, "access_token");
+    // Both have checked the token before, so that both remember its signature.
+    for server in &servers {
+        let me = ask(server, Method::GET, "/auth/me", &access).await;
+        assert_eq!(me.status, StatusCode::OK);
+    }
+    ask(&servers[0], Method::POST, "/auth/logout", &access).await;
+    for server in &servers {
+        let me = ask(server, Method::GET, "/auth/me", &access).await;
+        assert_eq!(me.status, StatusCode::UNAUTHORIZED);
+    }
+}
+
+async fn stage(engine: Engine) -> (Stage, Server) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    (stage, server)
+}
+
+async fn register(server: &Server, username: &str) -> Value {
+    let body = json!({ "username": username, "password": PASSWORD });
+    let answer = server
+        .ask(Method::POST, "/auth/register", None, Some(body))
+        .await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+    answer.body
+}
+
+async fn login(server: &Server, username: &str, password: &str) -> Answer {
+    let body = json!({ "username": username, "password": password });
+    server
+        .ask(Method::POST, "/auth/login", None, Some(body))
+        .await
+}
+
+async fn refresh(server: &Server, token: &Value) -> Answer {
+    let body = json!({ "refresh_token": token });
+    server
+        .ask(Method::POST, "/auth/refresh", None, Some(body))
+        .await
+}
+
+async fn ask(server: &Server, method: Method, path: &str, token: &SecretString) -> Answer {
+    server.ask(method, path, Some(token), None).await
+}
+
+fn token(session: &Value, member: &str) -> SecretString {
+    session[member].as_str().unwrap().into()
+}
