@@ -128,14 +128,10 @@ async fn fifty_refreshes_of_one_token_over_two_servers_leave_one_branch() {
         .await
         .unwrap();
     assert_eq!(live, 1);
+    let access = token(&answers[0].body, "access_token");
     for server in &servers {
-        let me = ask(
-            server,
-            Method::GET,
-            "/auth/me",
-            &token(&answers[0].body, "access_token"),
-        );
-        assert_eq!(me.await.status, StatusCode::OK);
+        let me = ask(server, Method::GET, "/auth/me", &access).await;
+        assert_eq!(me.status, StatusCode::OK);
     }
     let next = refresh(&servers[1], &answers[0].body["refresh_token"]).await;
     assert_eq!(next.status, StatusCode::OK);
