@@ -35,6 +35,28 @@ impl Agent {
         Self { program, socket }
     }
 
+    /// The same with a settings file.
+    pub async fn enrol_with(stage: &Stage, owner: &Person<'_>, vm: &str, settings: &str) -> Self {
+        let file = stage.path(&format!("{vm}.toml"));
+        std::fs::write(&file, settings).expect("the stage can be written to");
+        let socket = stage.path(&format!("{vm}.sock"));
+        let mut program = Program::start(stage, vm, binary("keyferry-agent"), |command| {
+            command
+                .args(["run", "--ticket-stdin", "--socket"])
+                .arg(&socket);
+            command.arg("--config").arg(&file);
+        });
+        program.feed(owner.ticket_for_new_vm(vm).as_bytes());
+        let ready = program.next_line();
+        assert!(
+            ready.starts_with("keyferry-agent ready"),
+            "`{ready}` is no ready line"
+        );
+        let agent = Self { program, socket };
+        agent.until_healthy().await;
+        agent
+    }
+
     /// Starts it, and does not care whether it stays.
     pub fn launch(stage: &Stage, vm: &str, socket: &Path, ticket: &[u8]) -> Program {
         let mut program = Program::start(stage, vm, binary("keyferry-agent"), |command| {

@@ -20,6 +20,8 @@ pub struct Config {
     pub limits: Limits,
     /// How fast a lost server is tried again.
     pub reconnect: Reconnect,
+    /// How long a session lives.
+    pub session: SessionSettings,
 }
 
 /// Who may have which key.
@@ -94,6 +96,49 @@ impl Default for Reconnect {
     }
 }
 
+/// How long a session lives.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionSettings {
+    /// After so many seconds a fresh handshake takes over; the server ends a session after 70
+    /// minutes (PROTOCOL.md §5).
+    pub renew_seconds: RenewSeconds,
+}
+
+/// 1 to 3300 seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct RenewSeconds(u64);
+
+impl RenewSeconds {
+    /// As a span of time.
+    pub fn span(self) -> Duration {
+        Duration::from_secs(self.0)
+    }
+}
+
+impl TryFrom<u64> for RenewSeconds {
+    type Error = &'static str;
+
+    fn try_from(seconds: u64) -> Result<Self, Self::Error> {
+        let known = (1..=LONGEST_SESSION).contains(&seconds);
+        known
+            .then_some(Self(seconds))
+            .ok_or("a session lives for 1 to 3300 seconds")
+    }
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self {
+            renew_seconds: RenewSeconds(LONGEST_SESSION),
+        }
+    }
+}
+
+/// In seconds: well below the hour after which a session's keys are to be replaced.
+const LONGEST_SESSION: u64 = 55 * 60;
+
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -160,6 +205,8 @@ mod tests {
             connections = 4
             [reconnect]
             first_ms = 10
+            [session]
+            renew_seconds = 60
         "#;
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!(config.policy.keys["openai"].uids, [1001]);
@@ -171,11 +218,17 @@ mod tests {
             (4, 32)
         );
         assert_eq!(config.reconnect.first(), Duration::from_millis(10));
+        assert_eq!(config.session.renew_seconds.span(), Duration::from_secs(60));
     }
 
     #[test]
     fn a_misspelt_setting_is_refused() {
-        for text in ["allow_degradded = true", "[policy.keys.openai]\nuid = [1]"] {
+        for text in [
+            "allow_degradded = true",
+            "[policy.keys.openai]\nuid = [1]",
+            "[session]\nrenew_seconds = 0",
+            "[session]\nrenew_seconds = 3301",
+        ] {
             assert!(toml::from_str::<Config>(text).is_err(), "{text}");
         }
     }

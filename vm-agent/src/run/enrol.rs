@@ -38,6 +38,7 @@ pub(super) fn upstream(
             secret: ticket.secret,
         }),
         backoff: Backoff::new(&config.reconnect),
+        session_life: config.session.renew_seconds.span(),
         arena,
     })
 }

@@ -34,6 +34,8 @@ pub struct Upstream {
     pub credentials: Credentials,
     /// How fast to try again.
     pub backoff: Backoff,
+    /// After how long a fresh handshake takes over.
+    pub session_life: std::time::Duration,
 }
 
 /// What ends or interrupts a session from this side.
@@ -120,7 +122,7 @@ impl Upstream {
             () = signals.stop.notified() => return Entered::Not(Ended::Stopped),
         };
         match attempt {
-            Ok(link) => Entered::Session(Box::new(Session::new(link, target))),
+            Ok(link) => Entered::Session(Box::new(Session::new(link, target, self.session_life))),
             Err(error) => Entered::Not(Ended::Lost(error)),
         }
     }

@@ -6,7 +6,7 @@ use keyferry_protocol::channel::MESSAGES;
 use keyferry_protocol::memory::{LockedBox, PageState, scrub};
 use keyferry_protocol::wire::{ToAgent, ToServer};
 use keyferry_sdk::link::{Link, LinkError, Received, Target};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::{Signals, Upstream};
@@ -33,6 +33,7 @@ pub(super) struct Session {
     target: Target,
     batch: Batch,
     heard: Instant,
+    life: Duration,
     renew_at: Instant,
 }
 
@@ -47,14 +48,15 @@ enum Batch {
 }
 
 impl Session {
-    pub(super) fn new(link: Link, target: Target) -> Self {
+    pub(super) fn new(link: Link, target: Target, life: Duration) -> Self {
         let now = Instant::now();
         Self {
             link,
             target,
             batch: Batch::Awaited,
             heard: now,
-            renew_at: now + LIFE,
+            life,
+            renew_at: now + life,
         }
     }
 
@@ -69,7 +71,11 @@ impl Session {
         loop {
             let step = tokio::select! {
                 received = self.link.next() => self.receive(agent, upstream, received).await,
-                _ = pulse.tick() => self.beat(agent, upstream).await,
+                _ = pulse.tick() => self.beat(agent).await,
+                () = sleep_until(self.renew_at) => {
+                    self.renew(agent, upstream).await;
+                    Ok(())
+                }
                 () = signals.jumped.notified() => Err(Ended::Jumped),
                 () = signals.stop.notified() => {
                     self.say_goodbye(agent).await;
@@ -171,7 +177,7 @@ impl Session {
     }
 
     /// Proof of life, accesses for the owner's log, and the end of this session's keys.
-    async fn beat(&mut self, agent: &Agent, upstream: &mut Upstream) -> Result<(), Ended> {
+    async fn beat(&mut self, agent: &Agent) -> Result<(), Ended> {
         if self.heard.elapsed() > SILENCE {
             return Err(Ended::Lost(LinkError::TimedOut));
         }
@@ -183,8 +189,8 @@ impl Session {
                 .await
                 .map_err(Ended::Lost)?;
         }
-        if Instant::now() >= self.renew_at || self.link.sent() > MESSAGES / 2 {
-            self.renew(agent, upstream).await;
+        if self.link.sent() > MESSAGES / 2 {
+            self.renew_at = Instant::now();
         }
         Ok(())
     }
@@ -194,7 +200,7 @@ impl Session {
         let attempt = timeout(TO_RENEW, upstream.attach(agent, &self.target));
         match attempt.await.unwrap_or(Err(LinkError::TimedOut)) {
             Ok(link) => {
-                let fresh = Self::new(link, self.target.clone());
+                let fresh = Self::new(link, self.target.clone(), self.life);
                 let old = std::mem::replace(self, fresh);
                 old.link.close().await;
             }
@@ -218,8 +224,6 @@ fn held(agent: &Agent) -> ToServer {
 
 /// In an acknowledgement, all versions of a key.
 const EVERY: u32 = 0;
-/// Keys of a session live this long, or for 2^20 messages (PROTOCOL.md §5).
-const LIFE: Duration = Duration::from_secs(55 * 60);
 /// Nothing that the old session says is heard meanwhile.
 const TO_RENEW: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_secs(60);
