@@ -4,6 +4,7 @@
     reason = "only a raw system call keeps chosen bytes in a register"
 )]
 
+use std::fs;
 use std::hint::black_box;
 use std::io::{self, BufRead, Write};
 
@@ -19,6 +20,9 @@ pub fn hold(mut input: impl BufRead, mut output: impl Write) -> io::Result<()> {
         .ok_or(io::ErrorKind::InvalidInput)?;
     let in_a_register = i64::from_le_bytes(*fragment);
     std::thread::spawn(move || wait_forever(in_a_register));
+    while !is_another_thread_waiting()? {
+        std::thread::yield_now();
+    }
     writeln!(output, "holding")?;
     output.flush()?;
     input.read_to_end(&mut Vec::new())?;
@@ -31,6 +35,17 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     input.read_until(b'\n', &mut line)?;
     line.pop_if(|last| *last == b'\n');
     Ok(line)
+}
+
+/// Whether a thread of this process is in `pause`, as the kernel sees it.
+fn is_another_thread_waiting() -> io::Result<bool> {
+    for thread in fs::read_dir("/proc/self/task")? {
+        let call = fs::read_to_string(thread?.path().join("syscall"))?;
+        if call.starts_with(&format!("{} ", libc::SYS_pause)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// `pause` takes no argument: what stands in the first argument's register stays there.
