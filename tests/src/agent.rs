@@ -1,7 +1,7 @@
 //! The real agent, enrolled by a ticket on its standard input.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 
 use keyferry_sdk::Client;
 use keyferry_sdk::status::{Health, Key, Status};
@@ -39,22 +39,37 @@ impl Agent {
     pub async fn enrol_with(stage: &Stage, owner: &Person<'_>, vm: &str, settings: &str) -> Self {
         let file = stage.path(&format!("{vm}.toml"));
         std::fs::write(&file, settings).expect("the stage can be written to");
-        let socket = stage.path(&format!("{vm}.sock"));
-        let mut program = Program::start(stage, vm, binary("keyferry-agent"), |command| {
-            command
-                .args(["run", "--ticket-stdin", "--socket"])
-                .arg(&socket);
-            command.arg("--config").arg(&file);
+        let mut agent = Self::launch_configured(stage, vm, |command| {
+            command.arg("--ticket-stdin").arg("--config").arg(&file);
         });
-        program.feed(owner.ticket_for_new_vm(vm).as_bytes());
-        let ready = program.next_line();
+        agent.program.feed(owner.ticket_for_new_vm(vm).as_bytes());
+        agent.until_served();
+        agent.until_healthy().await;
+        agent
+    }
+
+    /// Starts it with whatever `configure` adds, such as another way for its ticket.
+    pub fn start_configured(stage: &Stage, vm: &str, configure: impl FnOnce(&mut Command)) -> Self {
+        let mut agent = Self::launch_configured(stage, vm, configure);
+        agent.until_served();
+        agent
+    }
+
+    fn launch_configured(stage: &Stage, vm: &str, configure: impl FnOnce(&mut Command)) -> Self {
+        let socket = stage.path(&format!("{vm}.sock"));
+        let program = Program::start(stage, vm, binary("keyferry-agent"), |command| {
+            command.args(["run", "--socket"]).arg(&socket);
+            configure(command);
+        });
+        Self { program, socket }
+    }
+
+    fn until_served(&mut self) {
+        let ready = self.program.next_line();
         assert!(
             ready.starts_with("keyferry-agent ready"),
             "`{ready}` is no ready line"
         );
-        let agent = Self { program, socket };
-        agent.until_healthy().await;
-        agent
     }
 
     /// Starts it, and does not care whether it stays.
