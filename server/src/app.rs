@@ -9,11 +9,13 @@ use rand_core::UnwrapErr;
 use uuid::Uuid;
 
 use crate::accounts::PasswordHasher;
+use crate::background::Background;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::Attached;
 use crate::limits::Counters;
+use crate::mail::Mailer;
 use crate::sessions::{SeenSessions, SigningKeys, VerifiedTokens};
 use crate::stop::Stop;
 use crate::store::Store;
@@ -39,6 +41,9 @@ pub(crate) struct Parts {
     pub(crate) bus: Bus,
     /// How often anyone has tried.
     pub(crate) counters: Counters,
+    /// What goes on after the answers.
+    pub(crate) background: Background,
+    pub(crate) mailer: Mailer,
     pub(crate) hasher: PasswordHasher,
     pub(crate) signing_keys: SigningKeys,
     pub(crate) verified_tokens: VerifiedTokens,

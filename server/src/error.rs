@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::accounts::HashError;
+use crate::background::BackgroundFull;
 use crate::limits::Exceeded;
 use crate::store::StoreError;
 
@@ -33,6 +34,12 @@ pub(crate) enum ApiError {
     /// The agent route was called without an upgrade.
     #[error("This route is a WebSocket with the subprotocol keyferry.v1.")]
     UpgradeRequired,
+    /// A mailed token is of no use.
+    #[error("The token is unknown, has expired or was used before.")]
+    InvalidToken,
+    /// The account waits for its e-mail address to be verified.
+    #[error("Verify your e-mail address first; the link is in your mail.")]
+    EmailUnverified,
     /// No valid token.
     #[error("Sign in first: the token is missing, unknown or has ended.")]
     Unauthenticated,
@@ -131,6 +138,8 @@ impl ApiError {
             Self::AlreadyRegistered(_) => "already_registered",
             Self::InvalidSealed => "invalid_sealed",
             Self::UpgradeRequired => "upgrade_required",
+            Self::InvalidToken => "invalid_token",
+            Self::EmailUnverified => "email_unverified",
             Self::Unauthenticated => "unauthenticated",
             Self::InvalidCredentials => "invalid_credentials",
             Self::InvalidRefreshToken => "invalid_refresh_token",
@@ -170,6 +179,12 @@ impl From<StoreError> for ApiError {
             StoreError::Unreachable(_) => Self::Unavailable(cause.into()),
             _ => Self::Internal(cause.into()),
         }
+    }
+}
+
+impl From<BackgroundFull> for ApiError {
+    fn from(_: BackgroundFull) -> Self {
+        Self::Overloaded
     }
 }
 

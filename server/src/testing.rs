@@ -8,11 +8,13 @@ use uuid::Uuid;
 
 use crate::accounts::{self, PasswordHasher};
 use crate::app::{App, Parts};
+use crate::background::Background;
 use crate::bus::Bus;
 use crate::clock::Hands;
 use crate::config::Config;
 use crate::delivery::Attached;
 use crate::limits::Counters;
+use crate::mail::{Mailer, Route};
 use crate::sessions::{
     KeySource, Origin, SeenSessions, SignedIn, SigningKeys, VerifiedTokens, signed_in,
 };
@@ -106,6 +108,10 @@ pub(crate) async fn server_with(config: Config) -> Server {
         .unwrap();
     let hasher = PasswordHasher::start(config.passwords.cost).unwrap();
     let (stopper, stop) = stop::channel();
+    let background = Background::new();
+    let route = Route::Kept(Vec::new().into());
+    let from = config.mail.from.clone();
+    let mailer = Mailer::new(from, route, shown.clone(), background.clone());
     let app = App::new(Parts {
         store,
         clock: shown,
@@ -116,6 +122,8 @@ pub(crate) async fn server_with(config: Config) -> Server {
         attached: Attached::new(),
         bus: Bus::new(),
         counters: Counters::in_process(),
+        background,
+        mailer,
         hasher,
         signing_keys,
         verified_tokens: VerifiedTokens::new(),

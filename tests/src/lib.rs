@@ -9,6 +9,7 @@
 
 mod agent;
 mod engine;
+mod mail_server;
 mod person;
 mod postgres;
 mod program;
@@ -20,6 +21,7 @@ mod waiting;
 
 pub use agent::Agent;
 pub use engine::Engine;
+pub use mail_server::{MailServer, Talk, token_in};
 pub use person::{Answer, PASSWORD, Person};
 pub use postgres::Database;
 pub use program::{Program, binary, example};

@@ -1,19 +1,26 @@
 //! Who exists.
 
+mod change_password;
 mod hasher;
+mod mailed_token;
 mod me;
 mod names;
 mod password;
 mod register;
+mod reset_password;
+mod verify_email;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(crate) use change_password::change_password;
 pub(crate) use hasher::{HashError, PasswordHasher};
 pub(crate) use me::me;
 pub(crate) use names::{Email, Username};
 pub(crate) use password::NewPassword;
 pub(crate) use register::{NewAccount, Standing, create, register};
+pub(crate) use reset_password::{forgot_password, reset_password};
+pub(crate) use verify_email::{resend_verification, verify_email};
 
 use crate::store::{TenantId, UnixTime, UserId};
 
@@ -36,3 +43,6 @@ pub(crate) struct Tenant {
     pub(crate) id: TenantId,
     pub(crate) name: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::mailed_token::MailedToken;
 use super::{Email, NewPassword, Profile, Tenant, Username};
 use crate::app::App;
 use crate::audit::Entry;
@@ -11,7 +12,7 @@ use crate::error::ApiError;
 use crate::limits;
 use crate::secret::Secret;
 use crate::sessions::{self, Member, Origin, Role, Tokens};
-use crate::store::{NewUser, StoreError, TenantId, UserId};
+use crate::store::{EmailTokenPurpose, NewUser, StoreError, TenantId, UserId};
 
 /// What a new account is made from.
 #[derive(Deserialize, JsonSchema)]
@@ -29,8 +30,9 @@ pub(crate) struct NewAccount {
 pub(crate) struct Registered {
     #[serde(flatten)]
     profile: Profile,
+    /// None while the e-mail address must be verified first.
     #[serde(flatten)]
-    tokens: Tokens,
+    tokens: Option<Tokens>,
 }
 
 /// Whether an account runs the server.
@@ -63,12 +65,18 @@ pub(crate) async fn register(
 ) -> Result<Registered, ApiError> {
     let user = create(app, origin, account, Standing::Ordinary).await?;
     let profile = user.profile();
+    if user.pending {
+        return Ok(Registered {
+            profile,
+            tokens: None,
+        });
+    }
     let member = Member {
         user: user.id,
         tenant: user.tenant_id,
         role: Role::Owner,
     };
-    let tokens = sessions::start(app, origin, member).await?;
+    let tokens = Some(sessions::start(app, origin, member).await?);
     Ok(Registered { profile, tokens })
 }
 
@@ -80,6 +88,10 @@ pub(crate) async fn create(
     standing: Standing,
 ) -> Result<NewUser, ApiError> {
     let names = Names::parse(&account)?;
+    let pending = app.config.mail.must_verify && standing == Standing::Ordinary;
+    if pending && names.email.is_none() {
+        return Err(ApiError::invalid("email", "is needed here"));
+    }
     let policy = &app.config.passwords;
     let password = NewPassword::parse(account.password.expose(), &names.known_words(), policy)?;
     limits::registration(app, origin).await?;
@@ -96,6 +108,8 @@ pub(crate) async fn create(
         full_name: names.full_name,
         password_hash,
         server_admin: standing == Standing::ServerAdmin,
+        pending,
+        email_verified: false,
         created_at: now,
     };
     let mut change = app.store.begin().await?;
@@ -109,7 +123,18 @@ pub(crate) async fn create(
         correlation: origin.request_id,
     };
     change.insert_audit_event(app, &entry).await?;
+    let link = match &user.email {
+        Some(email) => Some(
+            MailedToken::new(app, EmailTokenPurpose::Verify, user.id, email)
+                .keep(app, &mut change)
+                .await?,
+        ),
+        None => None,
+    };
     change.commit().await?;
+    if let Some(mail) = link {
+        app.mailer.post(mail);
+    }
     Ok(user)
 }
 
@@ -204,8 +229,8 @@ impl NewUser {
             username: self.username.as_ref().map(|name| name.text().to_owned()),
             email: self.email.as_ref().map(|mail| mail.text().to_owned()),
             full_name: self.full_name.clone(),
-            is_active: true,
-            email_verified: false,
+            is_active: !self.pending,
+            email_verified: self.email_verified,
             tenant: Tenant {
                 id: self.tenant_id,
                 name: self.tenant_name.clone(),

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,10 +54,14 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     tokio::spawn(sessions::sweep(app.clone()));
     let tls = identity.map(|identity| identity.acceptor);
     http::serve(app.clone(), Listener { socket, tls }).await;
+    app.background.finish(FAREWELL).await;
     app.store.close().await;
     info!("the server has stopped");
     Ok(())
 }
+
+/// How long mails under way may take when the server stops.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 fn url(transport: Transport, listens: SocketAddr) -> String {
     match transport {

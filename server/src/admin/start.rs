@@ -7,12 +7,14 @@ use rand_core::UnwrapErr;
 use super::Failure;
 use crate::accounts::PasswordHasher;
 use crate::app::{App, Parts};
+use crate::background::Background;
 use crate::bus::Bus;
 use crate::clock::Clock;
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, MailSettings};
 use crate::data_dir::DataDir;
 use crate::delivery::Attached;
 use crate::limits::Counters;
+use crate::mail::{Mailer, Route};
 use crate::sessions::{KeySource, SeenSessions, SigningKeys, VerifiedTokens};
 use crate::stop::Stop;
 use crate::store::{Store, uuid_v7};
@@ -63,6 +65,8 @@ pub(super) async fn start(
         now,
     };
     let server_keys = ServerKeys::load(&keeper, &mut rng).await?;
+    let background = Background::new();
+    let mailer = mailer(&config.mail, data_dir, &clock, &background)?;
     let hasher = PasswordHasher::start(config.passwords.cost)?;
     Ok(App::new(Parts {
         store,
@@ -74,6 +78,8 @@ pub(super) async fn start(
         attached: Attached::new(),
         bus: Bus::new(),
         counters: Counters::in_process(),
+        background,
+        mailer,
         hasher,
         signing_keys,
         verified_tokens: VerifiedTokens::new(),
@@ -83,4 +89,18 @@ pub(super) async fn start(
         certificate_pin: reachable.certificate_pin,
         stop,
     }))
+}
+
+fn mailer(
+    settings: &MailSettings,
+    data_dir: &DataDir,
+    clock: &Clock,
+    background: &Background,
+) -> Result<Mailer, Failure> {
+    let route = match &settings.smtp {
+        Some(smtp) => Route::smtp(smtp)?,
+        None => Route::outbox(data_dir)?,
+    };
+    let from = settings.from.clone();
+    Ok(Mailer::new(from, route, clock.clone(), background.clone()))
 }

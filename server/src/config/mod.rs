@@ -1,6 +1,7 @@
 //! What the operator decided, parsed once at start into types that cannot be wrong.
 
 mod limits;
+mod mail;
 mod names;
 mod parse;
 mod sources;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub(crate) use limits::LimitSettings;
+pub(crate) use mail::{MailSettings, SmtpSettings, SmtpTls};
 pub(crate) use names::{DATA_DIR, LISTEN, PLAIN_HTTP, PUBLIC_URL};
 pub(crate) use sources::Sources;
 pub(crate) use web::{AllowedHosts, WebSettings};
@@ -33,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) master_key: Option<SecretString>,
     pub(crate) tokens: TokenSettings,
     pub(crate) passwords: PasswordSettings,
+    pub(crate) mail: MailSettings,
     pub(crate) connections: ConnectionLimits,
     pub(crate) limits: LimitSettings,
     pub(crate) web: WebSettings,
@@ -78,6 +81,8 @@ pub(crate) struct PasswordSettings {
     pub(crate) min_bytes: usize,
     /// The least `zxcvbn` score, 0 to 4.
     pub(crate) min_score: u8,
+    /// So many passwords, with the present one, are not used again.
+    pub(crate) history: u16,
 }
 
 /// Bounds on what strangers can make the server hold.

@@ -25,6 +25,17 @@ pub(super) const MAILS_PER_HOUR: &str = "AUTH_MAILS_PER_HOUR";
 pub(super) const TRUSTED_PROXIES: &str = "KEYFERRY_TRUSTED_PROXIES";
 pub(super) const ALLOWED_HOSTS: &str = "KEYFERRY_ALLOWED_HOSTS";
 pub(super) const ALLOWED_ORIGINS: &str = "ALLOWED_ORIGINS";
+pub(super) const PASSWORD_HISTORY: &str = "AUTH_PASSWORD_HISTORY";
+pub(super) const EMAIL_VERIFICATION: &str = "AUTH_ENABLE_EMAIL_VERIFICATION";
+pub(super) const VERIFICATION_HOURS: &str = "AUTH_EMAIL_VERIFICATION_EXPIRE_HOURS";
+pub(super) const RESET_MINUTES: &str = "AUTH_PASSWORD_RESET_EXPIRE_MINUTES";
+pub(super) const MAIL_FROM: &str = "MAIL_FROM";
+pub(super) const SMTP_HOST: &str = "SMTP_HOST";
+pub(super) const SMTP_PORT: &str = "SMTP_PORT";
+pub(super) const SMTP_TLS: &str = "SMTP_TLS";
+pub(super) const SMTP_CA_FILE: &str = "SMTP_CA_FILE";
+pub(super) const SMTP_USERNAME: &str = "SMTP_USERNAME";
+pub(super) const SMTP_PASSWORD: &str = "SMTP_PASSWORD";
 pub(super) const MAX_CONNECTIONS: &str = "KEYFERRY_MAX_CONNECTIONS";
 pub(super) const MAX_PER_ADDRESS: &str = "KEYFERRY_MAX_CONNECTIONS_PER_ADDRESS";
 pub(super) const TLS_SECONDS: &str = "KEYFERRY_TLS_HANDSHAKE_SECONDS";
@@ -59,6 +70,17 @@ pub(super) const SETTINGS: &[&str] = &[
     TRUSTED_PROXIES,
     ALLOWED_HOSTS,
     ALLOWED_ORIGINS,
+    PASSWORD_HISTORY,
+    EMAIL_VERIFICATION,
+    VERIFICATION_HOURS,
+    RESET_MINUTES,
+    MAIL_FROM,
+    SMTP_HOST,
+    SMTP_PORT,
+    SMTP_TLS,
+    SMTP_CA_FILE,
+    SMTP_USERNAME,
+    SMTP_PASSWORD,
     MAX_CONNECTIONS,
     MAX_PER_ADDRESS,
     TLS_SECONDS,

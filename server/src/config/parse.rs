@@ -12,12 +12,12 @@ use secrecy::{ExposeSecret, SecretString};
 use super::names::{
     ACCESS_MINUTES, BODY_SECONDS, DATABASE_URL, ENCRYPTION_KEY, FIRST_BYTE_SECONDS, HASH_ROUNDS,
     HEAD_SECONDS, HOST, JWT_ALGORITHM, JWT_SECRET_KEY, LISTEN, MASTER_ENCRYPTION_KEY,
-    MAX_CONNECTIONS, MAX_PER_ADDRESS, PASSWORD_MIN_LENGTH, PASSWORD_MIN_SCORE, PLAIN_HTTP, PORT,
-    PUBLIC_URL, REFRESH_DAYS, TLS_SECONDS,
+    MAX_CONNECTIONS, MAX_PER_ADDRESS, PASSWORD_HISTORY, PASSWORD_MIN_LENGTH, PASSWORD_MIN_SCORE,
+    PLAIN_HTTP, PORT, PUBLIC_URL, REFRESH_DAYS, TLS_SECONDS,
 };
 use super::{
-    Algorithm, Config, ConfigError, ConnectionLimits, Database, LimitSettings, PasswordSettings,
-    Sources, TokenSettings, Transport, WebSettings,
+    Algorithm, Config, ConfigError, ConnectionLimits, Database, LimitSettings, MailSettings,
+    PasswordSettings, Sources, TokenSettings, Transport, WebSettings,
 };
 
 impl Config {
@@ -32,6 +32,7 @@ impl Config {
             master_key: master_key(sources)?,
             tokens: tokens(sources)?,
             passwords: passwords(sources)?,
+            mail: MailSettings::parse(sources)?,
             connections: connections(sources)?,
             limits: LimitSettings::parse(sources)?,
             web: WebSettings::parse(sources)?,
@@ -72,11 +73,11 @@ fn listen(sources: &Sources) -> Result<SocketAddr, ConfigError> {
 }
 
 fn transport(sources: &Sources) -> Result<Transport, ConfigError> {
-    match sources.text(PLAIN_HTTP) {
-        None | Some("false") => Ok(Transport::Tls),
-        Some("true") => Ok(Transport::Plain),
-        Some(_) => Err(wrong(PLAIN_HTTP, "must be true or false")),
-    }
+    Ok(if choice(sources, PLAIN_HTTP)? {
+        Transport::Plain
+    } else {
+        Transport::Tls
+    })
 }
 
 fn database(sources: &Sources, data_dir: &Path) -> Result<Database, ConfigError> {
@@ -150,6 +151,7 @@ fn passwords(sources: &Sources) -> Result<PasswordSettings, ConfigError> {
         cost: number(sources, HASH_ROUNDS, 12, 10..=20)?,
         min_bytes: number(sources, PASSWORD_MIN_LENGTH, 8, 8..=72)?,
         min_score: number(sources, PASSWORD_MIN_SCORE, 2, 0..=4)?,
+        history: number(sources, PASSWORD_HISTORY, 5, 0..=24)?,
     })
 }
 
@@ -164,6 +166,15 @@ fn connections(sources: &Sources) -> Result<ConnectionLimits, ConfigError> {
         head: seconds(HEAD_SECONDS, 10)?,
         body: seconds(BODY_SECONDS, 30)?,
     })
+}
+
+/// A choice that is no unless the operator says yes.
+pub(super) fn choice(sources: &Sources, setting: &'static str) -> Result<bool, ConfigError> {
+    match sources.text(setting) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(wrong(setting, "must be true or false")),
+    }
 }
 
 pub(super) fn number<N>(

@@ -149,11 +149,12 @@ const fn status(refused: &ApiError) -> StatusCode {
         | ApiError::WeakPassword(_)
         | ApiError::AlreadyRegistered(_)
         | ApiError::InvalidSealed
+        | ApiError::InvalidToken
         | ApiError::UpgradeRequired => StatusCode::BAD_REQUEST,
         ApiError::Unauthenticated
         | ApiError::InvalidCredentials
         | ApiError::InvalidRefreshToken => StatusCode::UNAUTHORIZED,
-        ApiError::Forbidden => StatusCode::FORBIDDEN,
+        ApiError::EmailUnverified | ApiError::Forbidden => StatusCode::FORBIDDEN,
         ApiError::NotFound => StatusCode::NOT_FOUND,
         ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         ApiError::RequestTimeout => StatusCode::REQUEST_TIMEOUT,

@@ -31,6 +31,11 @@ routes! {
     DELETE "/auth/sessions/{session}"  signed_in       => NO_CONTENT sessions::end(app, caller, session);
     GET    "/auth/devices"             signed_in       => OK         sessions::list_devices(app, caller, page);
     DELETE "/auth/devices/{device}"    signed_in       => NO_CONTENT sessions::forget_device(app, caller, device);
+    POST   "/auth/email/verify"        anyone          => NO_CONTENT accounts::verify_email(app, origin, body);
+    POST   "/auth/email/resend"        anyone          => ACCEPTED   accounts::resend_verification(app, origin, body);
+    POST   "/auth/password/forgot"     anyone          => ACCEPTED   accounts::forgot_password(app, origin, body);
+    POST   "/auth/password/reset"      anyone          => NO_CONTENT accounts::reset_password(app, origin, body) then close;
+    POST   "/auth/password/change"     signed_in       => NO_CONTENT accounts::change_password(app, caller, body) then close;
     GET    "/auth/me"                  signed_in       => OK         accounts::me(app, caller);
 
     GET    "/keys"                     may(VaultRead)  => OK         vault::list(app, caller, page);

@@ -36,10 +36,6 @@ pub(crate) async fn refresh(app: &App, user: UserId) -> Result<(), ApiError> {
     take(app, name, app.config.limits.refreshes).await
 }
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the mails come with the accounts' own routes")
-)]
 /// Bounds mails that strangers make the server send: from one address, and to one account, which
 /// is whatever was asked for, so that an unknown one looks like a known one.
 pub(crate) async fn mail(app: &App, origin: &Origin, account: &str) -> Result<(), ApiError> {

@@ -2,7 +2,7 @@
 
 mod devices;
 mod list;
-mod opaque;
+pub(crate) mod opaque;
 mod permissions;
 mod refresh;
 mod seen;

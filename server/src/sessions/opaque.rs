@@ -6,14 +6,16 @@ use rand_core::Rng;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// A session or refresh token.
-pub(super) struct OpaqueToken(Zeroizing<[u8; 32]>);
+/// A token of any purpose.
+pub(crate) struct OpaqueToken(Zeroizing<[u8; 32]>);
 
 /// What a token is for, as its prefix tells people and scanners.
 #[derive(Clone, Copy)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     Session,
     Refresh,
+    /// A link in a mail.
+    Mail,
 }
 
 impl Purpose {
@@ -21,19 +23,20 @@ impl Purpose {
         match self {
             Self::Session => "kfs_",
             Self::Refresh => "kfr_",
+            Self::Mail => "kfe_",
         }
     }
 }
 
 impl OpaqueToken {
-    pub(super) fn random(rng: &mut impl Rng) -> Self {
+    pub(crate) fn random(rng: &mut impl Rng) -> Self {
         let mut bytes = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *bytes);
         Self(bytes)
     }
 
     /// The token that `text` shows, when it has this purpose and its one canonical form.
-    pub(super) fn parse(purpose: Purpose, text: &str) -> Option<Self> {
+    pub(crate) fn parse(purpose: Purpose, text: &str) -> Option<Self> {
         let encoded = text.strip_prefix(purpose.prefix())?;
         let mut bytes = Zeroizing::new([0; 32]);
         let decoded = Base64UrlUnpadded::decode(encoded, &mut *bytes).ok()?;
@@ -41,19 +44,19 @@ impl OpaqueToken {
     }
 
     /// What its owner is given.
-    pub(super) fn text(&self, purpose: Purpose) -> Zeroizing<String> {
+    pub(crate) fn text(&self, purpose: Purpose) -> Zeroizing<String> {
         let encoded = Zeroizing::new(Base64UrlUnpadded::encode_string(&*self.0));
         Zeroizing::new([purpose.prefix(), &encoded].concat())
     }
 
     /// What the database knows of it.
-    pub(super) fn hash(&self) -> [u8; 32] {
+    pub(crate) fn hash(&self) -> [u8; 32] {
         Sha256::digest(*self.0).into()
     }
 
     /// `HMAC-SHA256(key = token, "keyferry refresh successor" || salt)`: made again only by who
     /// has the token and the salt, so neither the database nor an old token alone gives it away.
-    pub(super) fn successor(&self, salt: &[u8]) -> Self {
+    pub(crate) fn successor(&self, salt: &[u8]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &*self.0);
         let mut context = hmac::Context::with_key(&key);
         context.update(b"keyferry refresh successor");

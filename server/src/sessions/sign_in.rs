@@ -57,10 +57,13 @@ pub(crate) async fn sign_in(
     let attempt = Attempt::begin(app, origin, claim.name(), known).await?;
     let stored = user.as_ref().map(|user| user.password_hash.as_str());
     let right = app.hasher.check(password, stored).await?;
-    let Some(user) = user.filter(|user| right && user.is_active()) else {
+    let Some(user) = user.filter(|user| right && (user.is_active() || user.is_pending())) else {
         return Err(attempt.fail(&refusal(origin)).await?);
     };
     attempt.succeed().await?;
+    if user.is_pending() {
+        return Err(ApiError::EmailUnverified);
+    }
     if let Some(renewed) = app.hasher.rehash(password, &user.password_hash).await? {
         app.store
             .replace_password_hash(user.id, &user.password_hash, &renewed)

@@ -5,11 +5,13 @@
 mod audit;
 mod credentials;
 mod devices;
+mod email_tokens;
 mod held;
 mod ids;
 mod keys;
 mod login_failures;
 mod own_sessions;
+mod passwords;
 mod server_keys;
 mod sessions;
 mod settings;
@@ -27,6 +29,7 @@ use sqlx::{Connection, PgPool, SqlitePool};
 
 pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
 pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
+pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
 pub(crate) use held::Held;
 pub(crate) use ids::{
     DeviceId, ProviderKeyId, SessionId, TenantId, TicketId, UserId, VmId, uuid_v7,
@@ -34,6 +37,7 @@ pub(crate) use ids::{
 pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};
 pub(crate) use login_failures::{Failures, NewFailure};
 pub(crate) use own_sessions::StoredSession;
+pub(crate) use passwords::PasswordChange;
 pub(crate) use server_keys::NewServerKey;
 pub(crate) use sessions::{LiveSession, NewRefreshToken, NewSession, StoredRefreshToken};
 pub(crate) use signing_keys::{NewSigningKey, StoredSigningKey};

@@ -29,6 +29,9 @@ pub(crate) struct NewUser {
     pub(crate) full_name: Option<String>,
     pub(crate) password_hash: String,
     pub(crate) server_admin: bool,
+    /// Whether the e-mail address must be verified before the first login.
+    pub(crate) pending: bool,
+    pub(crate) email_verified: bool,
     pub(crate) created_at: UnixTime,
 }
 
@@ -51,6 +54,34 @@ pub(crate) struct StoredUser {
 impl StoredUser {
     pub(crate) fn is_active(&self) -> bool {
         self.status == "active"
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        self.status == "pending"
+    }
+
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.status == "disabled"
+    }
+
+    /// The address, as it was when it was accepted.
+    pub(crate) fn email(&self) -> Option<Email> {
+        self.email.as_deref().and_then(|text| text.parse().ok())
+    }
+
+    pub(crate) const fn email_verified(&self) -> bool {
+        self.email_verified
+    }
+
+    /// The words about this user that a guesser tries first.
+    pub(crate) fn known_words(&self) -> Vec<&str> {
+        let mail = self.email.as_deref();
+        [self.username.as_deref(), self.full_name.as_deref(), mail]
+            .into_iter()
+            .flatten()
+            .chain(mail.into_iter().flat_map(|mail| mail.split(['@', '.'])))
+            .chain([self.tenant_name.as_str()])
+            .collect()
     }
 
     pub(crate) fn into_profile(self) -> Profile {
@@ -108,6 +139,14 @@ impl Store {
             .await)?)
     }
 
+    pub(crate) async fn user_by_id(&self, id: UserId) -> Result<Option<StoredUser>, StoreError> {
+        const SQL: &str = user_where!("u.id = $1");
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(id)
+            .fetch_optional(pool)
+            .await)?)
+    }
+
     /// Whether an operator's account exists.
     pub(crate) async fn has_server_admin(&self) -> Result<bool, StoreError> {
         const SQL: &str = "SELECT COUNT(*) FROM users WHERE server_admin = $1";
@@ -145,7 +184,7 @@ impl Transaction {
         const USER: &str = "INSERT INTO users (id, username, username_key, email, email_key, \
             full_name, password_hash, status, email_verified, server_admin, \
             failed_login_attempts, password_changed_at, created_at) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9, 0, $10, $10)";
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $11)";
         const MEMBER: &str = "INSERT INTO memberships (tenant_id, user_id, role, created_at) \
             VALUES ($1, $2, 'owner', $3)";
         let (username, email) = (user.username.as_ref(), user.email.as_ref());
@@ -164,7 +203,8 @@ impl Transaction {
             .bind(email.map(Email::key))
             .bind(&user.full_name)
             .bind(&user.password_hash)
-            .bind(false)
+            .bind(if user.pending { "pending" } else { "active" })
+            .bind(user.email_verified)
             .bind(user.server_admin)
             .bind(user.created_at)
             .execute(db)
@@ -174,6 +214,19 @@ impl Transaction {
             .bind(user.tenant_id)
             .bind(user.id)
             .bind(user.created_at)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// The address is known to be the user's; an account that waited for that becomes active.
+    pub(crate) async fn verify_email(&mut self, id: UserId) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE users SET email_verified = $1, \
+            status = CASE status WHEN 'pending' THEN 'active' ELSE status END WHERE id = $2";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(true)
+            .bind(id)
             .execute(db)
             .await
             .map(drop))?;

@@ -1,0 +1,65 @@
+//! A new password for someone who forgot the old one and can read their mail.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::change_password::{Replacement, replace};
+use super::mailed_token::{hash_of, mail_later};
+use super::verify_email::{Address, MailOnItsWay};
+use crate::app::App;
+use crate::audit::Entry;
+use crate::error::ApiError;
+use crate::secret::Secret;
+use crate::sessions::Origin;
+use crate::store::EmailTokenPurpose;
+
+/// A token out of a mail, and what the password shall be.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reset {
+    token: Secret,
+    new_password: Secret,
+}
+
+/// Mails a link to the address, if it is a user's.
+pub(crate) async fn forgot_password(
+    app: &App,
+    origin: &Origin,
+    request: Address,
+) -> Result<MailOnItsWay, ApiError> {
+    mail_later(app, origin, request.parse()?, EmailTokenPurpose::Reset).await
+}
+
+/// Takes the token back and sets the password. Every session ends.
+pub(crate) async fn reset_password(
+    app: &App,
+    origin: &Origin,
+    request: Reset,
+) -> Result<(), ApiError> {
+    let hash = hash_of(request.token.expose())?;
+    let (purpose, now) = (EmailTokenPurpose::Reset, app.clock.now());
+    let owner = app.store.owner_of_email_token(&hash, purpose, now).await?;
+    let owner = owner.ok_or(ApiError::InvalidToken)?;
+    let user = app.store.user_by_id(owner).await?;
+    let user = user.ok_or(ApiError::InvalidToken)?;
+    let new = Replacement::hash(app, &user, &request.new_password).await?;
+
+    let mut change = app.store.begin().await?;
+    let used = change.use_email_token(&hash, purpose, app.clock.now());
+    if used.await? != Some(owner) {
+        return Err(ApiError::InvalidToken);
+    }
+    // Whoever has the token can read the mailbox.
+    change.verify_email(owner).await?;
+    let entry = Entry {
+        tenant: None,
+        actor: &format!("user:{owner}"),
+        action: "auth.password_reset",
+        subject: None,
+        detail: json!({}),
+        correlation: origin.request_id,
+    };
+    change.insert_audit_event(app, &entry).await?;
+    replace(app, change, &new, None).await
+}

@@ -1,0 +1,115 @@
+//! Where mails go.
+
+use std::io;
+use std::path::PathBuf;
+
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use secrecy::ExposeSecret;
+use uuid::Uuid;
+
+use crate::config::{SmtpSettings, SmtpTls};
+use crate::data_dir::DataDir;
+
+/// Takes mails out of the house.
+pub(crate) enum Route {
+    /// A mail server.
+    Smtp(Box<AsyncSmtpTransport<Tokio1Executor>>),
+    /// A folder with one `.eml` file a mail.
+    Outbox(PathBuf),
+    /// The memory of a test.
+    #[cfg(test)]
+    Kept(std::sync::Mutex<Vec<String>>),
+}
+
+/// Why a mail is not on its way.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MailError {
+    /// No mail server would take this address.
+    #[error("the address is none that mail can be sent to")]
+    Address(#[from] lettre::address::AddressError),
+    /// The mail cannot be put together.
+    #[error("the mail cannot be written")]
+    Message(#[from] lettre::error::Error),
+    /// The mail server did not take it.
+    #[error("the mail server did not take it: {0}")]
+    Smtp(#[from] lettre::transport::smtp::Error),
+    /// The outbox did not take it.
+    #[error("the outbox did not take it: {0}")]
+    Outbox(#[from] io::Error),
+}
+
+impl MailError {
+    /// Whether trying again cannot help.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Address(_) | Self::Message(_) => true,
+            Self::Smtp(cause) => cause.is_permanent(),
+            Self::Outbox(_) => false,
+        }
+    }
+}
+
+impl Route {
+    /// A mail server, with TLS unless it is on this machine and the operator says otherwise.
+    pub(crate) fn smtp(settings: &SmtpSettings) -> Result<Self, MailError> {
+        let tls = match settings.tls {
+            SmtpTls::None => Tls::None,
+            SmtpTls::Starttls => Tls::Required(parameters(settings)?),
+            SmtpTls::Wrapped => Tls::Wrapper(parameters(settings)?),
+        };
+        let mut builder =
+            AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(settings.host.as_str())
+                .port(settings.port)
+                .tls(tls);
+        if let Some((name, password)) = &settings.credentials {
+            let password = password.expose_secret().to_owned();
+            builder = builder.credentials(Credentials::new(name.clone(), password));
+        }
+        Ok(Self::Smtp(Box::new(builder.build())))
+    }
+
+    /// The folder `outbox` among the server's data.
+    pub(crate) fn outbox(data_dir: &DataDir) -> io::Result<Self> {
+        let folder = data_dir.path().join("outbox");
+        DataDir::prepare(&folder)?;
+        Ok(Self::Outbox(folder))
+    }
+
+    pub(super) async fn hand_over(&self, message: &Message) -> Result<(), MailError> {
+        match self {
+            Self::Smtp(server) => server.send(message.clone()).await.map(drop)?,
+            Self::Outbox(folder) => {
+                let (folder, bytes) = (folder.clone(), message.formatted());
+                let written = tokio::task::spawn_blocking(move || {
+                    DataDir::prepare(&folder)?.write(&format!("{}.eml", Uuid::now_v7()), &bytes)
+                });
+                written.await.map_err(io::Error::other)??;
+            }
+            #[cfg(test)]
+            Self::Kept(mails) => {
+                let text = String::from_utf8(message.formatted()).unwrap();
+                mails.lock().unwrap().push(text);
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> Vec<String> {
+        match self {
+            Self::Kept(mails) => std::mem::take(&mut mails.lock().unwrap()),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn parameters(settings: &SmtpSettings) -> Result<TlsParameters, MailError> {
+    let mut builder = TlsParameters::builder(settings.host.clone());
+    if let Some(path) = &settings.ca_file {
+        let pem = std::fs::read(path)?;
+        builder = builder.add_root_certificate(Certificate::from_pem(&pem)?);
+    }
+    Ok(builder.build()?)
+}

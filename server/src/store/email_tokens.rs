@@ -1,0 +1,113 @@
+//! Tokens that were mailed to people.
+
+use uuid::Uuid;
+
+use super::{Store, StoreError, Transaction, UnixTime, UserId, on_pool, on_transaction};
+use crate::accounts::Email;
+
+/// What a mailed token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EmailTokenPurpose {
+    Verify,
+    Reset,
+}
+
+impl EmailTokenPurpose {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+/// A mailed token to be.
+pub(crate) struct NewEmailToken {
+    pub(crate) id: Uuid,
+    pub(crate) user_id: UserId,
+    pub(crate) purpose: EmailTokenPurpose,
+    pub(crate) email: Email,
+    pub(crate) token_hash: [u8; 32],
+    pub(crate) created_at: UnixTime,
+    pub(crate) expires_at: UnixTime,
+}
+
+impl Store {
+    /// Whose token this is, while it counts.
+    pub(crate) async fn owner_of_email_token(
+        &self,
+        token_hash: &[u8; 32],
+        purpose: EmailTokenPurpose,
+        now: UnixTime,
+    ) -> Result<Option<UserId>, StoreError> {
+        const SQL: &str = "SELECT user_id FROM email_tokens WHERE token_hash = $1 \
+            AND purpose = $2 AND used_at IS NULL AND expires_at > $3";
+        Ok(on_pool!(self, |pool| sqlx::query_scalar(SQL)
+            .bind(token_hash.as_slice())
+            .bind(purpose.name())
+            .bind(now)
+            .fetch_optional(pool)
+            .await)?)
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn insert_email_token(
+        &mut self,
+        new: &NewEmailToken,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO email_tokens \
+            (id, user_id, purpose, email_key, token_hash, created_at, expires_at) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(new.id)
+            .bind(new.user_id)
+            .bind(new.purpose.name())
+            .bind(new.email.key())
+            .bind(new.token_hash.as_slice())
+            .bind(new.created_at)
+            .bind(new.expires_at)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Uses the token up. Of several callers at once one learns whose it is.
+    pub(crate) async fn use_email_token(
+        &mut self,
+        token_hash: &[u8; 32],
+        purpose: EmailTokenPurpose,
+        now: UnixTime,
+    ) -> Result<Option<UserId>, StoreError> {
+        const SQL: &str = "UPDATE email_tokens SET used_at = $1 WHERE token_hash = $2 \
+            AND purpose = $3 AND used_at IS NULL AND expires_at > $1 AND email_key = \
+            (SELECT u.email_key FROM users u WHERE u.id = email_tokens.user_id \
+            AND u.status <> 'disabled') RETURNING user_id";
+        Ok(on_transaction!(self, |db| sqlx::query_scalar(SQL)
+            .bind(now)
+            .bind(token_hash.as_slice())
+            .bind(purpose.name())
+            .fetch_optional(db)
+            .await)?)
+    }
+
+    /// Voids every token of this purpose that the user was mailed.
+    pub(crate) async fn void_email_tokens(
+        &mut self,
+        user: UserId,
+        purpose: EmailTokenPurpose,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE email_tokens SET used_at = $1 \
+            WHERE user_id = $2 AND purpose = $3 AND used_at IS NULL";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(now)
+            .bind(user)
+            .bind(purpose.name())
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}
