@@ -82,6 +82,9 @@ pub(crate) enum ApiError {
     /// The head is over the limit.
     #[error("The request head is too large.")]
     HeadTooLarge,
+    /// A request by cookie without the token that only our pages know.
+    #[error("Send the X-CSRF-Token that came with the session.")]
+    ForeignPage,
     /// A budget is used up.
     #[error("{0}")]
     RateLimited(Exceeded),
@@ -154,6 +157,7 @@ impl ApiError {
             Self::BodyTooLarge => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::HeadTooLarge => "head_too_large",
+            Self::ForeignPage => "csrf_token_missing",
             Self::RateLimited(_) => "rate_limited",
             Self::UnknownHost => "unknown_host",
             Self::Overloaded => "overloaded",

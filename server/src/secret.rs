@@ -33,6 +33,11 @@ impl Handed {
     pub(crate) const fn new(text: Zeroizing<String>) -> Self {
         Self(text)
     }
+
+    /// The secret itself, on its way in some other part of the answer.
+    pub(crate) fn into_text(self) -> Zeroizing<String> {
+        self.0
+    }
 }
 
 impl Serialize for Handed {

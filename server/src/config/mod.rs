@@ -1,5 +1,6 @@
 //! What the operator decided, parsed once at start into types that cannot be wrong.
 
+mod cookies;
 mod limits;
 mod mail;
 mod names;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub(crate) use cookies::CookieSettings;
 pub(crate) use limits::LimitSettings;
 pub(crate) use mail::{MailSettings, SmtpSettings, SmtpTls};
 pub(crate) use names::{DATA_DIR, LISTEN, PLAIN_HTTP, PUBLIC_URL};
@@ -39,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) connections: ConnectionLimits,
     pub(crate) limits: LimitSettings,
     pub(crate) web: WebSettings,
+    pub(crate) cookies: CookieSettings,
 }
 
 /// How connections are protected.

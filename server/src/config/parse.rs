@@ -16,8 +16,8 @@ use super::names::{
     PLAIN_HTTP, PORT, PUBLIC_URL, REFRESH_DAYS, TLS_SECONDS,
 };
 use super::{
-    Algorithm, Config, ConfigError, ConnectionLimits, Database, LimitSettings, MailSettings,
-    PasswordSettings, Sources, TokenSettings, Transport, WebSettings,
+    Algorithm, Config, ConfigError, ConnectionLimits, CookieSettings, Database, LimitSettings,
+    MailSettings, PasswordSettings, Sources, TokenSettings, Transport, WebSettings,
 };
 
 impl Config {
@@ -36,6 +36,7 @@ impl Config {
             connections: connections(sources)?,
             limits: LimitSettings::parse(sources)?,
             web: WebSettings::parse(sources)?,
+            cookies: CookieSettings::parse(sources, transport(sources)?)?,
             data_dir,
         };
         if config.listen.ip().is_unspecified() && config.public_urls.is_empty() {

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod client;
+mod cookies;
 mod describe;
 mod dispatch;
 mod guard;

@@ -154,7 +154,9 @@ const fn status(refused: &ApiError) -> StatusCode {
         ApiError::Unauthenticated
         | ApiError::InvalidCredentials
         | ApiError::InvalidRefreshToken => StatusCode::UNAUTHORIZED,
-        ApiError::EmailUnverified | ApiError::Forbidden => StatusCode::FORBIDDEN,
+        ApiError::EmailUnverified | ApiError::Forbidden | ApiError::ForeignPage => {
+            StatusCode::FORBIDDEN
+        }
         ApiError::NotFound => StatusCode::NOT_FOUND,
         ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         ApiError::RequestTimeout => StatusCode::REQUEST_TIMEOUT,

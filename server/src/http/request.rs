@@ -46,6 +46,16 @@ impl Head {
         segments
     }
 
+    /// The prefix of earlier systems, with which this client speaks.
+    pub(super) fn prefix(&self) -> &str {
+        let path = self.uri.path();
+        let prefix = ["/api/v2", "/api"].into_iter().find(|prefix| {
+            path.strip_prefix(prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        prefix.unwrap_or_default()
+    }
+
     pub(super) fn page(&self) -> Result<Page, ApiError> {
         Page::parse(self.uri.query())
     }

@@ -9,7 +9,7 @@ use hyper::{Method, StatusCode};
 
 use super::describe::{Answer, Slot};
 use super::table::{Access, Route, access, after, argument, caller, routes, slot, unread};
-use super::{openapi, reply, request, status, websocket};
+use super::{cookies, openapi, reply, request, status, websocket};
 use crate::sessions::Permission;
 use crate::{accounts, delivery, sessions, vault};
 
@@ -23,10 +23,10 @@ routes! {
     GET    "/.well-known/keyferry"     anyone          => OK         status::instance(app);
 
     POST   "/auth/register"            anyone          => CREATED    accounts::register(app, origin, body) then close;
-    POST   "/auth/login"               anyone          => OK         sessions::sign_in(app, origin, body) then close;
-    POST   "/auth/refresh"             anyone          => OK         sessions::refresh(app, origin, body);
-    POST   "/auth/logout"              signed_in       => NO_CONTENT sessions::sign_out(app, caller);
-    POST   "/auth/logout-all"          signed_in       => NO_CONTENT sessions::sign_out_everywhere(app, caller);
+    POST   "/auth/login"               anyone          => OK         cookies::sign_in(call, body) then close;
+    POST   "/auth/refresh"             anyone          => OK         cookies::refresh(call, body);
+    POST   "/auth/logout"              signed_in       => NO_CONTENT cookies::sign_out(call, caller);
+    POST   "/auth/logout-all"          signed_in       => NO_CONTENT cookies::sign_out_everywhere(call, caller);
     GET    "/auth/sessions"            signed_in       => OK         sessions::list(app, caller, page);
     DELETE "/auth/sessions/{session}"  signed_in       => NO_CONTENT sessions::end(app, caller, session);
     GET    "/auth/devices"             signed_in       => OK         sessions::list_devices(app, caller, page);

@@ -6,6 +6,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
 use super::Connection;
+use super::cookies;
 use super::describe::Operation;
 use super::reply::Reply;
 use super::request::Head;
@@ -53,7 +54,12 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     pub(super) async fn signed_in(&self) -> Result<SignedIn, ApiError> {
-        sessions::signed_in(&self.connection.app, self.origin, self.head.bearer()).await
+        let app = &self.connection.app;
+        let token = match self.head.bearer() {
+            Some(bearer) => Some(bearer),
+            None => cookies::session_token(&app.config.cookies, self.head)?,
+        };
+        sessions::signed_in(app, self.origin, token).await
     }
 
     pub(super) async fn permitted(&self, permission: Permission) -> Result<SignedIn, ApiError> {

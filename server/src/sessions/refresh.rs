@@ -24,7 +24,21 @@ use crate::store::{NewRefreshToken, StoredRefreshToken, UnixTime, uuid_v7};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefreshRequest {
-    refresh_token: Secret,
+    /// Left out when it is in a cookie.
+    refresh_token: Option<Secret>,
+}
+
+impl RefreshRequest {
+    /// A request for what this token gives.
+    pub(crate) fn of(token: &str) -> Self {
+        Self {
+            refresh_token: Some(Secret::new(token.to_owned())),
+        }
+    }
+
+    pub(crate) const fn has_token(&self) -> bool {
+        self.refresh_token.is_some()
+    }
 }
 
 /// Exchanges a refresh token for its successor and a new access token.
@@ -33,8 +47,9 @@ pub(crate) async fn refresh(
     origin: &Origin,
     request: RefreshRequest,
 ) -> Result<SignInAnswer, ApiError> {
-    let token = OpaqueToken::parse(Purpose::Refresh, request.refresh_token.expose())
-        .ok_or(ApiError::InvalidRefreshToken)?;
+    let token = request.refresh_token.as_ref();
+    let token = token.and_then(|token| OpaqueToken::parse(Purpose::Refresh, token.expose()));
+    let token = token.ok_or(ApiError::InvalidRefreshToken)?;
     let now = app.clock.now();
     let stored = find(app, &token, now).await?;
     let live = app.store.live_session(stored.session_id, now).await?;

@@ -21,6 +21,9 @@ pub(crate) struct Credentials {
     username: Option<String>,
     email: Option<String>,
     password: Secret,
+    /// Whether the tokens go into cookies instead of the answer.
+    #[serde(default)]
+    cookie: bool,
 }
 
 /// The answer to a login.
@@ -41,6 +44,11 @@ impl SignInAnswer {
             username: user.username.clone(),
             user,
         }
+    }
+
+    /// The tokens in it.
+    pub(crate) const fn tokens(&mut self) -> &mut Tokens {
+        &mut self.tokens
     }
 }
 
@@ -80,6 +88,10 @@ pub(crate) async fn sign_in(
 }
 
 impl Credentials {
+    pub(crate) const fn wants_cookies(&self) -> bool {
+        self.cookie
+    }
+
     fn name(&self) -> &str {
         let name = self.username.as_deref().or(self.email.as_deref());
         name.unwrap_or_default()

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::devices::Device;
 use super::opaque::{OpaqueToken, Purpose};
@@ -19,9 +20,11 @@ use crate::store::{
 /// What a caller signs the next requests with.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Tokens {
-    access_token: Handed,
-    refresh_token: Handed,
+    access_token: Option<Handed>,
+    refresh_token: Option<Handed>,
     session_token: Option<Handed>,
+    /// What a page sends along when the tokens are in cookies.
+    csrf_token: Option<String>,
     token_type: &'static str,
     expires_in: u64,
 }
@@ -34,13 +37,43 @@ impl Tokens {
         refresh_token: &OpaqueToken,
     ) -> Result<Self, ApiError> {
         Ok(Self {
-            access_token: Handed::new(token::issue(app, bearer)?),
-            refresh_token: Handed::new(refresh_token.text(Purpose::Refresh)),
+            access_token: Some(Handed::new(token::issue(app, bearer)?)),
+            refresh_token: Some(Handed::new(refresh_token.text(Purpose::Refresh))),
             session_token: None,
+            csrf_token: None,
             token_type: "Bearer",
             expires_in: app.config.tokens.access_life.as_secs(),
         })
     }
+
+    /// Takes the session token, if it is new, and the refresh token out of the answer, which then
+    /// tells `csrf_of` the session token in their place, and no access token.
+    pub(crate) fn hand_to_browser(
+        &mut self,
+        known_session: Option<&str>,
+        csrf_of: impl Fn(&str) -> String,
+    ) -> Option<CookieTokens> {
+        self.access_token = None;
+        let session = match (self.session_token.take(), known_session) {
+            (Some(new), _) => new.into_text(),
+            (None, Some(known)) => Zeroizing::new(known.to_owned()),
+            (None, None) => return None,
+        };
+        let csrf = csrf_of(&session);
+        self.csrf_token = Some(csrf.clone());
+        Some(CookieTokens {
+            session,
+            refresh: self.refresh_token.take()?.into_text(),
+            csrf,
+        })
+    }
+}
+
+/// What goes into a browser's cookies.
+pub(crate) struct CookieTokens {
+    pub(crate) session: Zeroizing<String>,
+    pub(crate) refresh: Zeroizing<String>,
+    pub(crate) csrf: String,
 }
 
 /// Whom a session is for.
