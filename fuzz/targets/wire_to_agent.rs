@@ -16,7 +16,9 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn check(bytes: &[u8]) {
     if let Ok(message) = ToAgent::decode(bytes) {
-        let again = message.encode(&ARENA).expect("what was read fits a message");
+        let again = message
+            .encode(&ARENA)
+            .expect("what was read fits a message");
         assert!(again.expose() == bytes, "a message has two forms");
     }
 }
