@@ -6,6 +6,7 @@ mod admin;
 mod app;
 mod audit;
 mod background;
+mod base32;
 mod bus;
 mod clock;
 mod config;

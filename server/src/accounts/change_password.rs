@@ -7,10 +7,9 @@ use serde_json::json;
 use super::NewPassword;
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
 use crate::error::{ApiError, FieldError};
 use crate::secret::Secret;
-use crate::sessions::SignedIn;
+use crate::sessions::{self, SignedIn};
 use crate::store::{
     EmailTokenPurpose, PasswordChange, SessionId, StoredUser, Transaction, UserId, uuid_v7,
 };
@@ -36,7 +35,7 @@ pub(crate) async fn change_password(
     caller: &SignedIn,
     request: ChangeRequest,
 ) -> Result<(), ApiError> {
-    let session = caller.session_id();
+    let session = caller.session_id()?;
     let user = app.store.user_by_id(caller.user_id()).await?;
     let user = user.ok_or(ApiError::Unauthenticated)?;
     let known = Some(user.password_hash.as_str());
@@ -101,9 +100,7 @@ pub(super) async fn replace(
     change.void_email_tokens(new.user, purpose, now).await?;
     let ended = change.end_sessions(new.user, keep, now).await?;
     change.commit().await?;
-    for session in ended {
-        app.bus.publish(Event::SessionEnded { session });
-    }
+    sessions::tell(app, &ended);
     Ok(())
 }
 

@@ -14,7 +14,8 @@ use crate::store::SessionId;
 pub(crate) struct Me {
     #[serde(flatten)]
     profile: Profile,
-    session_id: SessionId,
+    /// None for a program with an API key.
+    session_id: Option<SessionId>,
     roles: [Role; 1],
     permissions: Vec<Permission>,
 }
@@ -28,8 +29,8 @@ pub(crate) async fn me(app: &App, caller: &SignedIn) -> Result<Me, ApiError> {
     let user = user.ok_or(ApiError::Unauthenticated)?;
     Ok(Me {
         profile: user.into_profile(),
-        session_id: caller.session_id(),
+        session_id: caller.session(),
         roles: [caller.role()],
-        permissions: caller.role().permissions().to_vec(),
+        permissions: caller.permissions(),
     })
 }

@@ -1,5 +1,6 @@
 //! Who exists.
 
+mod api_keys;
 mod change_password;
 mod hasher;
 mod mailed_token;
@@ -13,6 +14,7 @@ mod verify_email;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(crate) use api_keys::{add_api_key, list_api_keys, revoke_api_key};
 pub(crate) use change_password::change_password;
 pub(crate) use hasher::{HashError, PasswordHasher};
 pub(crate) use me::me;

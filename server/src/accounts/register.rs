@@ -209,7 +209,7 @@ impl Names {
     }
 }
 
-fn free_text(field: &str, text: Option<&str>) -> Result<Option<String>, ApiError> {
+pub(super) fn free_text(field: &str, text: Option<&str>) -> Result<Option<String>, ApiError> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };

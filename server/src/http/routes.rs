@@ -37,6 +37,9 @@ routes! {
     POST   "/auth/password/reset"      anyone          => NO_CONTENT accounts::reset_password(app, origin, body) then close;
     POST   "/auth/password/change"     signed_in       => NO_CONTENT accounts::change_password(app, caller, body) then close;
     GET    "/auth/me"                  signed_in       => OK         accounts::me(app, caller);
+    GET    "/auth/api-keys"            signed_in       => OK         accounts::list_api_keys(app, caller, page);
+    POST   "/auth/api-keys"            signed_in       => CREATED    accounts::add_api_key(app, caller, body) then close;
+    DELETE "/auth/api-keys/{id}"       signed_in       => NO_CONTENT accounts::revoke_api_key(app, caller, id);
 
     GET    "/keys"                     may(VaultRead)  => OK         vault::list(app, caller, page);
     PUT    "/keys/{name}"              may(VaultWrite) => CREATED    vault::put(app, caller, name, body) then close;

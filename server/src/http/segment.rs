@@ -4,7 +4,7 @@ use keyferry_protocol::ids::KeyName;
 use schemars::{Schema, json_schema};
 
 use crate::error::ApiError;
-use crate::store::{DeviceId, SessionId, VmId};
+use crate::store::{DeviceId, ServiceKeyId, SessionId, VmId};
 
 /// A value of one segment.
 pub(super) trait Segment: Sized {
@@ -38,4 +38,4 @@ macro_rules! ids {
     )+};
 }
 
-ids! { DeviceId SessionId VmId }
+ids! { ServiceKeyId DeviceId SessionId VmId }

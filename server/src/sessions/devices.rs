@@ -73,6 +73,7 @@ pub(crate) async fn forget_device(
     caller: &SignedIn,
     id: DeviceId,
 ) -> Result<(), ApiError> {
+    caller.session_id()?;
     let (actor, subject) = (caller.actor(), id.to_string());
     let mut change = app.store.begin().await?;
     let now = app.clock.now();

@@ -42,6 +42,7 @@ pub(crate) async fn list(
 
 /// Ends one of the caller's sessions.
 pub(crate) async fn end(app: &App, caller: &SignedIn, id: SessionId) -> Result<(), ApiError> {
+    caller.session_id()?;
     let (actor, subject) = (caller.actor(), id.to_string());
     let mut change = app.store.begin().await?;
     let now = app.clock.now();
@@ -60,6 +61,7 @@ pub(crate) async fn end(app: &App, caller: &SignedIn, id: SessionId) -> Result<(
 
 /// Ends all of the caller's sessions, this one too.
 pub(crate) async fn sign_out_everywhere(app: &App, caller: &SignedIn) -> Result<(), ApiError> {
+    caller.session_id()?;
     let actor = caller.actor();
     let mut change = app.store.begin().await?;
     let now = app.clock.now();
@@ -95,7 +97,7 @@ pub(super) fn ended_by<'a>(caller: &SignedIn, actor: &'a str, action: &'static s
 impl OwnSession {
     fn of(stored: StoredSession, caller: &SignedIn) -> Self {
         Self {
-            current: stored.id == caller.session_id(),
+            current: caller.session() == Some(stored.id),
             id: stored.id,
             address: stored.address,
             user_agent: stored.user_agent,

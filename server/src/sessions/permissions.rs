@@ -31,6 +31,11 @@ pub(crate) enum Permission {
 #[error("the database holds an unknown role")]
 pub(crate) struct UnknownRole;
 
+/// A permission that this version does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no such permission")]
+pub(crate) struct UnknownPermission;
+
 impl Role {
     /// From the most to the least that may be done.
     pub(crate) const ALL: [Self; 4] = [Self::Owner, Self::Admin, Self::Member, Self::Viewer];
@@ -77,6 +82,23 @@ impl Permission {
             Self::VmRead => "vm:read",
             Self::VmWrite => "vm:write",
         }
+    }
+}
+
+impl Permission {
+    /// A list as the database keeps it, with spaces between.
+    pub(crate) fn parse_list(text: &str) -> Result<Vec<Self>, UnknownPermission> {
+        text.split_ascii_whitespace().map(str::parse).collect()
+    }
+}
+
+impl FromStr for Permission {
+    type Err = UnknownPermission;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|permission| permission.name() == text)
+            .ok_or(UnknownPermission)
     }
 }
 

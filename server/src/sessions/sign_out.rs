@@ -10,22 +10,19 @@ use crate::error::ApiError;
 
 /// Ends the caller's session.
 pub(crate) async fn sign_out(app: &App, caller: &SignedIn) -> Result<(), ApiError> {
+    let session = caller.session_id()?;
     let entry = Entry {
         tenant: Some(caller.tenant_id()),
         actor: &caller.actor(),
         action: "auth.logout",
-        subject: Some(&caller.session_id().to_string()),
+        subject: Some(&session.to_string()),
         detail: json!({}),
         correlation: caller.request_id(),
     };
     let mut change = app.store.begin().await?;
-    change
-        .end_session(caller.session_id(), app.clock.now())
-        .await?;
+    change.end_session(session, app.clock.now()).await?;
     change.insert_audit_event(app, &entry).await?;
     change.commit().await?;
-    app.bus.publish(Event::SessionEnded {
-        session: caller.session_id(),
-    });
+    app.bus.publish(Event::SessionEnded { session });
     Ok(())
 }

@@ -1,17 +1,24 @@
 //! The proof that a request comes from a signed-in user.
 
+use std::time::Duration;
+
+use tracing::warn;
 use uuid::Uuid;
 
 use super::opaque::{OpaqueToken, Purpose};
-use super::{Origin, Permission, Role, token};
+use super::{Origin, Permission, Role, ServiceKey, token};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::store::{LiveSession, SessionId, TenantId, UserId};
+use crate::store::{LiveSession, ServiceKeyId, SessionId, TenantId, UnixTime, UserId};
 
-/// A signed-in caller. Only this module makes one, and only for a session that has not ended.
+/// A signed-in caller. Only this module makes one, and only for a session or an API key that has
+/// not ended.
 #[derive(Debug)]
 pub(crate) struct SignedIn {
-    session: SessionId,
+    /// None for a program with an API key.
+    session: Option<SessionId>,
+    /// What an API key is limited to, whatever its owner may do.
+    limited_to: Option<Vec<Permission>>,
     user: UserId,
     tenant: TenantId,
     role: Role,
@@ -19,8 +26,25 @@ pub(crate) struct SignedIn {
 }
 
 impl SignedIn {
-    pub(crate) const fn session_id(&self) -> SessionId {
+    /// The session, for what only a person may do: a program has none.
+    pub(crate) fn session_id(&self) -> Result<SessionId, ApiError> {
+        self.session.ok_or(ApiError::Forbidden)
+    }
+
+    /// The session, if it is one.
+    pub(crate) const fn session(&self) -> Option<SessionId> {
         self.session
+    }
+
+    /// Everything that the caller may do.
+    pub(crate) fn permissions(&self) -> Vec<Permission> {
+        let permitted = self.role.permissions().iter().copied();
+        permitted
+            .filter(|permission| {
+                let limits = self.limited_to.as_ref();
+                limits.is_none_or(|limits| limits.contains(permission))
+            })
+            .collect()
     }
 
     pub(crate) const fn user_id(&self) -> UserId {
@@ -47,7 +71,7 @@ impl SignedIn {
 
     /// Refuses a caller whose role does not permit this.
     pub(crate) fn require(&self, permission: Permission) -> Result<(), ApiError> {
-        let permitted = self.role.permissions().contains(&permission);
+        let permitted = self.permissions().contains(&permission);
         permitted.then_some(()).ok_or(ApiError::Forbidden)
     }
 }
@@ -59,6 +83,9 @@ pub(crate) async fn signed_in(
     bearer: Option<&str>,
 ) -> Result<SignedIn, ApiError> {
     let bearer = bearer.ok_or(ApiError::Unauthenticated)?;
+    if let Some(key) = ServiceKey::parse(bearer) {
+        return by_service_key(app, origin, &key).await;
+    }
     let live = match OpaqueToken::parse(Purpose::Session, bearer) {
         Some(opaque) => {
             app.store
@@ -70,12 +97,49 @@ pub(crate) async fn signed_in(
     let live = live.ok_or(ApiError::Unauthenticated)?;
     app.seen_sessions.note(live.id, app.clock.now());
     Ok(SignedIn {
-        session: live.id,
+        session: Some(live.id),
+        limited_to: None,
         user: live.user_id,
         tenant: live.tenant_id,
         role: live.role.parse().map_err(ApiError::internal)?,
         request_id: origin.request_id,
     })
+}
+
+async fn by_service_key(
+    app: &App,
+    origin: &Origin,
+    key: &ServiceKey,
+) -> Result<SignedIn, ApiError> {
+    let now = app.clock.now();
+    let live = app.store.live_service_key(&key.hash(), now).await?;
+    let live = live.ok_or(ApiError::Unauthenticated)?;
+    let seen = live.last_used_at;
+    if seen.is_none_or(|seen| now.since(seen) >= SEEN_AGAIN) {
+        note_use(app, live.id, now);
+    }
+    let limited_to = live.permissions.as_deref().map(Permission::parse_list);
+    Ok(SignedIn {
+        session: None,
+        limited_to: limited_to.transpose().map_err(ApiError::internal)?,
+        user: live.user_id,
+        tenant: live.tenant_id,
+        role: live.role.parse().map_err(ApiError::internal)?,
+        request_id: origin.request_id,
+    })
+}
+
+/// Nobody waits for it, and a use that is not noted is noted with the next.
+fn note_use(app: &App, id: ServiceKeyId, now: UnixTime) {
+    let later = app.clone();
+    let noted = app.background.spawn(async move {
+        if let Err(cause) = later.store.touch_service_key(id, now).await {
+            warn!(%cause, "the use of an API key was not noted");
+        }
+    });
+    if let Err(cause) = noted {
+        warn!(%cause, "the use of an API key was not noted");
+    }
 }
 
 async fn by_access_token(app: &App, bearer: &str) -> Result<Option<LiveSession>, ApiError> {
@@ -86,3 +150,6 @@ async fn by_access_token(app: &App, bearer: &str) -> Result<Option<LiveSession>,
         .await?;
     Ok(live.filter(|live| live.user_id == claims.user && live.tenant_id == claims.tenant))
 }
+
+/// How exactly the last use of an API key is known.
+const SEEN_AGAIN: Duration = Duration::from_secs(60);

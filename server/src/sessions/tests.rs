@@ -219,12 +219,12 @@ async fn a_user_sees_their_sessions_and_ends_one() {
     );
 
     let stranger = server.user("eve").await;
-    let foreign = super::end(&server.app, &stranger, phone.session_id()).await;
+    let foreign = super::end(&server.app, &stranger, phone.session_id().unwrap()).await;
     assert!(matches!(foreign, Err(ApiError::NotFound)));
-    super::end(&server.app, &desk, phone.session_id())
+    super::end(&server.app, &desk, phone.session_id().unwrap())
         .await
         .unwrap();
-    let again = super::end(&server.app, &desk, phone.session_id()).await;
+    let again = super::end(&server.app, &desk, phone.session_id().unwrap()).await;
     assert!(matches!(again, Err(ApiError::NotFound)));
     assert_eq!(
         items(super::list(&server.app, &desk, &page).await)
@@ -272,7 +272,7 @@ async fn a_device_is_a_program_in_a_place_and_can_be_forgotten() {
     let foreign = super::forget_device(&server.app, &stranger, id).await;
     assert!(matches!(foreign, Err(ApiError::NotFound)));
     super::forget_device(&server.app, &desk, id).await.unwrap();
-    let ended = super::end(&server.app, &desk, phone.session_id()).await;
+    let ended = super::end(&server.app, &desk, phone.session_id().unwrap()).await;
     assert!(
         matches!(ended, Err(ApiError::NotFound)),
         "its session ended with it"

@@ -69,6 +69,8 @@ ids! {
     ProviderKeyId
     /// A virtual machine.
     VmId
+    /// An API key of a person's program.
+    ServiceKeyId
     /// An enrolment ticket or a reattach credential.
     TicketId
 }

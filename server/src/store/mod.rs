@@ -13,6 +13,7 @@ mod login_failures;
 mod own_sessions;
 mod passwords;
 mod server_keys;
+mod service_keys;
 mod sessions;
 mod settings;
 mod signing_keys;
@@ -32,13 +33,14 @@ pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
 pub(crate) use held::Held;
 pub(crate) use ids::{
-    DeviceId, ProviderKeyId, SessionId, TenantId, TicketId, UserId, VmId, uuid_v7,
+    DeviceId, ProviderKeyId, ServiceKeyId, SessionId, TenantId, TicketId, UserId, VmId, uuid_v7,
 };
 pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};
 pub(crate) use login_failures::{Failures, NewFailure};
 pub(crate) use own_sessions::StoredSession;
 pub(crate) use passwords::PasswordChange;
 pub(crate) use server_keys::NewServerKey;
+pub(crate) use service_keys::{NewServiceKeyRow, StoredServiceKey};
 pub(crate) use sessions::{LiveSession, NewRefreshToken, NewSession, StoredRefreshToken};
 pub(crate) use signing_keys::{NewSigningKey, StoredSigningKey};
 pub(crate) use unix_time::UnixTime;

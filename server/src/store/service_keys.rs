@@ -1,0 +1,143 @@
+//! The API keys of people's programs.
+
+use sqlx::FromRow;
+
+use super::{
+    ServiceKeyId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool,
+    on_transaction,
+};
+
+/// A service API key to be.
+pub(crate) struct NewServiceKeyRow {
+    pub(crate) id: ServiceKeyId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) user_id: UserId,
+    pub(crate) name: String,
+    pub(crate) hint: String,
+    pub(crate) key_hash: [u8; 32],
+    pub(crate) permissions: Option<String>,
+    pub(crate) created_at: UnixTime,
+    pub(crate) expires_at: Option<UnixTime>,
+}
+
+/// A service API key as its owner sees it.
+#[derive(FromRow)]
+pub(crate) struct StoredServiceKey {
+    pub(crate) id: ServiceKeyId,
+    pub(crate) name: String,
+    pub(crate) hint: String,
+    pub(crate) permissions: Option<String>,
+    pub(crate) created_at: UnixTime,
+    pub(crate) expires_at: Option<UnixTime>,
+    pub(crate) last_used_at: Option<UnixTime>,
+}
+
+/// A service API key that counts, with what its owner may do now.
+#[derive(FromRow)]
+pub(crate) struct LiveServiceKey {
+    pub(crate) id: ServiceKeyId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) user_id: UserId,
+    pub(crate) role: String,
+    pub(crate) permissions: Option<String>,
+    pub(crate) last_used_at: Option<UnixTime>,
+}
+
+impl Store {
+    /// The key, unless it was revoked, has expired, or its owner is no longer active.
+    pub(crate) async fn live_service_key(
+        &self,
+        key_hash: &[u8; 32],
+        now: UnixTime,
+    ) -> Result<Option<LiveServiceKey>, StoreError> {
+        const SQL: &str = "SELECT k.id, k.tenant_id, k.user_id, m.role, k.permissions, \
+            k.last_used_at FROM service_api_keys k JOIN users u ON u.id = k.user_id \
+            JOIN memberships m ON m.user_id = k.user_id AND m.tenant_id = k.tenant_id \
+            WHERE k.key_hash = $1 AND k.revoked_at IS NULL \
+            AND (k.expires_at IS NULL OR k.expires_at > $2) AND u.status = 'active'";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(key_hash.as_slice())
+            .bind(now)
+            .fetch_optional(pool)
+            .await)?)
+    }
+
+    /// The member's keys that were not revoked, oldest first.
+    pub(crate) async fn service_keys(
+        &self,
+        (tenant, user): (TenantId, UserId),
+        after: Option<ServiceKeyId>,
+        rows: i64,
+    ) -> Result<Vec<StoredServiceKey>, StoreError> {
+        const SQL: &str = "SELECT id, name, hint, permissions, created_at, expires_at, \
+            last_used_at FROM service_api_keys WHERE tenant_id = $1 AND user_id = $2 \
+            AND revoked_at IS NULL AND ($3 IS NULL OR id > $3) ORDER BY id LIMIT $4";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(tenant)
+            .bind(user)
+            .bind(after)
+            .bind(rows)
+            .fetch_all(pool)
+            .await)?)
+    }
+
+    pub(crate) async fn touch_service_key(
+        &self,
+        id: ServiceKeyId,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE service_api_keys SET last_used_at = $1 WHERE id = $2";
+        on_pool!(self, |pool| sqlx::query(SQL)
+            .bind(now)
+            .bind(id)
+            .execute(pool)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn insert_service_key(
+        &mut self,
+        new: &NewServiceKeyRow,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO service_api_keys (id, tenant_id, user_id, name, hint, \
+            key_hash, permissions, created_at, expires_at) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(new.id)
+            .bind(new.tenant_id)
+            .bind(new.user_id)
+            .bind(&new.name)
+            .bind(&new.hint)
+            .bind(new.key_hash.as_slice())
+            .bind(&new.permissions)
+            .bind(new.created_at)
+            .bind(new.expires_at)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Revokes one of the member's keys, and says whether there was one.
+    pub(crate) async fn revoke_service_key(
+        &mut self,
+        (tenant, user): (TenantId, UserId),
+        id: ServiceKeyId,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE service_api_keys SET revoked_at = $1 \
+            WHERE id = $2 AND tenant_id = $3 AND user_id = $4 AND revoked_at IS NULL";
+        let revoked = on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(now)
+            .bind(id)
+            .bind(tenant)
+            .bind(user)
+            .execute(db)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(revoked == 1)
+    }
+}
