@@ -37,6 +37,12 @@ pub(crate) enum ApiError {
     /// A mailed token is of no use.
     #[error("The token is unknown, has expired or was used before.")]
     InvalidToken,
+    /// A code is no second factor of the user.
+    #[error("The code is wrong or was used before.")]
+    InvalidCode,
+    /// The login that owed a second factor is over.
+    #[error("Sign in again: the second step came too late or was tried too often.")]
+    InvalidMfaToken,
     /// The account waits for its e-mail address to be verified.
     #[error("Verify your e-mail address first; the link is in your mail.")]
     EmailUnverified,
@@ -142,6 +148,8 @@ impl ApiError {
             Self::InvalidSealed => "invalid_sealed",
             Self::UpgradeRequired => "upgrade_required",
             Self::InvalidToken => "invalid_token",
+            Self::InvalidCode => "invalid_code",
+            Self::InvalidMfaToken => "invalid_mfa_token",
             Self::EmailUnverified => "email_unverified",
             Self::Unauthenticated => "unauthenticated",
             Self::InvalidCredentials => "invalid_credentials",

@@ -15,18 +15,32 @@ use super::request::Head;
 use super::table::Call;
 use crate::config::CookieSettings;
 use crate::error::ApiError;
-use crate::sessions::{self, Credentials, RefreshRequest, SignInAnswer, SignedIn};
+use crate::sessions::{
+    self, Credentials, RefreshRequest, SecondFactor, SignInAnswer, SignInOutcome, SignedIn,
+};
 
 /// Login; by choice the tokens go into cookies instead of the answer.
 pub(super) async fn sign_in(
     call: &Call<'_>,
     claim: Credentials,
-) -> Result<Made<SignInAnswer>, ApiError> {
+) -> Result<Made<SignInOutcome>, ApiError> {
     let app = &call.connection.app;
     let wants_cookies = claim.wants_cookies();
-    let answer = sessions::sign_in(app, call.origin, claim).await?;
+    match sessions::sign_in(app, call.origin, claim).await? {
+        SignInOutcome::Complete(answer) if wants_cookies => Ok(keep(call, *answer, None)?.into()),
+        outcome => Made::json(StatusCode::OK, &outcome),
+    }
+}
+
+/// The second step of a login, likewise.
+pub(super) async fn verify_mfa(
+    call: &Call<'_>,
+    factor: SecondFactor,
+) -> Result<Made<SignInAnswer>, ApiError> {
+    let wants_cookies = factor.wants_cookies();
+    let answer = sessions::verify_mfa(&call.connection.app, call.origin, factor).await?;
     if wants_cookies {
-        return keep(call, answer, None);
+        return Ok(keep(call, answer, None)?.into());
     }
     Made::json(StatusCode::OK, &answer)
 }
@@ -51,7 +65,7 @@ pub(super) async fn refresh(
     must_be_our_page(call.head, session)?;
     let request = RefreshRequest::of(token);
     let answer = sessions::refresh(app, call.origin, request).await?;
-    keep(call, answer, Some(session))
+    Ok(keep(call, answer, Some(session))?.into())
 }
 
 /// Logout; cookies of the session are taken back.
@@ -95,7 +109,7 @@ fn keep(
     call: &Call<'_>,
     mut answer: SignInAnswer,
     session: Option<&str>,
-) -> Result<Made<SignInAnswer>, ApiError> {
+) -> Result<Reply, ApiError> {
     let app = &call.connection.app;
     let jar = Jar::new(&app.config.cookies);
     let cookies = answer.tokens().hand_to_browser(session, csrf_token);
@@ -122,7 +136,7 @@ fn keep(
     for cookie in cookies {
         reply.headers_mut().append(SET_COOKIE, cookie);
     }
-    Ok(reply.into())
+    Ok(reply)
 }
 
 fn take_back(call: &Call<'_>, reply: &mut Reply) {

@@ -153,6 +153,8 @@ const fn status(refused: &ApiError) -> StatusCode {
         | ApiError::UpgradeRequired => StatusCode::BAD_REQUEST,
         ApiError::Unauthenticated
         | ApiError::InvalidCredentials
+        | ApiError::InvalidCode
+        | ApiError::InvalidMfaToken
         | ApiError::InvalidRefreshToken => StatusCode::UNAUTHORIZED,
         ApiError::EmailUnverified | ApiError::Forbidden | ApiError::ForeignPage => {
             StatusCode::FORBIDDEN

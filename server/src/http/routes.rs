@@ -37,6 +37,13 @@ routes! {
     POST   "/auth/password/reset"      anyone          => NO_CONTENT accounts::reset_password(app, origin, body) then close;
     POST   "/auth/password/change"     signed_in       => NO_CONTENT accounts::change_password(app, caller, body) then close;
     GET    "/auth/me"                  signed_in       => OK         accounts::me(app, caller);
+    GET    "/auth/mfa"                 signed_in       => OK         accounts::show_mfa(app, caller);
+    POST   "/auth/mfa/verify"          anyone          => OK         cookies::verify_mfa(call, body) then close;
+    POST   "/auth/mfa/totp/start"      signed_in       => CREATED    accounts::start_totp(app, caller) then close;
+    POST   "/auth/mfa/totp/confirm"    signed_in       => OK         accounts::confirm_totp(app, caller, body) then close;
+    DELETE "/auth/mfa/totp"            signed_in       => NO_CONTENT accounts::remove_totp(app, caller, body) then close;
+    POST   "/auth/mfa/recovery-codes"  signed_in       => OK         accounts::renew_recovery_codes(app, caller, body) then close;
+
     GET    "/auth/api-keys"            signed_in       => OK         accounts::list_api_keys(app, caller, page);
     POST   "/auth/api-keys"            signed_in       => CREATED    accounts::add_api_key(app, caller, body) then close;
     DELETE "/auth/api-keys/{id}"       signed_in       => NO_CONTENT accounts::revoke_api_key(app, caller, id);

@@ -16,6 +16,8 @@ pub(crate) enum Purpose {
     Refresh,
     /// A link in a mail.
     Mail,
+    /// A login that owes a second factor.
+    Mfa,
 }
 
 impl Purpose {
@@ -24,6 +26,7 @@ impl Purpose {
             Self::Session => "kfs_",
             Self::Refresh => "kfr_",
             Self::Mail => "kfe_",
+            Self::Mfa => "kfm_",
         }
     }
 }

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::start::Member;
-use super::{Origin, Role, Tokens, start};
+use super::second_factor::{MfaRequired, admit};
+use super::{Origin, Tokens};
 use crate::accounts::Profile;
 use crate::app::App;
 use crate::audit::Entry;
@@ -24,6 +24,16 @@ pub(crate) struct Credentials {
     /// Whether the tokens go into cookies instead of the answer.
     #[serde(default)]
     cookie: bool,
+    /// The second factor, by those who know that it will be asked for.
+    mfa_code: Option<Secret>,
+}
+
+/// What a first factor leads to.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum SignInOutcome {
+    Complete(Box<SignInAnswer>),
+    MfaRequired(MfaRequired),
 }
 
 /// The answer to a login.
@@ -58,7 +68,7 @@ pub(crate) async fn sign_in(
     app: &App,
     origin: &Origin,
     claim: Credentials,
-) -> Result<SignInAnswer, ApiError> {
+) -> Result<SignInOutcome, ApiError> {
     let password = claim.password.expose();
     let user = find(app, &claim).await?;
     let known = user.as_ref().map(|user| user.id);
@@ -77,14 +87,7 @@ pub(crate) async fn sign_in(
             .replace_password_hash(user.id, &user.password_hash, &renewed)
             .await?;
     }
-    let role: Role = user.role.parse().map_err(ApiError::internal)?;
-    let member = Member {
-        user: user.id,
-        tenant: user.tenant_id,
-        role,
-    };
-    let tokens = start(app, origin, member).await?;
-    Ok(SignInAnswer::new(tokens, user.into_profile()))
+    admit(app, origin, user, claim.mfa_code.as_ref()).await
 }
 
 impl Credentials {

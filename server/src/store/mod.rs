@@ -10,6 +10,7 @@ mod held;
 mod ids;
 mod keys;
 mod login_failures;
+mod mfa;
 mod own_sessions;
 mod passwords;
 mod server_keys;
@@ -37,6 +38,7 @@ pub(crate) use ids::{
 };
 pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};
 pub(crate) use login_failures::{Failures, NewFailure};
+pub(crate) use mfa::{NewMfaChallenge, NewTotp, TotpAttempts};
 pub(crate) use own_sessions::StoredSession;
 pub(crate) use passwords::PasswordChange;
 pub(crate) use server_keys::NewServerKey;

@@ -1,0 +1,141 @@
+//! The second step of a login, for users who have a second factor.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::opaque::{OpaqueToken, Purpose};
+use super::sign_in::{SignInAnswer, SignInOutcome};
+use super::{Member, Origin, start};
+use crate::accounts::mfa;
+use crate::app::App;
+use crate::audit::{self, Entry};
+use crate::error::ApiError;
+use crate::secret::{Handed, Secret};
+use crate::store::{NewMfaChallenge, StoredUser, uuid_v7};
+
+/// The answer to a right password where a second factor is owed.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct MfaRequired {
+    mfa_required: bool,
+    mfa_token: Handed,
+    expires_in: u64,
+}
+
+/// A second factor for a login that owes one.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecondFactor {
+    mfa_token: Secret,
+    code: Secret,
+    /// Whether the tokens go into cookies instead of the answer.
+    #[serde(default)]
+    cookie: bool,
+}
+
+impl SecondFactor {
+    pub(crate) const fn wants_cookies(&self) -> bool {
+        self.cookie
+    }
+}
+
+/// Lets a user in who has shown who they are, once the second factor is shown too.
+pub(crate) async fn admit(
+    app: &App,
+    origin: &Origin,
+    user: StoredUser,
+    code: Option<&Secret>,
+) -> Result<SignInOutcome, ApiError> {
+    if !app.store.has_totp(user.id).await? {
+        return complete(app, origin, user).await;
+    }
+    let Some(code) = code else {
+        let owed = challenge(app, &user).await?;
+        return Ok(SignInOutcome::MfaRequired(owed));
+    };
+    prove(app, origin, &user, code).await?;
+    complete(app, origin, user).await
+}
+
+async fn complete(app: &App, origin: &Origin, user: StoredUser) -> Result<SignInOutcome, ApiError> {
+    let answer = enter(app, origin, user).await?;
+    Ok(SignInOutcome::Complete(Box::new(answer)))
+}
+
+/// Completes a login by its second factor.
+pub(crate) async fn verify_mfa(
+    app: &App,
+    origin: &Origin,
+    request: SecondFactor,
+) -> Result<SignInAnswer, ApiError> {
+    let token = OpaqueToken::parse(Purpose::Mfa, request.mfa_token.expose());
+    let hash = token.ok_or(ApiError::InvalidMfaToken)?.hash();
+    let now = app.clock.now();
+    let owed = app.store.attempt_mfa_challenge(&hash, ATTEMPTS, now);
+    let owed = owed.await?.ok_or(ApiError::InvalidMfaToken)?;
+    let user = app.store.user_in_tenant(owed.user_id, owed.tenant_id);
+    let user = user.await?.filter(StoredUser::is_active);
+    let user = user.ok_or(ApiError::InvalidMfaToken)?;
+    prove(app, origin, &user, &request.code).await?;
+    if !app.store.use_mfa_challenge(&hash, now).await? {
+        return Err(ApiError::InvalidMfaToken);
+    }
+    enter(app, origin, user).await
+}
+
+async fn challenge(app: &App, user: &StoredUser) -> Result<MfaRequired, ApiError> {
+    let now = app.clock.now();
+    let token = OpaqueToken::random(&mut app.rng());
+    let new = NewMfaChallenge {
+        id: uuid_v7(now, &mut app.rng()),
+        tenant_id: user.tenant_id,
+        user_id: user.id,
+        token_hash: token.hash(),
+        created_at: now,
+        expires_at: now + LIFE,
+    };
+    app.store.insert_mfa_challenge(&new).await?;
+    Ok(MfaRequired {
+        mfa_required: true,
+        mfa_token: Handed::new(token.text(Purpose::Mfa)),
+        expires_in: LIFE.as_secs(),
+    })
+}
+
+/// A wrong code is written down: the password was right before it.
+async fn prove(
+    app: &App,
+    origin: &Origin,
+    user: &StoredUser,
+    code: &Secret,
+) -> Result<(), ApiError> {
+    let proof = mfa::check(app, user.id, code.expose()).await;
+    if proof.is_err() {
+        let entry = Entry {
+            tenant: Some(user.tenant_id),
+            actor: "anyone",
+            action: "security.second_factor_refused",
+            subject: Some(&user.id.to_string()),
+            detail: json!({ "address": origin.peer }),
+            correlation: origin.request_id,
+        };
+        audit::append(app, &entry).await?;
+    }
+    proof
+}
+
+async fn enter(app: &App, origin: &Origin, user: StoredUser) -> Result<SignInAnswer, ApiError> {
+    let member = Member {
+        user: user.id,
+        tenant: user.tenant_id,
+        role: user.role.parse().map_err(ApiError::internal)?,
+    };
+    let tokens = start(app, origin, member).await?;
+    Ok(SignInAnswer::new(tokens, user.into_profile()))
+}
+
+const LIFE: Duration = Duration::from_secs(5 * 60);
+/// So many codes may be tried with one password.
+const ATTEMPTS: i32 = 5;

@@ -1,0 +1,167 @@
+//! How people and their programs prove who they are.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an authenticator app shows the codes of this moment"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::hmac;
+use hyper::{Method, StatusCode};
+use keyferry_cli::rest::Answer;
+use keyferry_tests::{Engine, PASSWORD, Server, Stage, on_both_engines};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+on_both_engines!(
+    a_program_uses_an_api_key_until_it_is_revoked,
+    a_login_with_a_second_factor_takes_two_steps,
+    of_many_logins_with_one_code_one_succeeds,
+);
+
+async fn a_program_uses_an_api_key_until_it_is_revoked(engine: Engine) {
+    let (_stage, server, session) = stage(engine).await;
+    let body = json!({ "name": "backup", "permissions": ["vault:read"], "expires_in_days": 7 });
+    let added = ask(
+        &server,
+        Method::POST,
+        "/auth/api-keys",
+        &session,
+        Some(body),
+    )
+    .await;
+    assert_eq!(added.status, StatusCode::CREATED);
+    let key: SecretString = added.body["key"].as_str().unwrap().into();
+    let listed = ask(&server, Method::GET, "/keys", &key, None).await;
+    assert_eq!(listed.status, StatusCode::OK);
+    let vm = json!({ "name": "kali" });
+    let refused = ask(&server, Method::POST, "/vms", &key, Some(vm)).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let change = json!({ "current_password": PASSWORD, "new_password": "Copper-Meadow-4-Whistle" });
+    let refused = ask(
+        &server,
+        Method::POST,
+        "/auth/password/change",
+        &key,
+        Some(change),
+    )
+    .await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let path = format!("/auth/api-keys/{}", added.body["id"].as_str().unwrap());
+    let revoked = ask(&server, Method::DELETE, &path, &session, None).await;
+    assert_eq!(revoked.status, StatusCode::NO_CONTENT);
+    let late = ask(&server, Method::GET, "/keys", &key, None).await;
+    assert_eq!(late.status, StatusCode::UNAUTHORIZED);
+}
+
+async fn a_login_with_a_second_factor_takes_two_steps(engine: Engine) {
+    let (_stage, server, session) = stage(engine).await;
+    let codes = set_up(&server, &session).await;
+    let owed = login(&server).await;
+    assert_eq!(owed.body["mfa_required"], true);
+    assert!(owed.body.get("access_token").is_none());
+    let wrong = second(&server, &owed.body, "aaaa-aaaa-aaaa-aaaa").await;
+    assert_eq!(
+        (wrong.status, &wrong.body["code"]),
+        (StatusCode::UNAUTHORIZED, &json!("invalid_code"))
+    );
+    let entered = second(&server, &owed.body, codes[0].as_str().unwrap()).await;
+    assert_eq!(entered.status, StatusCode::OK);
+    let token = entered.body["access_token"].as_str().unwrap().into();
+    let mfa = ask(&server, Method::GET, "/auth/mfa", &token, None).await;
+    assert_eq!(mfa.body, json!({ "totp": true, "recovery_codes_left": 9 }));
+}
+
+async fn of_many_logins_with_one_code_one_succeeds(engine: Engine) {
+    let (_stage, server, session) = stage(engine).await;
+    let codes = set_up(&server, &session).await;
+    let owed = [
+        login(&server).await.body,
+        login(&server).await.body,
+        login(&server).await.body,
+    ];
+    let code = codes[3].as_str().unwrap();
+    let [one, two, three] = &owed;
+    let (one, two, three) = tokio::join!(
+        second(&server, one, code),
+        second(&server, two, code),
+        second(&server, three, code)
+    );
+    let entered = [one, two, three]
+        .into_iter()
+        .filter(|answer| answer.status == StatusCode::OK);
+    assert_eq!(entered.count(), 1);
+}
+
+/// Confirms an authenticator app, and gives the recovery codes.
+async fn set_up(server: &Server, session: &SecretString) -> Vec<Value> {
+    let start = ask(server, Method::POST, "/auth/mfa/totp/start", session, None).await;
+    assert_eq!(start.status, StatusCode::CREATED);
+    let secret = start.body["secret"].as_str().unwrap();
+    let body = json!({ "code": code_now(secret) });
+    let confirm = "/auth/mfa/totp/confirm";
+    let confirmed = ask(server, Method::POST, confirm, session, Some(body)).await;
+    assert_eq!(confirmed.status, StatusCode::OK);
+    confirmed.body["recovery_codes"].as_array().unwrap().clone()
+}
+
+/// What an authenticator app shows at this moment (RFC 6238).
+fn code_now(secret: &str) -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let step = (seconds.as_secs() / 30).to_be_bytes();
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &base32(secret));
+    let tag = hmac::sign(&key, &step);
+    let at = usize::from(tag.as_ref()[19] & 15);
+    let word = u32::from_be_bytes(tag.as_ref()[at..at + 4].try_into().unwrap());
+    format!("{:06}", (word & 0x7fff_ffff) % 1_000_000)
+}
+
+fn base32(text: &str) -> Vec<u8> {
+    let digits = text.chars().map(|letter| match letter {
+        'A'..='Z' => u32::from(letter) - u32::from('A'),
+        other => other.to_digit(10).unwrap() + 24,
+    });
+    let bits: String = digits.map(|digit| format!("{digit:05b}")).collect();
+    let bytes = bits.as_bytes().chunks_exact(8);
+    bytes
+        .map(|byte| u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap())
+        .collect()
+}
+
+async fn stage(engine: Engine) -> (Stage, Server, SecretString) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let body = json!({ "username": "ada", "password": PASSWORD });
+    let path = "/auth/register";
+    let made = server.ask(Method::POST, path, None, Some(body)).await;
+    let session = made.body["access_token"].as_str().unwrap().into();
+    (stage, server, session)
+}
+
+async fn login(server: &Server) -> Answer {
+    let body = json!({ "username": "ada", "password": PASSWORD });
+    server
+        .ask(Method::POST, "/auth/login", None, Some(body))
+        .await
+}
+
+async fn second(server: &Server, owed: &Value, code: &str) -> Answer {
+    let body = json!({ "mfa_token": owed["mfa_token"], "code": code });
+    let path = "/auth/mfa/verify";
+    server.ask(Method::POST, path, None, Some(body)).await
+}
+
+async fn ask(
+    server: &Server,
+    method: Method,
+    path: &str,
+    token: &SecretString,
+    body: Option<Value>,
+) -> Answer {
+    server.ask(method, path, Some(token), body).await
+}
