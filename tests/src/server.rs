@@ -1,7 +1,7 @@
 //! The real server, on a free port of this machine.
 
 use std::net::TcpStream;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 
 use hyper::Method;
 use keyferry_cli::rest::{Address, Answer, Ask, Rest};
@@ -107,6 +107,22 @@ impl Server {
 
     fn address(&self) -> Address {
         self.url.parse().unwrap()
+    }
+
+    /// Starts another command of the same program on the same data; `configure` says which.
+    pub fn run_beside(
+        &self,
+        stage: &Stage,
+        name: &str,
+        configure: impl FnOnce(&mut Command),
+    ) -> Program {
+        Program::start(stage, name, binary("keyferry-server"), |command| {
+            configure(command);
+            command.arg("--data-dir").arg(stage.data_dir());
+            if let Some(database) = stage.database() {
+                command.env("DATABASE_URL", database.url());
+            }
+        })
     }
 
     fn start_at(stage: &Stage, listen: &str, settings: &[(&str, &str)]) -> Self {

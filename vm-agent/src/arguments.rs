@@ -42,7 +42,7 @@ pub(crate) struct Run {
     pub(crate) socket_group: Option<String>,
 }
 
-/// Where the ticket comes from: without either option, the systemd credential `ticket`.
+/// Where the ticket comes from: without any of these options, the systemd credential `ticket`.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub(crate) struct TicketFrom {
@@ -52,6 +52,10 @@ pub(crate) struct TicketFrom {
     /// Read the ticket from this open file descriptor.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) ticket_fd: Option<RawFd>,
+    /// Ask the host for tickets, at every start and whenever one is needed, over this serial port;
+    /// `auto` for /dev/virtio-ports/org.keyferry.0 (on the host: keyferry-server vm channel).
+    #[arg(long, value_name = "PATH|auto")]
+    pub(crate) channel: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -19,8 +19,8 @@ use crate::arguments::TicketFrom;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoTicket {
     #[error(
-        "no ticket: pass one with --ticket-stdin, --ticket-fd or the systemd credential `ticket` \
-         (make it with `keyferry vms ticket NAME`)"
+        "no ticket: pass one with --ticket-stdin, --ticket-fd or the systemd credential `ticket`, \
+         or have the host give one with --channel auto (make it with `keyferry vms ticket NAME`)"
     )]
     NotGiven,
     #[error("the ticket cannot be read from {from}")]

@@ -4,6 +4,7 @@ mod harden;
 mod init;
 mod serve;
 mod start;
+mod vm_channel;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -33,6 +34,27 @@ enum Command {
     Serve(Serve),
     /// Prepare the data folder and create the first admin
     Init(Init),
+    /// What the host does for its virtual machines
+    #[command(subcommand)]
+    Vm(Vm),
+}
+
+#[derive(Subcommand)]
+enum Vm {
+    /// Answer a VM over a Unix socket that its hypervisor connects to a serial port in it, so that
+    /// it enrols by itself at every boot; prints the flags for QEMU and libvirt
+    Channel(Channel),
+}
+
+#[derive(Args)]
+struct Channel {
+    /// The VM's name, or its id where several tenants have one of that name
+    vm: String,
+    /// Where the hypervisor connects
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+    #[command(flatten)]
+    serve: Serve,
 }
 
 #[derive(Args)]
@@ -108,6 +130,10 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Serve(flags) => {
             let config = flags.config()?;
             runtime.block_on(serve::serve(config))
+        }
+        Command::Vm(Vm::Channel(flags)) => {
+            let config = flags.serve.config()?;
+            runtime.block_on(vm_channel::answer(config, &flags.vm, &flags.socket))
         }
         Command::Init(flags) => {
             let config = flags.settings.parse(Vec::new())?;

@@ -20,27 +20,13 @@ use crate::stop::{self, Stopper};
 /// Serves until it is told to stop.
 pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     let data_dir = DataDir::prepare(&config.data_dir)?;
-    let identity = match config.transport {
-        Transport::Plain => None,
-        Transport::Tls => {
-            let names = http::names(config.listen.ip(), &config.public_urls);
-            Some(Identity::load_or_make(&data_dir, &names)?)
-        }
-    };
-    // The port is taken only now, so that whoever finds it open finds a server that answers.
     let wanted = config.listen;
     let socket = TcpListener::bind(wanted)
         .await
         .map_err(|cause| format!("cannot listen on {wanted}: {cause}"))?;
-    let url = url(config.transport, socket.local_addr()?);
-    let reachable = Reachable {
-        public_urls: if config.public_urls.is_empty() {
-            vec![url.clone()]
-        } else {
-            config.public_urls.clone()
-        },
-        certificate_pin: identity.as_ref().map(|identity| identity.pin),
-    };
+    let listens = socket.local_addr()?;
+    let url = url(config.transport, listens);
+    let (reachable, identity) = reachable(&config, &data_dir, listens)?;
     let (stopper, stop) = stop::channel();
     stop_on_signal(stopper)?;
     let app = start(config, &data_dir, reachable, stop).await?;
@@ -60,8 +46,32 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How long mails under way may take when the server stops.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// Under which URLs agents reach a server with these settings, and which certificate they find.
+pub(super) fn reachable(
+    config: &Config,
+    data_dir: &DataDir,
+    listens: SocketAddr,
+) -> Result<(Reachable, Option<Identity>), Failure> {
+    let identity = match config.transport {
+        Transport::Plain => None,
+        Transport::Tls => {
+            let names = http::names(config.listen.ip(), &config.public_urls);
+            Some(Identity::load_or_make(data_dir, &names)?)
+        }
+    };
+    let mut public_urls = config.public_urls.clone();
+    if public_urls.is_empty() {
+        public_urls.push(url(config.transport, listens));
+    }
+    let certificate_pin = identity.as_ref().map(|identity| identity.pin);
+    Ok((
+        Reachable {
+            public_urls,
+            certificate_pin,
+        },
+        identity,
+    ))
+}
 
 fn url(transport: Transport, listens: SocketAddr) -> String {
     match transport {
@@ -77,7 +87,7 @@ fn announce(url: &str, fingerprint: &str) -> std::io::Result<()> {
     stdout.flush()
 }
 
-fn stop_on_signal(stopper: Stopper) -> std::io::Result<()> {
+pub(super) fn stop_on_signal(stopper: Stopper) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -90,3 +100,6 @@ fn stop_on_signal(stopper: Stopper) -> std::io::Result<()> {
     });
     Ok(())
 }
+
+/// How long mails under way may take when the server stops.
+const FAREWELL: Duration = Duration::from_secs(5);

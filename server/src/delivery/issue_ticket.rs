@@ -8,6 +8,7 @@ use keyferry_protocol::ticket::Ticket;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::session::ticket_context;
@@ -17,7 +18,7 @@ use crate::audit::Entry;
 use crate::error::ApiError;
 use crate::secret::Handed;
 use crate::sessions::{Permission, SignedIn};
-use crate::store::{NewTicket, TicketId, UnixTime, VmId};
+use crate::store::{NewTicket, StoredVm, TenantId, TicketId, UnixTime, UserId, VmId};
 use crate::vault::seal;
 
 /// The answer of `POST /vms/{id}/ticket`.
@@ -35,32 +36,56 @@ pub(crate) async fn issue_ticket(
 ) -> Result<Issued, ApiError> {
     caller.require(Permission::VmEnroll)?;
     let vm = owned(app, caller, id).await?;
+    let issued_for = IssuedFor {
+        tenant: caller.tenant_id(),
+        created_by: Some(caller.user_id()),
+        actor: caller.actor(),
+        correlation: caller.request_id(),
+        way: "request",
+    };
+    let (ticket, expires_at) = issue(app, &vm, &issued_for).await?;
+    let printed = ticket.print(&app.arena).map_err(ApiError::internal)?;
+    let text = str::from_utf8(printed.expose()).map_err(ApiError::internal)?;
+    let ticket = Handed::new(Zeroizing::new(text.to_owned()));
+    Ok(Issued { ticket, expires_at })
+}
+
+/// On whose word a ticket is made, as the audit tells it.
+pub(super) struct IssuedFor {
+    pub(super) tenant: TenantId,
+    pub(super) created_by: Option<UserId>,
+    pub(super) actor: String,
+    pub(super) correlation: Uuid,
+    pub(super) way: &'static str,
+}
+
+/// Makes and stores a ticket for a VM that is not cut off.
+pub(super) async fn issue(
+    app: &App,
+    vm: &StoredVm,
+    issued_for: &IssuedFor,
+) -> Result<(Ticket, UnixTime), ApiError> {
     if vm.status != "active" {
         return Err(ApiError::VmCutOff);
     }
     let now = app.clock.now();
     let ticket = make(app, TicketId::new(now, &mut app.rng()))?;
-    let row = row(app, caller, (vm.id, &ticket))?;
-    let expires_at = row.expires_at;
+    let row = row(app, issued_for, (vm.id, &ticket))?;
     let mut change = app.store.begin().await?;
     change.insert_ticket(&row).await?;
-    let (actor, subject) = (caller.actor(), id.to_string());
+    let subject = vm.id.to_string();
+    let detail = json!({ "ticket": row.id, "expires_at": row.expires_at, "way": issued_for.way });
     let entry = Entry {
-        tenant: Some(caller.tenant_id()),
-        actor: &actor,
+        tenant: Some(issued_for.tenant),
+        actor: &issued_for.actor,
         action: "vm.ticket",
         subject: Some(&subject),
-        detail: json!({ "ticket": row.id, "expires_at": expires_at }),
-        correlation: caller.request_id(),
+        detail,
+        correlation: issued_for.correlation,
     };
     change.insert_audit_event(app, &entry).await?;
     change.commit().await?;
-    let printed = ticket.print(&app.arena).map_err(ApiError::internal)?;
-    let text = str::from_utf8(printed.expose()).map_err(ApiError::internal)?;
-    Ok(Issued {
-        ticket: Handed::new(Zeroizing::new(text.to_owned())),
-        expires_at,
-    })
+    Ok((ticket, row.expires_at))
 }
 
 fn make(app: &App, id: TicketId) -> Result<Ticket, ApiError> {
@@ -77,16 +102,20 @@ fn make(app: &App, id: TicketId) -> Result<Ticket, ApiError> {
     })
 }
 
-fn row(app: &App, caller: &SignedIn, (vm, ticket): (VmId, &Ticket)) -> Result<NewTicket, ApiError> {
+fn row(
+    app: &App,
+    issued_for: &IssuedFor,
+    (vm, ticket): (VmId, &Ticket),
+) -> Result<NewTicket, ApiError> {
     let id = TicketId::from_bytes(ticket.id.0);
     let context = ticket_context(id);
     let sealed = seal::seal(&app.master_key, &mut app.rng(), &context, &ticket.secret);
     let now = app.clock.now();
     Ok(NewTicket {
         id,
-        tenant: caller.tenant_id(),
+        tenant: issued_for.tenant,
         vm,
-        created_by: caller.user_id(),
+        created_by: issued_for.created_by,
         sealed: sealed.map_err(ApiError::internal)?,
         created_at: now,
         expires_at: now + TICKET_LIFE,

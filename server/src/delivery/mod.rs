@@ -4,6 +4,7 @@ mod add_vm;
 mod attached;
 mod change_vm;
 mod held;
+pub(crate) mod host_channel;
 mod issue_ticket;
 mod list_vms;
 mod published;

@@ -36,7 +36,8 @@ pub(crate) struct NewTicket {
     pub(crate) id: TicketId,
     pub(crate) tenant: TenantId,
     pub(crate) vm: VmId,
-    pub(crate) created_by: UserId,
+    /// Nobody for a ticket over the host channel.
+    pub(crate) created_by: Option<UserId>,
     pub(crate) sealed: Sealed,
     pub(crate) created_at: UnixTime,
     pub(crate) expires_at: UnixTime,

@@ -57,6 +57,20 @@ impl Store {
             .await)?)
     }
 
+    /// Every VM of this name or id, of whatever tenant: for the operator alone.
+    pub(crate) async fn vms_of_any_tenant(
+        &self,
+        name: &str,
+        id: Option<VmId>,
+    ) -> Result<Vec<(TenantId, VmId)>, StoreError> {
+        const SQL: &str = "SELECT tenant_id, id FROM vms WHERE name = $1 OR id = $2 ORDER BY id";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(name)
+            .bind(id)
+            .fetch_all(pool)
+            .await)?)
+    }
+
     /// Notes that the agent of this VM is there.
     pub(crate) async fn touch_vm(
         &self,

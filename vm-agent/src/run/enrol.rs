@@ -1,21 +1,24 @@
 //! From a ticket to everything that the agent needs to get to its servers.
 
 use std::error::Error;
+use std::path::Path;
 
 use keyferry_agent::config::Config;
-use keyferry_agent::upstream::{Backoff, Credentials, Upstream};
+use keyferry_agent::upstream::{Backoff, Credentials, HostChannel, USUAL, Upstream};
 use keyferry_protocol::agreement::KeyPair;
-use keyferry_protocol::handshake::{Claims, CredentialKind, CredentialRef};
+use keyferry_protocol::handshake::Claims;
 use keyferry_protocol::ids::InstanceId;
 use keyferry_protocol::memory::{Arena, ProtectionLevel};
-use keyferry_protocol::ticket::Ticket;
-use keyferry_sdk::link::{Credential, Identity, ServerUrl, Target};
-use keyferry_sdk::tls::{ServerTrust, SpkiPin};
+use keyferry_sdk::link::Identity;
 
-/// The agent's own key pair is made here, and dies with the process.
+use crate::arguments::TicketFrom;
+use crate::ticket_source::read_ticket;
+
+/// The agent's own key pair is made here, and dies with the process. With neither ticket nor host
+/// channel it refuses.
 pub(super) fn upstream(
     arena: Arena,
-    ticket: Ticket,
+    from: &TicketFrom,
     config: &Config,
 ) -> Result<Upstream, Box<dyn Error>> {
     let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
@@ -26,38 +29,34 @@ pub(super) fn upstream(
         key: KeyPair::generate(&arena, &mut rng)?,
         claims: claims(arena.level()),
     };
-    let reference = CredentialRef {
-        kind: CredentialKind::Ticket,
-        id: ticket.id,
-    };
-    Ok(Upstream {
-        targets: targets(&ticket)?,
+    let mut upstream = Upstream {
+        targets: Vec::new(),
         identity,
-        credentials: Credentials::new(Credential {
-            reference,
-            secret: ticket.secret,
-        }),
+        credentials: Credentials::none(),
+        host_channel: from.channel.as_deref().map(open_channel).transpose()?,
         backoff: Backoff::new(&config.reconnect),
         session_life: config.session.renew_seconds.span(),
         arena,
-    })
+    };
+    if upstream.host_channel.is_none() {
+        let ticket = read_ticket(from, &upstream.arena)?;
+        upstream.enrol_with(ticket)?;
+    }
+    Ok(upstream)
 }
 
-fn targets(ticket: &Ticket) -> Result<Vec<Target>, Box<dyn Error>> {
-    let trust = match ticket.spki_pin {
-        Some(pin) => ServerTrust::Pinned(SpkiPin(pin)),
-        None => ServerTrust::System,
+fn open_channel(path: &Path) -> Result<HostChannel, String> {
+    let path = if path == Path::new("auto") {
+        Path::new(USUAL)
+    } else {
+        path
     };
-    let urls = ticket.urls.iter().map(|url| url.parse::<ServerUrl>());
-    urls.map(|url| {
-        Ok(Target::new(
-            url?,
-            &trust,
-            ticket.server_key,
-            ticket.min_suite,
-        )?)
+    HostChannel::open(path).map_err(|source| {
+        format!(
+            "the host channel {} cannot be opened: {source}",
+            path.display()
+        )
     })
-    .collect()
 }
 
 fn claims(protection: ProtectionLevel) -> Claims {

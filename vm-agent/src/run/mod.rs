@@ -25,7 +25,6 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Run;
-use crate::ticket_source::read_ticket;
 
 mod enrol;
 
@@ -54,8 +53,7 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
 
     let (level, mut steps) = harden::before_secrets()?;
     let arena = Arena::new(level)?;
-    let ticket = read_ticket(&options.ticket, &arena)?;
-    let upstream = enrol::upstream(arena.clone(), ticket, &config)?;
+    let upstream = enrol::upstream(arena.clone(), &options.ticket, &config)?;
 
     let (listener, gid) = socket::bind(&options.socket, config.socket_group.as_deref())?;
     steps.extend(harden::before_strangers(tolerance)?);

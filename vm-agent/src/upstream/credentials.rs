@@ -22,13 +22,21 @@ enum Offering {
 }
 
 impl Credentials {
-    /// A ticket to start with.
-    pub fn new(ticket: Credential) -> Self {
+    /// Nothing to offer yet.
+    pub fn none() -> Self {
         Self {
-            newest: Some(ticket),
+            newest: None,
             before: None,
             offering: Offering::Newest,
         }
+    }
+
+    /// A ticket, which takes the place of everything before it.
+    pub fn replace(&mut self, ticket: Credential) {
+        *self = Self {
+            newest: Some(ticket),
+            ..Self::none()
+        };
     }
 
     /// The one to offer now.
@@ -75,7 +83,7 @@ impl Credentials {
 
     /// This VM is cut off.
     pub fn forget(&mut self) {
-        (self.newest, self.before) = (None, None);
+        *self = Self::none();
     }
 }
 
@@ -95,7 +103,9 @@ mod tests {
                 id: CredentialId([0; 16]),
             };
             let secret = arena.hold(&[0; 32]).unwrap();
-            Self(Credentials::new(Credential { reference, secret }), arena)
+            let mut credentials = Credentials::none();
+            credentials.replace(Credential { reference, secret });
+            Self(credentials, arena)
         }
 
         fn take(&mut self, number: u8) {

@@ -2,6 +2,8 @@
 
 mod backoff;
 mod credentials;
+mod enrol;
+mod host_channel;
 mod session;
 
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use tracing::{info, warn};
 
 pub use backoff::Backoff;
 pub use credentials::Credentials;
+pub use enrol::EnrolError;
+pub use host_channel::{HostChannel, HostChannelError, USUAL};
 use session::{Ended, Session};
 
 use crate::agent::Agent;
@@ -32,6 +36,8 @@ pub struct Upstream {
     pub identity: Identity,
     /// What we offer.
     pub credentials: Credentials,
+    /// Where tickets come from when nobody brings one.
+    pub host_channel: Option<HostChannel>,
     /// How fast to try again.
     pub backoff: Backoff,
     /// After how long a fresh handshake takes over.
@@ -56,6 +62,12 @@ pub async fn keep(
 ) {
     let mut server = 0;
     loop {
+        if upstream.needs_the_host() {
+            if ask_the_host(agent, &mut upstream, signals, rng).await == Asked::Stopped {
+                break;
+            }
+            continue;
+        }
         let ended = match upstream.enter(agent, server, signals).await {
             Entered::Session(session) => session.run(agent, &mut upstream, signals).await,
             Entered::Not(ended) => ended,
@@ -63,15 +75,15 @@ pub async fn keep(
         note_end(agent, &ended);
         let wait = match ended {
             Ended::Stopped => break,
-            Ended::CutOff => {
+            Ended::CutOff if upstream.host_channel.is_none() => {
                 signals.stop.notified().await;
                 break;
             }
+            Ended::CutOff => upstream.backoff.slow(rng),
             Ended::Jumped => continue,
             Ended::Lost(LinkError::Refused) => {
                 server += 1;
-                upstream.credentials.refused();
-                upstream.backoff.slow(rng)
+                upstream.refused(rng)
             }
             Ended::Lost(_) | Ended::Drained => {
                 server += 1;
@@ -85,6 +97,39 @@ pub async fn keep(
         }
     }
     agent.wipe(keyferry_protocol::memory::PageState::LeaseOver);
+}
+
+#[derive(PartialEq, Eq)]
+enum Asked {
+    Answered,
+    Stopped,
+}
+
+/// Gets a ticket from the host, or waits before it is asked again.
+async fn ask_the_host(
+    agent: &Agent,
+    upstream: &mut Upstream,
+    signals: &Signals,
+    rng: &mut impl CryptoRng,
+) -> Asked {
+    let asked = tokio::select! {
+        asked = upstream.ask_the_host() => asked,
+        () = signals.stop.notified() => return Asked::Stopped,
+    };
+    let Err(error) = asked else {
+        info!("the host has given a ticket");
+        return Asked::Answered;
+    };
+    note(
+        agent,
+        ConnectionState::NeedsTicket,
+        Some(with_causes(&error)),
+    );
+    let wait = upstream.backoff.next(rng);
+    tokio::select! {
+        () = tokio::time::sleep(wait) => Asked::Answered,
+        () = signals.stop.notified() => Asked::Stopped,
+    }
 }
 
 /// Looks at the clocks every second, session or not.
@@ -105,6 +150,17 @@ enum Entered {
 }
 
 impl Upstream {
+    /// With a host channel a refused credential is given up for a fresh ticket.
+    fn refused(&mut self, rng: &mut impl CryptoRng) -> std::time::Duration {
+        if self.host_channel.is_some() {
+            self.credentials.forget();
+            self.backoff.next(rng)
+        } else {
+            self.credentials.refused();
+            self.backoff.slow(rng)
+        }
+    }
+
     async fn enter(&mut self, agent: &Agent, server: usize, signals: &Signals) -> Entered {
         let Some(target) = self
             .targets
@@ -181,6 +237,10 @@ fn note_end(agent: &Agent, ended: &Ended) {
         }
         Ended::Lost(error) => (ConnectionState::Connecting, Some(with_causes(error))),
     };
+    note(agent, state, reason);
+}
+
+fn note(agent: &Agent, state: ConnectionState, reason: Option<String>) {
     let news = agent.uplink(|uplink| {
         uplink.state = state;
         uplink.told_all = false;
