@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::delivery::Attached;
 use crate::limits::Counters;
 use crate::mail::Mailer;
-use crate::sessions::{SeenSessions, SigningKeys, VerifiedTokens};
+use crate::sessions::{KeyRing, SeenSessions, VerifiedTokens};
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::vault::master_key::MasterKey;
@@ -45,7 +45,7 @@ pub(crate) struct Parts {
     pub(crate) background: Background,
     pub(crate) mailer: Mailer,
     pub(crate) hasher: PasswordHasher,
-    pub(crate) signing_keys: SigningKeys,
+    pub(crate) signing_keys: KeyRing,
     pub(crate) verified_tokens: VerifiedTokens,
     pub(crate) seen_sessions: SeenSessions,
     /// Names this installation in the agent protocol and in tokens.

@@ -16,7 +16,7 @@ use crate::delivery::Attached;
 use crate::limits::Counters;
 use crate::mail::{Mailer, Route};
 use crate::sessions::{
-    KeySource, Origin, SeenSessions, SignedIn, SigningKeys, VerifiedTokens, signed_in,
+    KeyRing, KeySource, Origin, SeenSessions, SignedIn, SigningKeys, VerifiedTokens, signed_in,
 };
 use crate::stop::{self, Stopper};
 use crate::store::{Store, on_pool};
@@ -62,7 +62,8 @@ impl Server {
         signed_in(&self.app, &ORIGIN, Some(&token)).await.unwrap()
     }
 
-    async fn register(&self, username: &str) -> String {
+    /// A new user's access token.
+    pub(crate) async fn register(&self, username: &str) -> String {
         let account = json!({ "username": username, "password": "SecurePass123!" });
         let account = serde_json::from_value(account).unwrap();
         let registered = accounts::register(&self.app, &ORIGIN, account)
@@ -125,7 +126,7 @@ pub(crate) async fn server_with(config: Config) -> Server {
         background,
         mailer,
         hasher,
-        signing_keys,
+        signing_keys: KeyRing::new(signing_keys),
         verified_tokens: VerifiedTokens::new(),
         seen_sessions: SeenSessions::default(),
         instance: Uuid::new_v4(),

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use hyper::{Method, StatusCode};
 use keyferry_cli::rest::Answer;
-use keyferry_tests::{Engine, PASSWORD, Server, Stage, on_both_engines};
+use keyferry_tests::{Engine, PASSWORD, Server, Stage, binary, on_both_engines};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
@@ -153,6 +153,37 @@ async fn a_logout_on_one_server_counts_on_the_other_at_once() {
         let me = ask(server, Method::GET, "/auth/me", &access).await;
         assert_eq!(me.status, StatusCode::UNAUTHORIZED);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_signing_key_ends_no_session_on_any_server() {
+    let stage = Stage::new(Engine::Postgres).await;
+    let first = Server::start(&stage);
+    let old = register(&first, "ada").await;
+    let rotated = std::process::Command::new(binary("keyferry-server"))
+        .args(["rotate", "jwt", "--json", "--data-dir"])
+        .arg(stage.data_dir())
+        .env("DATABASE_URL", stage.database().unwrap().url())
+        .env("AUTH_PASSWORD_HASH_ROUNDS", "10")
+        .output()
+        .unwrap();
+    assert!(rotated.status.success(), "{rotated:?}");
+    let told: Value = serde_json::from_slice(&rotated.stdout).unwrap();
+    let second = Server::start(&stage);
+    let new = login(&second, "ada", PASSWORD).await.body;
+    for session in [&old, &new] {
+        let access = token(session, "access_token");
+        for server in [&first, &second] {
+            let me = ask(server, Method::GET, "/auth/me", &access).await;
+            assert_eq!(me.status, StatusCode::OK);
+        }
+    }
+    let published = first
+        .ask(Method::GET, "/.well-known/jwks.json", None, None)
+        .await;
+    let keys = published.body["keys"].as_array().unwrap().clone();
+    assert_eq!(keys.len(), 2);
+    assert!(keys.iter().any(|key| key["kid"] == told["kid"]));
 }
 
 async fn stage(engine: Engine) -> (Stage, Server) {

@@ -2,6 +2,7 @@
 
 mod harden;
 mod init;
+mod rotate;
 mod serve;
 mod start;
 mod vm_channel;
@@ -37,7 +38,21 @@ enum Command {
     /// What the host does for its virtual machines
     #[command(subcommand)]
     Vm(Vm),
+    /// Replace one of the server's own keys
+    #[command(subcommand)]
+    Rotate(Rotate),
 }
+
+#[derive(Subcommand)]
+enum Rotate {
+    /// Sign tokens with a new key from now on; those of the old one count until they end
+    Jwt {
+        #[command(flatten)]
+        settings: Settings,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
 
 #[derive(Subcommand)]
 enum Vm {
@@ -138,6 +153,10 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Init(flags) => {
             let config = flags.settings.parse(Vec::new())?;
             runtime.block_on(init::init(config, flags))
+        }
+        Command::Rotate(Rotate::Jwt { settings, json }) => {
+            let config = settings.parse(Vec::new())?;
+            runtime.block_on(rotate::jwt(config, json))
         }
     }
 }

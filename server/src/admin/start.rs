@@ -15,7 +15,7 @@ use crate::data_dir::DataDir;
 use crate::delivery::Attached;
 use crate::limits::Counters;
 use crate::mail::{Mailer, Route};
-use crate::sessions::{KeySource, SeenSessions, SigningKeys, VerifiedTokens};
+use crate::sessions::{KeyRing, KeySource, SeenSessions, SigningKeys, VerifiedTokens};
 use crate::stop::Stop;
 use crate::store::{Store, uuid_v7};
 use crate::vault::master_key::MasterKey;
@@ -81,7 +81,7 @@ pub(super) async fn start(
         background,
         mailer,
         hasher,
-        signing_keys,
+        signing_keys: KeyRing::new(signing_keys),
         verified_tokens: VerifiedTokens::new(),
         seen_sessions: SeenSessions::default(),
         instance,

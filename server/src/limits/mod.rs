@@ -56,6 +56,15 @@ pub(crate) async fn refusal_to_record(app: &App, kind: &str) -> Option<Recorded>
     }
 }
 
+/// Whether the signing keys may be read again because a token names one that is not known.
+pub(crate) async fn reading_of_keys(app: &App) -> bool {
+    let name = "signing-keys".to_owned();
+    app.counters
+        .take(name, READINGS, app.clock.now())
+        .await
+        .is_open()
+}
+
 /// How a refusal is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recorded {
@@ -108,6 +117,8 @@ impl Standing {
     }
 }
 
+/// Tokens with invented keys do not cost a query each.
+const READINGS: Quota = Quota::new(5, Duration::from_secs(5));
 /// More refusals than this are an attack, of which the first thousand say enough.
 const REFUSALS: Quota = Quota::new(1_000, Duration::from_secs(3_600));
 

@@ -1,6 +1,7 @@
 //! Who is calling: sign-ins, their tokens, and the proof that a request comes from one.
 
 mod devices;
+mod key_ring;
 mod list;
 pub(crate) mod opaque;
 mod permissions;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub(crate) use devices::{forget_device, list_devices};
+pub(crate) use key_ring::{KeyRing, rotate as rotate_signing_key};
 pub(crate) use list::{end, list, sign_out_everywhere, tell};
 pub(crate) use permissions::{Permission, Role};
 pub(crate) use refresh::{RefreshRequest, refresh};
@@ -34,6 +36,8 @@ pub(crate) use sign_out::sign_out;
 pub(crate) use signed_in::{SignedIn, signed_in};
 pub(crate) use signing_keys::{KeySource, SigningKeys, published};
 pub(crate) use start::{Member, Tokens, start};
+#[cfg(test)]
+pub(crate) use sweep::once as sweep_once;
 pub(crate) use sweep::sweep;
 pub(crate) use verified::VerifiedTokens;
 
@@ -50,3 +54,6 @@ pub(crate) struct Origin {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod vectors;

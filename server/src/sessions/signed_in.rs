@@ -6,9 +6,11 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::opaque::{OpaqueToken, Purpose};
-use super::{Origin, Permission, Role, ServiceKey, token};
+use super::token::CheckedClaims;
+use super::{Origin, Permission, Role, ServiceKey, key_ring, token};
 use crate::app::App;
 use crate::error::ApiError;
+use crate::limits;
 use crate::store::{LiveSession, ServiceKeyId, SessionId, TenantId, UnixTime, UserId};
 
 /// A signed-in caller. Only this module makes one, and only for a session or an API key that has
@@ -143,12 +145,24 @@ fn note_use(app: &App, id: ServiceKeyId, now: UnixTime) {
 }
 
 async fn by_access_token(app: &App, bearer: &str) -> Result<Option<LiveSession>, ApiError> {
-    let claims = token::check(app, bearer).ok_or(ApiError::Unauthenticated)?;
+    let claims = match token::check(app, bearer) {
+        Some(claims) => claims,
+        None => by_newer_key(app, bearer).await?,
+    };
     let live = app
         .store
         .live_session(claims.session, app.clock.now())
         .await?;
     Ok(live.filter(|live| live.user_id == claims.user && live.tenant_id == claims.tenant))
+}
+
+/// Another server may have made a key since this one read them.
+async fn by_newer_key(app: &App, bearer: &str) -> Result<CheckedClaims, ApiError> {
+    if !token::names_unknown_key(app, bearer) || !limits::reading_of_keys(app).await {
+        return Err(ApiError::Unauthenticated);
+    }
+    key_ring::reload(app).await.map_err(ApiError::internal)?;
+    token::check(app, bearer).ok_or(ApiError::Unauthenticated)
 }
 
 /// How exactly the last use of an API key is known.

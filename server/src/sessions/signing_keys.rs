@@ -79,6 +79,8 @@ pub(crate) enum SigningKeysError {
     Unsealable(#[from] Unsealable),
     #[error("there is no locked memory for a signing key")]
     Memory(#[from] MemoryError),
+    #[error("tokens are signed with JWT_SECRET_KEY: change that, and start every server again")]
+    Shared,
     #[error("a signing key is damaged")]
     Damaged(#[from] josekit::JoseError),
 }
@@ -110,7 +112,7 @@ impl SigningKeys {
         }
     }
 
-    pub(super) fn current_id(&self) -> &str {
+    pub(crate) fn current_id(&self) -> &str {
         match self {
             Self::EdDsa { current, .. } => &current.id,
             Self::Hs256 { id, .. } => id,
@@ -121,6 +123,14 @@ impl SigningKeys {
         match self {
             Self::EdDsa { current, .. } => current.signer.sign(message),
             Self::Hs256 { key, .. } => Ok(hmac::sign(key, message).as_ref().to_vec()),
+        }
+    }
+
+    /// Whether there is a key of this id.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        match self {
+            Self::EdDsa { checking, .. } => checking.iter().any(|key| key.id == id),
+            Self::Hs256 { id: known, .. } => known == id,
         }
     }
 
@@ -158,17 +168,17 @@ impl SigningKeys {
 
 /// The keys that others check this server's access tokens with.
 pub(crate) async fn published(app: &App) -> Result<PublishedKeys, ApiError> {
-    Ok(app.signing_keys.published())
+    Ok(app.signing_keys.keys().published())
 }
 
 async fn load_eddsa(
     source: &KeySource<'_>,
     rng: &mut impl rand_core::CryptoRng,
 ) -> Result<SigningKeys, SigningKeysError> {
-    let mut stored = source.store.signing_keys().await?;
+    let mut stored = source.store.signing_keys(source.now).await?;
     if !stored.iter().any(|key| key.status == "current") {
         make_first(source, rng).await?;
-        stored = source.store.signing_keys().await?;
+        stored = source.store.signing_keys(source.now).await?;
     }
     let mut current = None;
     let mut checking = Vec::new();
@@ -196,20 +206,32 @@ async fn make_first(
     source: &KeySource<'_>,
     rng: &mut impl rand_core::CryptoRng,
 ) -> Result<(), SigningKeysError> {
-    let id = uuid_v7(source.now, rng);
-    let seed = source.arena.random(32, rng)?;
-    let public_key = public_half(&seed)?;
-    let sealed = seal::seal(source.master_key, rng, &context(id), &seed)?;
-    let new = NewSigningKey {
-        id,
-        public_key,
-        sealed,
-        created_at: source.now,
-    };
-    match source.store.insert_signing_key(&new).await {
+    let new = source.make(rng)?;
+    let mut change = source.store.begin().await?;
+    match change.insert_signing_key(&new).await {
+        Ok(()) => Ok(change.commit().await?),
         // Another replica was faster: its key is the current one.
-        Ok(()) | Err(StoreError::Exists(_)) => Ok(()),
+        Err(StoreError::Exists(_)) => Ok(()),
         Err(other) => Err(other.into()),
+    }
+}
+
+impl KeySource<'_> {
+    /// A new key that nobody has stored.
+    pub(super) fn make(
+        &self,
+        rng: &mut impl rand_core::CryptoRng,
+    ) -> Result<NewSigningKey, SigningKeysError> {
+        let id = uuid_v7(self.now, rng);
+        let seed = self.arena.random(32, rng)?;
+        let public_key = public_half(&seed)?;
+        let sealed = seal::seal(self.master_key, rng, &context(id), &seed)?;
+        Ok(NewSigningKey {
+            id,
+            public_key,
+            sealed,
+            created_at: self.now,
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::seen;
+use super::{key_ring, seen};
 use crate::app::App;
 use crate::store::StoreError;
 
@@ -15,6 +15,9 @@ pub(crate) async fn sweep(app: App) {
         tokio::select! {
             _ = round.tick() => {}
             () = app.stop.requested() => break,
+        }
+        if let Err(cause) = key_ring::reload(&app).await {
+            warn!(%cause, "the signing keys could not be read; tried again later");
         }
         match once(&app).await {
             Ok(0) => {}
@@ -30,8 +33,9 @@ pub(crate) async fn once(app: &App) -> Result<u64, StoreError> {
     let now = app.clock.now();
     let sessions = app.store.delete_ended_sessions(now - KNOWN, now).await?;
     let lockout = app.config.limits.lockout;
+    let keys = app.store.retire_old_signing_keys(now).await?;
     let failures = app.store.delete_old_login_failures(now - lockout).await?;
-    Ok(sessions + failures)
+    Ok(sessions + keys + failures)
 }
 
 const EVERY: Duration = Duration::from_secs(30);

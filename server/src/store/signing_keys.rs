@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Store, StoreError, UnixTime, on_pool};
+use super::{Store, StoreError, Transaction, UnixTime, on_pool, on_transaction};
 use crate::vault::seal::Sealed;
 
 /// A signing key to be.
@@ -26,27 +26,62 @@ pub(crate) struct StoredSigningKey {
 }
 
 impl Store {
-    pub(crate) async fn signing_keys(&self) -> Result<Vec<StoredSigningKey>, StoreError> {
+    /// The keys whose tokens count now.
+    pub(crate) async fn signing_keys(
+        &self,
+        now: UnixTime,
+    ) -> Result<Vec<StoredSigningKey>, StoreError> {
         const SQL: &str = "SELECT id, public_key, salt, secret, master_key_id, status \
-            FROM signing_keys WHERE status <> 'retired' AND algorithm = 'EdDSA' ORDER BY id";
+            FROM signing_keys WHERE status <> 'retired' AND algorithm = 'EdDSA' \
+            AND (valid_until IS NULL OR valid_until > $1) ORDER BY id";
         Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(now)
             .fetch_all(pool)
             .await)?)
     }
 
+    /// Notes that tokens of these keys have all ended.
+    pub(crate) async fn retire_old_signing_keys(&self, now: UnixTime) -> Result<u64, StoreError> {
+        const SQL: &str = "UPDATE signing_keys SET status = 'retired' WHERE status = 'previous' AND valid_until <= $1";
+        Ok(on_pool!(self, |pool| sqlx::query(SQL)
+            .bind(now)
+            .execute(pool)
+            .await
+            .map(|done| done.rows_affected()))?)
+    }
+}
+
+impl Transaction {
     /// Adds the current key; there can be only one.
-    pub(crate) async fn insert_signing_key(&self, new: &NewSigningKey) -> Result<(), StoreError> {
+    pub(crate) async fn insert_signing_key(
+        &mut self,
+        new: &NewSigningKey,
+    ) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO signing_keys \
             (id, algorithm, public_key, salt, secret, master_key_id, created_at, status) \
             VALUES ($1, 'EdDSA', $2, $3, $4, $5, $6, 'current')";
-        on_pool!(self, |pool| sqlx::query(SQL)
+        on_transaction!(self, |db| sqlx::query(SQL)
             .bind(new.id)
             .bind(&new.public_key)
             .bind(&new.sealed.salt)
             .bind(&new.sealed.ciphertext)
             .bind(&new.sealed.master_key_id)
             .bind(new.created_at)
-            .execute(pool)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Makes the current key a previous one, whose tokens count until then, and destroys its
+    /// private half.
+    pub(crate) async fn retire_signing_key(&mut self, until: UnixTime) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE signing_keys SET status = 'previous', valid_until = $1, \
+            secret = $2, salt = $2 WHERE status = 'current'";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(until)
+            .bind(b"".as_slice())
+            .execute(db)
             .await
             .map(drop))?;
         Ok(())

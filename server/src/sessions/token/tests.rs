@@ -10,7 +10,7 @@ use crate::sessions::{Member, Role};
 use crate::store::{SessionId, TenantId, UserId};
 use crate::testing;
 
-fn bearer() -> Bearer {
+pub(super) fn bearer() -> Bearer {
     Bearer {
         session: SessionId::from_bytes([1; 16]),
         member: Member {
@@ -22,7 +22,7 @@ fn bearer() -> Bearer {
 }
 
 /// A token of this server whose header or claims were changed before it was signed.
-fn signed(app: &App, change: impl Fn(&mut Value, &mut Value)) -> String {
+pub(super) fn signed(app: &App, change: impl Fn(&mut Value, &mut Value)) -> String {
     let whole = issue(app, &bearer()).unwrap();
     let mut parts = whole.split('.').map(|part| {
         let bytes = Base64UrlUnpadded::decode_vec(part).unwrap_or_default();
@@ -31,11 +31,11 @@ fn signed(app: &App, change: impl Fn(&mut Value, &mut Value)) -> String {
     let (mut header, mut claims) = (parts.next().unwrap(), parts.next().unwrap());
     change(&mut header, &mut claims);
     let message = format!("{}.{}", encode(&header).unwrap(), encode(&claims).unwrap());
-    let signature = app.signing_keys.sign(message.as_bytes()).unwrap();
+    let signature = app.signing_keys.keys().sign(message.as_bytes()).unwrap();
     format!("{message}.{}", Base64UrlUnpadded::encode_string(&signature))
 }
 
-fn hs256() -> Config {
+pub(in crate::sessions) fn hs256() -> Config {
     let mut config = Config::for_tests();
     let secret = "0123456789abcdef0123456789abcdef";
     config.tokens.algorithm = Algorithm::Hs256(secret.into());

@@ -1,0 +1,33 @@
+//! `keyferry-server rotate`.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use super::Failure;
+use super::start::{Reachable, start};
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::{sessions, stop};
+
+/// Makes a new key that signs access tokens. Servers that run take it up within half a minute.
+pub(super) async fn jwt(config: Config, as_json: bool) -> Result<(), Failure> {
+    let data_dir = DataDir::prepare(&config.data_dir)?;
+    let (_stopper, stop) = stop::channel();
+    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    sessions::rotate_signing_key(&app).await?;
+    let keys = app.signing_keys.keys();
+    let id = keys.current_id();
+    app.store.close().await;
+
+    let mut stdout = std::io::stdout().lock();
+    if as_json {
+        writeln!(stdout, "{}", json!({ "kid": id }))?;
+    } else {
+        writeln!(
+            stdout,
+            "Tokens are signed with the new key {id} from now on."
+        )?;
+    }
+    Ok(())
+}
