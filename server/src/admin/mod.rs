@@ -53,6 +53,7 @@ enum Rotate {
         #[arg(long)]
         json: bool,
     },
+}
 
 #[derive(Subcommand)]
 enum Vm {
