@@ -1,5 +1,6 @@
 //! What can be said on the command line. Nothing secret can.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -40,6 +41,8 @@ pub enum Command {
     Vms(Vms),
     /// Write a key that this machine's agent holds to standard output.
     Read(Read),
+    /// Run a command whose SDKs use keys through the agent, without having them.
+    Exec(Exec),
     /// Tell what this machine's agent holds, and whether the server is well.
     Status(Status),
     /// Print the completion script of a shell.
@@ -211,6 +214,26 @@ pub struct Read {
     pub(crate) force: bool,
 }
 
+/// See [`Command::Exec`].
+#[derive(Args)]
+#[command(after_help = EXEC_VARIABLES)]
+pub struct Exec {
+    /// A key to use; can be repeated. Of two for one SDK the first one counts. Default: every key
+    /// that this user may use.
+    #[arg(long = "key", value_name = "NAME")]
+    pub(crate) keys: Vec<keyferry_protocol::ids::KeyName>,
+    #[command(flatten)]
+    pub(crate) agent: AgentSocket,
+    /// The command and its arguments.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(crate) command: Vec<OsString>,
+}
+
 /// See [`Command::Status`].
 #[derive(Args)]
 pub struct Status {
@@ -254,7 +277,19 @@ Exit codes:
   3  not signed in, or the credentials were refused
   4  there is no such key or machine
   5  the server cannot be reached, or is not the one that was trusted
-  6  the agent cannot be reached, or does not give this key";
+  6  the agent cannot be reached, or does not give this key
+  126, 127  the command of `exec` cannot be run, or is not found";
+
+const EXEC_VARIABLES: &str = "\
+The command finds in its environment, instead of keys, tokens that are worth something only to this
+user, while the command runs, and at the agent's proxy:
+  openai     OPENAI_BASE_URL, OPENAI_API_KEY
+  anthropic  ANTHROPIC_BASE_URL, ANTHROPIC_API_KEY
+  groq       GROQ_BASE_URL, GROQ_API_KEY
+  google     GOOGLE_GEMINI_BASE_URL, GEMINI_API_KEY, GOOGLE_API_KEY
+  each key   KEYFERRY_<NAME>_BASE_URL, KEYFERRY_<NAME>_TOKEN
+A token goes where the key would go, in any header. Behind the base URL, /@HOST/ names another host
+of the key.";
 
 #[cfg(test)]
 mod tests {

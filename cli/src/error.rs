@@ -75,6 +75,25 @@ pub enum CliError {
     /// The agent did not give what was asked.
     #[error(transparent)]
     Agent(#[from] keyferry_sdk::Error),
+    /// There is nothing for a command to use.
+    #[error("the agent holds no key that this user may use; see `keyferry status`")]
+    NoKeys,
+    /// An SDK has room for one key.
+    #[error("both `{one}` and `{other}` are for the same SDK; choose with --key")]
+    WhichKey {
+        /// A key.
+        one: String,
+        /// The next.
+        other: String,
+    },
+    /// The command did not start.
+    #[error("cannot run {}: {source}", program.display())]
+    Exec {
+        /// Which.
+        program: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Reading the input failed.
     #[error("standard input: {0}")]
     Input(#[source] io::Error),
@@ -95,7 +114,9 @@ impl CliError {
             },
             Self::NoSuchVm(_) => 4,
             Self::Unreachable { .. } | Self::Unknown { .. } | Self::NotConfirmed => 5,
-            Self::Agent(_) => 6,
+            Self::Agent(_) | Self::NoKeys => 6,
+            Self::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
+            Self::Exec { .. } => 126,
             _ => 1,
         }
     }

@@ -14,6 +14,9 @@ pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
     if let Command::Completions { shell } = arguments.command {
         return Ok(completions(shell));
     }
+    if let Command::Exec(it) = &arguments.command {
+        return local::exec(it).await;
+    }
     let app = App::from_environment()?;
     match arguments.command {
         Command::Register(it) => account::register(&app, it).await,
@@ -22,6 +25,7 @@ pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
         Command::Keys(it) => run_keys(&app, it).await,
         Command::Vms(it) => run_vms(&app, it).await,
         Command::Read(it) => local::read(&it).await,
+        Command::Exec(it) => local::exec(&it).await,
         Command::Status(it) => local::status(&app, &it).await,
         Command::Completions { shell } => Ok(completions(shell)),
     }

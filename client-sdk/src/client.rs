@@ -45,6 +45,19 @@ struct Opened {
     changes: HashMap<KeyName, watch::Sender<Change>>,
 }
 
+/// A key that is used through the agent's proxy.
+#[derive(Clone)]
+pub struct Proxied {
+    /// The key's name.
+    pub name: String,
+    /// The provider preset: `openai`, `anthropic`, `groq`, `google` or `custom`.
+    pub provider: String,
+    /// Takes the place of `https://HOST`. `/@HOST/...` behind it names one of the key's other hosts.
+    pub base_url: String,
+    /// Goes where the key would go.
+    pub token: String,
+}
+
 impl Client {
     /// Connects to the agent at [`DEFAULT_SOCKET`].
     pub async fn connect() -> Result<Self, Error> {
@@ -95,6 +108,30 @@ impl Client {
             changes,
             Arc::clone(&self.connection),
         ))
+    }
+
+    /// Lets this process use a key without having it: requests to the agent's proxy that carry the
+    /// token get the key in its place. Good for this user, while this process lives.
+    pub async fn proxied(&self, name: &str) -> Result<Proxied, Error> {
+        let name: KeyName = name.parse().map_err(|_| Error::BadKeyName)?;
+        let open = Request::Open {
+            name,
+            delivery: Delivery::Inject,
+        };
+        match self.connection.ask(open).await?.reply {
+            Reply::Proxied {
+                port,
+                name,
+                provider,
+                token,
+            } => Ok(Proxied {
+                name: name.to_string(),
+                provider,
+                base_url: format!("http://127.0.0.1:{port}"),
+                token,
+            }),
+            _ => Err(Error::Protocol(None)),
+        }
     }
 
     /// How the agent is.

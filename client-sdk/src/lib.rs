@@ -23,7 +23,7 @@ pub mod link;
 pub mod status;
 pub mod tls;
 
-pub use client::{Client, DEFAULT_SOCKET};
+pub use client::{Client, DEFAULT_SOCKET, Proxied};
 pub use error::Error;
 pub use key::{Change, KeyHandle, Watch};
 pub use keyferry_protocol::local::RefusalCode;

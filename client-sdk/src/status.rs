@@ -25,6 +25,9 @@ pub struct Status {
     pub tools: usize,
     /// What the agent gave up at its start.
     pub hardening: Vec<Hardening>,
+    /// The proxy and who uses it; `None` from an agent that has none.
+    #[serde(default)]
+    pub proxy: Option<Proxy>,
     /// What would make this machine safer, or get the agent going again.
     pub advice: Vec<String>,
 }
@@ -90,6 +93,32 @@ pub struct Key {
     pub pages: usize,
     /// How often it was handed out.
     pub opened: u64,
+}
+
+/// The agent's proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxy {
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// The processes that use it, each with what it did with a key.
+    pub tools: Vec<ProxyTool>,
+}
+
+/// What a process, and those that it started, did with a key through the proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyTool {
+    /// The key's name.
+    pub key: String,
+    /// The process.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+    /// Requests that were given the key.
+    pub requests: u64,
+    /// Bytes sent to the key's hosts.
+    pub sent: u64,
+    /// Bytes received from them.
+    pub received: u64,
 }
 
 /// One step of the hardening.

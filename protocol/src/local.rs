@@ -10,10 +10,12 @@
 //! <- 131   Refused   code u8, rule, advice
 //! <- 132   Status    JSON
 //! <- 133   Changed   version u32, state u8, name
+//! <- 134   Proxied   port u16, name, provider, token
 //! ```
 //!
 //! Integers are big-endian, texts are UTF-8 behind a u16 length. Answers come in the order of the
-//! requests; `Changed` comes at any time. No message carries a key: keys travel in the page alone.
+//! requests; `Changed` comes at any time. No message carries a key: keys travel in the page alone. A token
+//! stands for a key at the agent's proxy, for one user and while one process lives.
 
 mod codec;
 
@@ -85,6 +87,17 @@ pub enum Reply {
         version: u32,
         /// What the page holds now.
         state: PageState,
+    },
+    /// Answers `Open` of a key that is used through the proxy.
+    Proxied {
+        /// The proxy's port on 127.0.0.1.
+        port: u16,
+        /// Which key.
+        name: KeyName,
+        /// The provider preset: `openai`, `custom`, ...
+        provider: String,
+        /// What stands for the key, in requests to the proxy.
+        token: String,
     },
 }
 
@@ -222,6 +235,12 @@ impl Reply {
                     state,
                 }
             }
+            134 => Self::Proxied {
+                port: fields.u16()?,
+                name: fields.name()?,
+                provider: fields.text()?.to_owned(),
+                token: fields.text()?.to_owned(),
+            },
             other => return Err(LocalError::Type(other)),
         };
         fields.end()?;
@@ -256,6 +275,16 @@ impl Reply {
                 .bytes(&version.to_be_bytes())
                 .bytes(&[*state as u8])
                 .text(name.as_str()),
+            Self::Proxied {
+                port,
+                name,
+                provider,
+                token,
+            } => Frame::new(134)
+                .bytes(&port.to_be_bytes())
+                .text(name.as_str())
+                .text(provider)
+                .text(token),
         }
         .finish()
     }

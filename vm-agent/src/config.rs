@@ -16,6 +16,8 @@ pub struct Config {
     pub socket_group: Option<String>,
     /// Who may have which key.
     pub policy: PolicyConfig,
+    /// Where the proxy may go.
+    pub proxy: ProxyConfig,
     /// What one tool, and all of them, may use.
     pub limits: Limits,
     /// How fast a lost server is tried again.
@@ -46,6 +48,18 @@ pub struct KeyRule {
     pub gids: Vec<u32>,
 }
 
+/// Where the proxy may go, and where it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// Its port on 127.0.0.1; 0 for any that is free.
+    pub port: u16,
+    /// Hosts that may be on this machine or a private network. Metadata services never are.
+    pub allow_private: Vec<String>,
+    /// Certificates (PEM) of further authorities, beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
 /// What one tool, and all of them, may use.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -54,6 +68,8 @@ pub struct Limits {
     pub connections: usize,
     /// Keys that one tool has open at once; each takes 12 KiB of locked memory.
     pub pages_per_connection: usize,
+    /// Connections to the proxy at once.
+    pub proxy_connections: usize,
 }
 
 impl Default for Limits {
@@ -61,6 +77,7 @@ impl Default for Limits {
         Self {
             connections: 128,
             pages_per_connection: 32,
+            proxy_connections: 256,
         }
     }
 }
@@ -201,6 +218,8 @@ mod tests {
             gids = [100]
             [policy.keys.openai]
             uids = [1001]
+            [proxy]
+            allow_private = ["localhost"]
             [limits]
             connections = 4
             [reconnect]

@@ -8,6 +8,7 @@ pub mod config;
 pub mod harden;
 pub mod keyring;
 pub mod lease;
+pub mod proxy;
 pub mod socket;
 #[expect(
     unsafe_code,

@@ -90,6 +90,18 @@ fn lines(out: &mut String, status: &Status) -> std::fmt::Result {
     }
     writeln!(out, "tools       {} connected", status.tools)?;
     keys(out, status)?;
+    if let Some(proxy) = &status.proxy {
+        writeln!(out, "proxy       127.0.0.1:{}", proxy.port)?;
+        for tool in &proxy.tools {
+            let (key, pid, uid) = (&tool.key, tool.pid, tool.uid);
+            let (requests, sent, received) = (tool.requests, tool.sent, tool.received);
+            writeln!(
+                out,
+                "exec        {key:<20} process {pid} of user {uid}: {requests} requests, \
+                 {sent} bytes out, {received} bytes in"
+            )?;
+        }
+    }
     for step in &status.hardening {
         let mark = if step.degraded { " (degraded)" } else { "" };
         writeln!(out, "hardening   {:<18} {}{mark}", step.step, step.level)?;

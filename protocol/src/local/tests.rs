@@ -34,6 +34,14 @@ fn reply() -> impl Strategy<Value = Reply> {
             version,
             state
         }),
+        (any::<u16>(), name(), "\\PC{0,20}", "\\PC{0,60}").prop_map(
+            |(port, name, provider, token)| Reply::Proxied {
+                port,
+                name,
+                provider,
+                token
+            }
+        ),
     ]
 }
 

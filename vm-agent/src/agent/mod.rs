@@ -2,6 +2,7 @@
 //! reads it.
 
 mod accesses;
+mod lend;
 mod refuse;
 mod report;
 
@@ -24,6 +25,7 @@ use crate::config::Limits;
 use crate::harden::Step;
 use crate::keyring::{Keyring, Opened, ReceiverId, Share};
 use crate::lease::{Lease, Verdict};
+use crate::proxy::Tokens;
 use crate::socket::{Peer, Policy};
 
 /// An agent, whole.
@@ -32,6 +34,7 @@ pub struct Agent {
     lease: Mutex<Lease>,
     uplink: Mutex<Uplink>,
     accesses: Mutex<Accesses>,
+    tokens: Mutex<Tokens>,
     changes: watch::Sender<()>,
     protection: ProtectionLevel,
     parts: Parts,
@@ -45,6 +48,8 @@ pub struct Parts {
     pub limits: Limits,
     /// What was given up at the start.
     pub steps: Vec<Step>,
+    /// The proxy's port on 127.0.0.1.
+    pub proxy_port: u16,
     /// The time.
     pub clock: Box<dyn Clock>,
 }
@@ -64,6 +69,7 @@ impl Agent {
             lease: Mutex::new(Lease::new(parts.clock.now())),
             uplink: Mutex::default(),
             accesses: Mutex::default(),
+            tokens: Mutex::default(),
             changes: watch::Sender::new(()),
             parts,
         }
@@ -164,15 +170,7 @@ impl Agent {
                 opened.map_err(|code| refusal(self.why(code), ""))
             });
         let version = outcome.as_ref().map_or(0, |opened| opened.version);
-        let access = Access {
-            key: key.clone(),
-            version,
-            uid: peer.uid,
-            at: u64::try_from(self.now().wall.as_micros()).unwrap_or(u64::MAX),
-            count: 1,
-            allowed: outcome.is_ok(),
-        };
-        lock(&self.accesses).note(access);
+        self.note(key, version, (peer.uid, outcome.is_ok()));
         outcome
     }
 

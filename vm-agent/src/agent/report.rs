@@ -1,7 +1,7 @@
 //! The agent's account of itself.
 
 use keyferry_protocol::memory::ProtectionLevel;
-use keyferry_sdk::status::{Connection, ConnectionState, Hardening, Health, Status};
+use keyferry_sdk::status::{self, Connection, ConnectionState, Hardening, Health, Status};
 
 use super::{Agent, lock};
 use crate::harden::Step;
@@ -68,17 +68,21 @@ impl Agent {
             keys,
             tools,
             hardening: self.parts.steps.iter().map(hardening).collect(),
+            proxy: Some(status::Proxy {
+                port: self.parts.proxy_port,
+                tools: lock(&self.tokens).report(),
+            }),
             advice: advice(self.protection, uplink.state),
         }
     }
 
-    fn lease_report(&self) -> Option<keyferry_sdk::status::Lease> {
+    fn lease_report(&self) -> Option<status::Lease> {
         let lease = lock(&self.lease);
         let Verdict::Left(left) = lease.left(self.now()) else {
             return None;
         };
         let seconds = lease.length()?.as_secs();
-        Some(keyferry_sdk::status::Lease {
+        Some(status::Lease {
             seconds,
             left_seconds: left.as_secs(),
         })

@@ -34,11 +34,24 @@ pub struct Keyring {
 #[derive(Debug, Clone, Copy)]
 pub struct PageLimit(pub usize);
 
+/// Where the proxy takes a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The provider preset.
+    pub provider: String,
+    /// The hosts that the owner allows; none for the provider's own.
+    pub hosts: Vec<String>,
+    /// The newest version.
+    pub version: u32,
+}
+
 struct Entry {
     version: u32,
     state: PageState,
     delivery: Delivery,
     not_after: Option<Duration>,
+    provider: String,
+    hosts: Vec<String>,
     value: Option<LockedBox>,
     opened: u64,
     confirmed: bool,
@@ -77,6 +90,12 @@ impl Keyring {
             state: PageState::Live,
             delivery: put.delivery,
             not_after: (put.not_after > 0).then(|| Duration::from_micros(put.not_after)),
+            provider: put.provider.to_owned(),
+            hosts: put
+                .allowed_hosts
+                .iter()
+                .map(|host| (*host).to_owned())
+                .collect(),
             value: Some(value),
             opened: known.map_or(0, |entry| entry.opened),
             confirmed: true,
@@ -152,15 +171,33 @@ impl Keyring {
         if entry.delivery == Delivery::Inject {
             return Err(RefusalCode::InjectOnly);
         }
-        match entry.state {
-            PageState::Live => {}
-            PageState::LeaseOver => return Err(RefusalCode::LeaseOver),
-            PageState::Revoked | PageState::Empty => return Err(RefusalCode::Revoked),
-        }
+        entry.live()?;
         let receiver = self.receivers.get_mut(&id).ok_or(RefusalCode::Busy)?;
         let opened = receiver.open(key, entry, (self.arena.level(), self.limit))?;
         entry.opened += 1;
         Ok(opened)
+    }
+
+    /// Where the proxy takes this key.
+    pub fn route(&self, key: &KeyName) -> Result<Route, RefusalCode> {
+        let entry = self.entries.get(key).ok_or(RefusalCode::NotFound)?;
+        entry.live()?;
+        Ok(Route {
+            provider: entry.provider.clone(),
+            hosts: entry.hosts.clone(),
+            version: entry.version,
+        })
+    }
+
+    /// Shows the key itself to the proxy, whatever its delivery, and tells its version.
+    pub fn expose<T>(
+        &self,
+        key: &KeyName,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<(u32, T), RefusalCode> {
+        let entry = self.entries.get(key).ok_or(RefusalCode::NotFound)?;
+        let value = entry.live()?;
+        Ok((entry.version, read(value.expose())))
     }
 
     /// What a tool's pages hold now.
@@ -257,6 +294,14 @@ impl Keyring {
 }
 
 impl Entry {
+    fn live(&self) -> Result<&LockedBox, RefusalCode> {
+        match (self.state, &self.value) {
+            (PageState::Live, Some(value)) => Ok(value),
+            (PageState::LeaseOver, _) => Err(RefusalCode::LeaseOver),
+            _ => Err(RefusalCode::Revoked),
+        }
+    }
+
     fn end(&mut self, reason: PageState) {
         self.value = None;
         self.state = reason;

@@ -2,7 +2,7 @@
 //!
 //! 1. settings and log, while nothing is secret yet;
 //! 2. no dumps, no new privileges, proven locked memory: then the ticket, straight into it;
-//! 3. the socket, while files may still be made; then no file, capability or foreign system call;
+//! 3. the socket and the proxy's port, while files may still be made; then no file, capability or foreign system call;
 //! 4. only now the first word with anybody, tool or server.
 
 use std::error::Error;
@@ -17,6 +17,7 @@ use keyferry_agent::clock::SystemClock;
 use keyferry_agent::config::Config;
 use keyferry_agent::harden::{self, Step, Tolerance};
 use keyferry_agent::keyring::{Keyring, PageLimit};
+use keyferry_agent::proxy::{self, Outward};
 use keyferry_agent::socket::{self, Policy};
 use keyferry_agent::upstream::{self, Signals, Upstream};
 use keyferry_protocol::memory::Arena;
@@ -54,8 +55,10 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
     let (level, mut steps) = harden::before_secrets()?;
     let arena = Arena::new(level)?;
     let upstream = enrol::upstream(arena.clone(), &options.ticket, &config)?;
+    let outward = Outward::new(&config.proxy, arena.clone())?;
 
     let (listener, gid) = socket::bind(&options.socket, config.socket_group.as_deref())?;
+    let bound = proxy::bind(config.proxy.port)?;
     steps.extend(harden::before_strangers(tolerance)?);
     report(&steps);
 
@@ -69,6 +72,7 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
             policy,
             limits: config.limits,
             steps,
+            proxy_port: bound.port,
             clock,
         },
     );
@@ -79,29 +83,38 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
     runtime.block_on(serve(
         Arc::new(agent),
         upstream,
-        (listener, &options.socket),
+        Doors {
+            listener,
+            path: &options.socket,
+            proxy: (outward, bound),
+        },
     ))?;
     Ok(())
 }
 
+/// Where tools come in.
+struct Doors<'a> {
+    listener: std::os::unix::net::UnixListener,
+    path: &'a Path,
+    proxy: (Outward, proxy::Bound),
+}
+
 /// Until SIGTERM or SIGINT; then everything is wiped and the server is told.
-async fn serve(
-    agent: Arc<Agent>,
-    upstream: Upstream,
-    (listener, path): (std::os::unix::net::UnixListener, &Path),
-) -> io::Result<()> {
-    let listener = tokio::net::UnixListener::from_std(listener)?;
+async fn serve(agent: Arc<Agent>, upstream: Upstream, doors: Doors<'_>) -> io::Result<()> {
+    let listener = tokio::net::UnixListener::from_std(doors.listener)?;
+    let (outward, bound) = doors.proxy;
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
     let signals = Arc::new(Signals::default());
     tokio::spawn(socket::listen(Arc::clone(&agent), listener));
+    tokio::spawn(proxy::listen(Arc::clone(&agent), outward, bound));
     tokio::spawn(upstream::keep_lease(
         Arc::clone(&agent),
         Arc::clone(&signals),
     ));
-    tell_ready(path)?;
+    tell_ready(doors.path)?;
 
     let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
     let session = upstream::keep(&agent, upstream, &signals, &mut rng);

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::Peer;
 use crate::agent::{Agent, Guest, refusal};
+use crate::proxy::Holder;
 
 /// Why a conversation ended early. It is the tool's own affair, and only logged for debugging.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub enum ConnectionError {
     /// What it sent is not in the protocol.
     #[error("the tool does not keep to the protocol")]
     Protocol(#[from] LocalError),
+    /// Only whoever holds its socket is left.
+    #[error("the process that connected has ended")]
+    Gone,
     /// The rule that keeps it out.
     #[error("not permitted: {0}")]
     NotPermitted(String),
@@ -112,8 +116,12 @@ impl Tool<'_> {
                 name,
                 delivery: Delivery::Page,
             } => self.open(wire, name).await,
+            Request::Open {
+                name,
+                delivery: Delivery::Inject,
+            } => self.lend(wire, name).await,
             Request::Status => wire.send(&Reply::Status(self.report()), None).await,
-            Request::Hello { .. } | Request::Open { .. } => {
+            Request::Hello { .. } => {
                 let refused = refusal(RefusalCode::BadRequest, "");
                 wire.send(&Reply::Refused(refused), None).await
             }
@@ -133,6 +141,27 @@ impl Tool<'_> {
             }
             Err(refusal) => wire.send(&Reply::Refused(refusal), None).await,
         }
+    }
+
+    async fn lend(&mut self, wire: &mut Wire, name: KeyName) -> Result<(), ConnectionError> {
+        let Some(process) = self.peer.process(&wire.stream) else {
+            return Err(ConnectionError::Gone);
+        };
+        let holder = Holder {
+            pid: self.peer.pid,
+            uid: self.peer.uid,
+            process,
+        };
+        let reply = match self.agent.lend(&self.peer, holder, &name) {
+            Ok(lent) => Reply::Proxied {
+                port: lent.port,
+                name,
+                provider: lent.provider,
+                token: lent.token,
+            },
+            Err(refusal) => Reply::Refused(refusal),
+        };
+        wire.send(&reply, None).await
     }
 
     /// A key may have changed several times since: what counts is what the page holds now.

@@ -8,4 +8,5 @@ mod policy;
 pub use connection::{ConnectionError, converse};
 pub use listen::{BindError, bind, listen};
 pub use peer::Peer;
+pub(crate) use peer::is_alive;
 pub use policy::Policy;

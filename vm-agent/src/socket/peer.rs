@@ -34,6 +34,14 @@ impl Peer {
         })
     }
 
+    /// The process itself. `None` when it has ended.
+    pub(crate) fn process(&self, socket: impl AsFd) -> Option<OwnedFd> {
+        let pid = Pid::from_raw(self.pid)?;
+        let process = pidfd(socket, pid)?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        (is_alive(&process) && groups_of(&status, self.uid).is_some()).then_some(process)
+    }
+
     /// A peer with these credentials.
     #[cfg(test)]
     pub(crate) fn of(uid: u32, groups: &[u32]) -> Self {
@@ -54,7 +62,7 @@ impl Peer {
 /// the pidfd tells. Before Linux 6.5 it is opened by number, which might have been given to a newer
 /// process: then that one has to have the same user to be believed.
 fn further_groups(socket: impl AsFd, pid: Pid, uid: u32) -> Option<Vec<u32>> {
-    let pidfd = sys::peer_pidfd(socket).or_else(|| pidfd_open(pid, PidfdFlags::empty()).ok())?;
+    let pidfd = pidfd(socket, pid)?;
     let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
     if !is_alive(&pidfd) {
         return None;
@@ -62,8 +70,12 @@ fn further_groups(socket: impl AsFd, pid: Pid, uid: u32) -> Option<Vec<u32>> {
     groups_of(&status, uid)
 }
 
+fn pidfd(socket: impl AsFd, pid: Pid) -> Option<OwnedFd> {
+    sys::peer_pidfd(socket).or_else(|| pidfd_open(pid, PidfdFlags::empty()).ok())
+}
+
 /// A pidfd becomes readable when its process ends.
-fn is_alive(pidfd: &OwnedFd) -> bool {
+pub(crate) fn is_alive(pidfd: &OwnedFd) -> bool {
     let mut watched = [PollFd::new(pidfd, PollFlags::IN)];
     let at_once = Timespec {
         tv_sec: 0,

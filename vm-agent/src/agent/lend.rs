@@ -1,0 +1,77 @@
+//! Keys at the proxy: a tool gets a token, and each of its requests gets the key.
+
+use keyferry_protocol::ids::KeyName;
+use keyferry_protocol::local::{Refusal, RefusalCode};
+use keyferry_protocol::wire::Access;
+
+use super::{Agent, lock, refusal};
+use crate::keyring::Route;
+use crate::proxy::{Holder, Lent, Loan, Refused};
+use crate::socket::Peer;
+
+impl Agent {
+    /// Makes a token for a key, if the policy lets the tool use it.
+    pub fn lend(&self, peer: &Peer, holder: Holder, key: &KeyName) -> Result<Lent, Refusal> {
+        let decided = self.parts.policy.permits(peer, key);
+        let outcome = decided
+            .map_err(|rule| refusal(RefusalCode::NotPermitted, &rule))
+            .and_then(|()| {
+                let route = self.look(|keys| keys.route(key));
+                route.map_err(|code| refusal(self.why(code), ""))
+            })
+            .and_then(|route| {
+                let token = lock(&self.tokens).issue(key.clone(), holder);
+                let token = token.ok_or_else(|| refusal(RefusalCode::Busy, ""))?;
+                Ok((route, token))
+            });
+        let version = outcome.as_ref().map_or(0, |(route, _)| route.version);
+        self.note(key, version, (peer.uid, outcome.is_ok()));
+        outcome.map(|(route, token)| Lent {
+            provider: route.provider,
+            token,
+            port: self.parts.proxy_port,
+        })
+    }
+
+    /// What a token stands for, when this user shows it.
+    pub(crate) fn redeem(&self, token: &str, uid: u32) -> Result<Loan, Refused> {
+        lock(&self.tokens).redeem(token, uid)
+    }
+
+    /// Where the key of a token goes.
+    pub(crate) fn route(&self, loan: &Loan) -> Result<Route, Refused> {
+        let route = self.look(|keys| keys.route(&loan.key));
+        route.map_err(|code| Refused::Key(self.why(code)))
+    }
+
+    /// Reads the key for one request, which is counted and told to the server.
+    pub(crate) fn inject<T>(
+        &self,
+        loan: &Loan,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, Refused> {
+        let read = self.look(|keys| keys.expose(&loan.key, read));
+        let version = read.as_ref().map_or(0, |(version, _)| *version);
+        self.note(&loan.key, version, (loan.uid, read.is_ok()));
+        let (_, outcome) = read.map_err(|code| Refused::Key(self.why(code)))?;
+        lock(&self.tokens).count(loan.token, (1, 0, 0));
+        Ok(outcome)
+    }
+
+    /// Counts what a request has moved.
+    pub(crate) fn count(&self, loan: &Loan, (sent, received): (u64, u64)) {
+        lock(&self.tokens).count(loan.token, (0, sent, received));
+    }
+
+    pub(super) fn note(&self, key: &KeyName, version: u32, (uid, allowed): (u32, bool)) {
+        let access = Access {
+            key: key.clone(),
+            version,
+            uid,
+            at: u64::try_from(self.now().wall.as_micros()).unwrap_or(u64::MAX),
+            count: 1,
+            allowed,
+        };
+        lock(&self.accesses).note(access);
+    }
+}
