@@ -87,6 +87,13 @@ impl<'a> Person<'a> {
             .success();
     }
 
+    /// Stores a key that no tool may read, for use toward one host.
+    pub fn put_for_host(&self, (name, provider): (&str, &str), host: &str, value: &Secret) {
+        let put = ["keys", "put", name, "--provider", provider];
+        let put = [&put[..], &["--allow-host", host]].concat();
+        self.run(&put, value.text().as_bytes()).success();
+    }
+
     /// Gives a key a new value.
     pub fn rotate(&self, name: &str, value: &Secret) {
         self.run(&["keys", "rotate", name], value.text().as_bytes())

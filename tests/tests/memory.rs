@@ -9,7 +9,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use keyferry_tests::{Agent, Engine, Person, Secret, Server, Stage, Tool, binary, until};
+use keyferry_tests::{
+    Agent, Engine, Person, Program, Provider, Secret, Server, Stage, Tool, binary, until,
+};
 use memscan::{GUARDED, Report, scan_process};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,6 +80,44 @@ async fn a_tool_that_maps_a_key_after_its_revocation_finds_zeros() {
         .then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_tool_uses_a_key_through_the_proxy_it_is_in_secret_pages_only() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let key = Secret::fresh();
+    let provider = Provider::start(&stage, &key).await;
+    ada.put_for_host(("openai", "openai"), &provider.host(), &key);
+    let settings = provider.agent_settings();
+    let agent = Agent::enrol_with(&stage, &ada, "kali-1", &settings).await;
+    agent.until_holding("openai", 1).await;
+    let socket = agent.socket().to_str().unwrap();
+
+    // Twenty requests on one connection, and one whose answer is still under way.
+    let streaming = r#"exec curl --silent --no-buffer -H "Authorization: Bearer $OPENAI_API_KEY" \
+        "$OPENAI_BASE_URL/upload?[1-20]" --data x \
+        --next --silent --no-buffer -H "Authorization: Bearer $OPENAI_API_KEY" \
+        "$OPENAI_BASE_URL/chat/completions" --data '{"stream": true}'"#;
+    let mut tool = Program::start(&stage, "curl", binary("keyferry"), |command| {
+        command.args(["exec", "--socket", socket, "--", "sh", "-c", streaming]);
+    });
+    while !tool.next_line().contains("chat.completion.chunk") {}
+    assert_eq!(provider.seen().len(), 21);
+    let guarded = agent.status().await.protection != "memfd_secret";
+    assert_no_stray_copy(agent.pid(), &[&key], guarded);
+    assert_no_stray_copy(tool.pid(), &[&key], guarded);
+
+    provider.go_on();
+    assert!(tool.wait().success());
+    assert_no_stray_copy(agent.pid(), &[&key], guarded);
+    ada.revoke("openai");
+    until("the agent has wiped the key", async || {
+        (agent.key("openai").await?.state == "revoked").then_some(())
+    })
+    .await;
+    assert_nowhere(agent.pid(), &[&key]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

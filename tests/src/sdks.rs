@@ -1,0 +1,55 @@
+//! The vendors' own SDKs, installed once beside what is built, from the versions in `tests/sdks`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A Python that has the packages of `tests/sdks/requirements.txt`.
+pub fn python_with_sdks() -> PathBuf {
+    let folder = installed("python", "requirements.txt", |folder, list| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder));
+        let mut install = Command::new(folder.join("bin/pip"));
+        install.args(["install", "--quiet", "--disable-pip-version-check", "-r"]);
+        run(install.arg(list));
+    });
+    folder.join("bin/python")
+}
+
+/// A folder whose `node_modules` has the packages of `tests/sdks/package.json`.
+pub fn node_with_openai() -> PathBuf {
+    installed("node", "package.json", |folder, list| {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::copy(list, folder.join("package.json")).unwrap();
+        let mut install = Command::new("npm");
+        install.args(["install", "--silent", "--no-audit", "--no-fund"]);
+        run(install.current_dir(folder));
+    })
+}
+
+/// Installs anew when the list of versions has changed; one process at a time.
+fn installed(name: &str, list: &str, install: impl FnOnce(&Path, &Path)) -> PathBuf {
+    let list = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("sdks")
+        .join(list);
+    let this_test = std::env::current_exe().unwrap();
+    let profile = this_test.ancestors().nth(2).unwrap();
+    let sdks = profile.join("keyferry-sdks");
+    std::fs::create_dir_all(&sdks).unwrap();
+    let lock = File::create(sdks.join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let (folder, done) = (sdks.join(name), sdks.join(format!("{name}.done")));
+    let wanted = std::fs::read(&list).unwrap();
+    if std::fs::read(&done).is_ok_and(|before| before == wanted) {
+        return folder;
+    }
+    let _there_may_be_none = std::fs::remove_dir_all(&folder);
+    install(&folder, &list);
+    std::fs::write(done, wanted).unwrap();
+    folder
+}
+
+fn run(command: &mut Command) {
+    let status = command.status();
+    let status = status.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}");
+}

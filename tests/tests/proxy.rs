@@ -1,0 +1,398 @@
+//! Programs that know nothing of Keyferry use keys that they never have: through `keyferry exec`
+//! and the agent's proxy, against a provider with a private authority.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::Stdio;
+
+use futures_util::{SinkExt, StreamExt};
+use keyferry_tests::{
+    Agent, Engine, Person, Provider, Secret, Server, Stage, node_with_openai, python_with_sdks,
+    until,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
+
+/// A key of a provider, and a machine that may use it.
+struct World {
+    provider: Provider,
+    key: Secret,
+    agent: Agent,
+    _server: Server,
+}
+
+impl World {
+    async fn with<'a>(stage: &'a Stage, key_name: &str) -> (Self, Person<'a>) {
+        let server = Server::start(stage);
+        let ada = Person::register(stage, &server, "ada");
+        let key = Secret::fresh();
+        let provider = Provider::start(stage, &key).await;
+        let known = ["openai", "anthropic", "groq", "google"].contains(&key_name);
+        let preset = if known { key_name } else { "custom" };
+        ada.put_for_host((key_name, preset), &provider.host(), &key);
+        let settings = provider.agent_settings();
+        let agent = Agent::enrol_with(stage, &ada, "kali-1", &settings).await;
+        agent.until_holding(key_name, 1).await;
+        let world = Self {
+            provider,
+            key,
+            agent,
+            _server: server,
+        };
+        (world, ada)
+    }
+
+    /// Runs a program of a vendor under `keyferry exec`.
+    fn exec(&self, ada: &Person<'_>, command: &[&str]) {
+        let socket = self.agent.socket().to_str().unwrap();
+        let exec = [&["exec", "--socket", socket, "--"], command].concat();
+        let answer = ada.run(&exec, b"");
+        assert_eq!(
+            answer.output.trim(),
+            "done",
+            "{answer:?}\n{}",
+            self.agent.log()
+        );
+        assert_eq!(answer.code, 0);
+    }
+
+    fn seen_only_the_key(&self) {
+        let seen = self.provider.seen();
+        assert!(!seen.is_empty());
+        for request in seen {
+            let fields = request.fields.join("\n");
+            assert!(fields.contains(self.key.text()), "{request:?}");
+            assert!(!fields.contains("kfp_"), "{request:?}");
+            assert!(fields.contains(&format!("host: {}", self.provider.host())));
+        }
+    }
+}
+
+async fn the_python_package_works_unmodified(key: &str) {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (world, ada) = World::with(&stage, key).await;
+    let python = python_with_sdks();
+    let script = script(&format!("use_{key}.py"));
+    world.exec(&ada, &[python.to_str().unwrap(), &script]);
+    world.seen_only_the_key();
+}
+
+fn script(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdks");
+    folder.join(name).to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_package_of_openai_works_unmodified() {
+    the_python_package_works_unmodified("openai").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_package_of_anthropic_works_unmodified() {
+    the_python_package_works_unmodified("anthropic").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_package_of_groq_works_unmodified() {
+    the_python_package_works_unmodified("groq").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_package_of_google_works_unmodified() {
+    the_python_package_works_unmodified("google").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_package_of_openai_works_unmodified() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (world, ada) = World::with(&stage, "openai").await;
+    let folder = node_with_openai();
+    // Modules are looked for beside the script.
+    let copy = folder.join("use_openai.mjs");
+    std::fs::copy(script("use_openai.mjs"), &copy).unwrap();
+    world.exec(&ada, &["node", copy.to_str().unwrap()]);
+    world.seen_only_the_key();
+}
+
+/// A program that was given a token, and says to the proxy whatever it likes.
+struct Raw {
+    base: String,
+    token: String,
+    _client: keyferry_sdk::Client,
+}
+
+/// Status, the code that the proxy names or none, and the body.
+type Said = (u16, String, String);
+
+impl Raw {
+    async fn of(agent: &Agent, key: &str) -> Self {
+        let client = keyferry_sdk::Client::connect_to(agent.socket())
+            .await
+            .unwrap();
+        let lent = client.proxied(key).await.unwrap();
+        Self {
+            base: lent.base_url,
+            token: lent.token,
+            _client: client,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        let address = self.base.strip_prefix("http://").unwrap();
+        TcpStream::connect(address).await.unwrap()
+    }
+
+    /// `GET` of a path.
+    async fn ask(&self, path: &str) -> Said {
+        let token = &self.token;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {token}\r\nConnection: close\r\n\r\n"
+        );
+        say(self.connect().await, request.as_bytes()).await
+    }
+}
+
+async fn say(mut stream: TcpStream, request: &[u8]) -> Said {
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    split(&String::from_utf8_lossy(&answer))
+}
+
+fn split(answer: &str) -> Said {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let code = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Keyferry-Error: "));
+    (status, code.unwrap_or_default().to_owned(), body.to_owned())
+}
+
+fn refused(said: &Said) -> (u16, &str) {
+    (said.0, &said.1)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_worth_nothing_to_another_user() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (world, _ada) = World::with(&stage, "openai").await;
+    let raw = Raw::of(&world.agent, "openai").await;
+    assert_eq!(raw.ask("/v1/chat/completions").await.0, 200);
+
+    let config = format!("header = \"Authorization: Bearer {}\"", raw.token);
+    let mut thief = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+        .args(["curl", "--silent", "--include", "--config", "-"])
+        .arg(format!("{}/v1/chat/completions", raw.base))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut thief.stdin.take().unwrap(), config.as_bytes()).unwrap();
+    let answer = thief.wait_with_output().unwrap();
+    let said = split(&String::from_utf8(answer.stdout).unwrap());
+    assert_eq!(refused(&said), (403, "other_user"));
+    assert_eq!(world.provider.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_dies_with_its_process_and_serves_its_children_before() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (world, ada) = World::with(&stage, "openai").await;
+    let kept = stage.path("kept");
+    // The child of a child asks; then everything ends, and the token has been kept.
+    let command = format!(
+        "sh -c 'curl --silent --fail -H \"Authorization: Bearer '$OPENAI_API_KEY'\" \
+         '$OPENAI_BASE_URL'/chat/completions >&2' && \
+         echo \"$OPENAI_API_KEY $KEYFERRY_OPENAI_BASE_URL\" > {} && echo done",
+        kept.display()
+    );
+    world.exec(&ada, &["sh", "-c", &command]);
+    assert_eq!(world.provider.seen().len(), 1);
+
+    let kept = std::fs::read_to_string(kept).unwrap();
+    let (token, base) = kept.trim().split_once(' ').unwrap();
+    assert!(token.starts_with("kfp_"), "{token}");
+    let address = base.strip_prefix("http://").unwrap();
+    let request = format!("GET / HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let stream = TcpStream::connect(address).await.unwrap();
+    let said = say(stream, request.as_bytes()).await;
+    assert_eq!(refused(&said), (401, "process_ended"));
+    assert_eq!(world.provider.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_token_that_the_agent_made_nothing_goes_out() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (world, _ada) = World::with(&stage, "openai").await;
+    let raw = Raw::of(&world.agent, "openai").await;
+    let made_up = "kfp_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    for (fields, code) in [
+        (String::new(), "no_token"),
+        (format!("x-api-key: {}\r\n", world.key.text()), "no_token"),
+        (format!("x-api-key: {made_up}\r\n"), "unknown_token"),
+    ] {
+        let request = format!("GET /v1/models HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+        let said = say(raw.connect().await, request.as_bytes()).await;
+        assert_eq!(refused(&said), (401, code));
+    }
+    assert_eq!(world.provider.seen().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_goes_to_its_own_hosts_only() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (world, _ada) = World::with(&stage, "openai").await;
+    let raw = Raw::of(&world.agent, "openai").await;
+    let own = world.provider.host();
+    assert_eq!(raw.ask(&format!("/@{own}/v1/models")).await.0, 200);
+    let other = Provider::start(&stage, &world.key).await;
+    for host in [&other.host(), "localhost", "api.openai.com", "127.0.0.1"] {
+        let said = raw.ask(&format!("/@{host}/v1/models")).await;
+        assert_eq!(refused(&said), (403, "host_not_allowed"), "{host}");
+    }
+    assert!(other.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_on_a_private_network_needs_the_machines_consent() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let key = Secret::fresh();
+    let provider = Provider::start(&stage, &key).await;
+    ada.put_for_host(("inside", "custom"), &provider.host(), &key);
+    ada.put_for_host(("cloud", "custom"), "169.254.169.254", &key);
+    let settings = provider.agent_settings();
+    let settings = settings.replace("\"localhost\"", "\"169.254.169.254\"");
+    let agent = Agent::enrol_with(&stage, &ada, "kali-1", &settings).await;
+    for key in ["inside", "cloud"] {
+        agent.until_it_has(key).await;
+        let said = Raw::of(&agent, key).await.ask("/v1/models").await;
+        assert_eq!(refused(&said), (403, "address_not_allowed"), "{key}");
+    }
+    assert!(provider.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_an_unknown_authority_is_refused() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let key = Secret::fresh();
+    let provider = Provider::start(&stage, &key).await;
+    ada.put_for_host(("openai", "openai"), &provider.host(), &key);
+    let settings = "[proxy]\nallow_private = [\"localhost\"]\n";
+    let agent = Agent::enrol_with(&stage, &ada, "kali-1", settings).await;
+    agent.until_holding("openai", 1).await;
+    let said = Raw::of(&agent, "openai").await.ask("/v1/models").await;
+    assert_eq!(refused(&said), (502, "untrusted"));
+    assert!(provider.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redirect_is_passed_on_and_not_followed() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (world, _ada) = World::with(&stage, "openai").await;
+    let other = Provider::start(&stage, &world.key).await;
+    let raw = Raw::of(&world.agent, "openai").await;
+    let said = raw
+        .ask(&format!("/v1/redirect?https://{}/v1/models", other.host()))
+        .await;
+    assert_eq!(refused(&said), (307, ""));
+    assert!(other.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotated_key_is_used_at_once_and_a_revoked_one_never_again() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (world, ada) = World::with(&stage, "openai").await;
+    let raw = Raw::of(&world.agent, "openai").await;
+    assert_eq!(raw.ask("/v1/models").await.0, 200);
+    let second = Secret::fresh();
+    world.provider.rotate(&second);
+    assert_eq!(raw.ask("/v1/models").await.0, 401);
+    ada.rotate("openai", &second);
+    world.agent.until_holding("openai", 2).await;
+    assert_eq!(raw.ask("/v1/models").await.0, 200);
+
+    ada.revoke("openai");
+    until("the agent has wiped the key", async || {
+        (world.agent.key("openai").await?.state == "revoked").then_some(())
+    })
+    .await;
+    assert_eq!(refused(&raw.ask("/v1/models").await), (403, "revoked"));
+    assert_eq!(world.provider.seen().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_on_one_connection_share_one_to_the_provider_and_are_counted() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (world, _ada) = World::with(&stage, "openai").await;
+    let raw = Raw::of(&world.agent, "openai").await;
+    let (token, upload) = (&raw.token, "x".repeat(3 << 20));
+    let mut requests = format!(
+        "POST /v1/upload HTTP/1.1\r\nX-Api-Key: {token}\r\nContent-Length: {}\r\n\r\n{upload}",
+        upload.len()
+    );
+    requests += &format!(
+        "POST /v1/upload HTTP/1.1\r\nX-Api-Key: {token}\r\nTransfer-Encoding: chunked\r\n\
+         Expect: 100-continue\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    );
+    let mut stream = raw.connect().await;
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.contains(&format!("\"length\":{}", upload.len())),
+        "{answer}"
+    );
+    assert!(answer.contains("HTTP/1.1 100 Continue"), "{answer}");
+    assert!(answer.contains("\"length\":5,"), "{answer}");
+    let seen = world.provider.seen();
+    assert_eq!((seen[0].connection, seen[1].connection), (1, 1));
+
+    let tools = world.agent.status().await.proxy.unwrap().tools;
+    assert_eq!(tools.len(), 1);
+    assert_eq!((tools[0].key.as_str(), tools[0].requests), ("openai", 2));
+    assert_eq!(tools[0].pid, i32::try_from(std::process::id()).unwrap());
+    assert!(
+        tools[0].sent > 3 << 20 && tools[0].received > 100,
+        "{tools:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_goes_through_and_back() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (world, _ada) = World::with(&stage, "openai").await;
+    let raw = Raw::of(&world.agent, "openai").await;
+    let stream = raw.connect().await;
+    let url = raw.base.replace("http://", "ws://") + "/v1/websocket";
+    let request = ClientRequestBuilder::new(url.parse().unwrap())
+        .with_header("Authorization", format!("Bearer {}", raw.token));
+    let (mut socket, _) = client_async(request, stream).await.unwrap();
+    for text in ["one", "two", &"three".repeat(20_000)] {
+        socket.send(Message::text(text)).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(text));
+    }
+    world.seen_only_the_key();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exec_says_what_is_missing() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (world, ada) = World::with(&stage, "openai").await;
+    let socket = world.agent.socket().to_str().unwrap();
+    let exec = |rest: &[&str]| ada.run(&[&["exec", "--socket", socket], rest].concat(), b"");
+    assert_eq!(exec(&["--", "sh", "-c", "exit 7"]).code, 7);
+    assert_eq!(exec(&["--", "no-such-program"]).code, 127);
+    assert_eq!(exec(&["--", "/etc/passwd"]).code, 126);
+    let unknown = exec(&["--key", "groq", "--", "true"]);
+    assert_eq!(unknown.code, 6, "{unknown:?}");
+    assert!(unknown.errors.contains("not_found"), "{unknown:?}");
+    assert_eq!(exec(&[]).code, 2);
+}
