@@ -79,6 +79,15 @@ pub(crate) enum ApiError {
     /// A VM that was cut off was to be enrolled.
     #[error("The VM is cut off; set it active first.")]
     VmCutOff,
+    /// The last owner was to leave or to become less.
+    #[error("A tenant keeps at least one owner.")]
+    LastOwner,
+    /// A role that somebody has was to be deleted.
+    #[error("Members or invitations still have this role.")]
+    RoleInUse,
+    /// The tenant's plan allows no more of these.
+    #[error("The plan allows no more of these.")]
+    PlanLimit,
     /// The body is over the limit.
     #[error("The body is too large.")]
     BodyTooLarge,
@@ -162,6 +171,9 @@ impl ApiError {
             Self::VersionConflict => "version_conflict",
             Self::KeyRevoked => "key_revoked",
             Self::VmCutOff => "vm_cut_off",
+            Self::LastOwner => "last_owner",
+            Self::RoleInUse => "role_in_use",
+            Self::PlanLimit => "plan_limit",
             Self::BodyTooLarge => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::HeadTooLarge => "head_too_large",

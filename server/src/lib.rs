@@ -22,6 +22,7 @@ mod secret;
 mod sessions;
 mod stop;
 mod store;
+mod tenants;
 #[cfg(test)]
 mod testing;
 mod vault;

@@ -59,6 +59,13 @@ impl Page {
         id.map_err(|_| ApiError::invalid("cursor", "is not one that a list gave out"))
     }
 
+    /// The id after which a list that is ordered by ids goes on.
+    pub(crate) fn after_id_or_first<T: FromStr>(&self) -> Result<T, ApiError> {
+        let text = self.after.as_deref().unwrap_or(NIL);
+        text.parse()
+            .map_err(|_| ApiError::invalid("cursor", "is not one of this list"))
+    }
+
     /// How many rows to read, so that one more tells whether the list goes on.
     pub(crate) fn rows(&self) -> i64 {
         i64::from(self.limit) + 1
@@ -66,6 +73,14 @@ impl Page {
 }
 
 impl<T> List<T> {
+    /// A list that is never long.
+    pub(crate) const fn whole(items: Vec<T>) -> Self {
+        Self {
+            items,
+            next_cursor: None,
+        }
+    }
+
     /// Makes a piece of `items`, which were read with [`Page::rows`] as the limit.
     pub(crate) fn new(mut items: Vec<T>, page: &Page, sorts_by: impl Fn(&T) -> String) -> Self {
         let goes_on = items.len() > usize::from(page.limit);
@@ -76,6 +91,9 @@ impl<T> List<T> {
         Self { items, next_cursor }
     }
 }
+
+/// The id before all others.
+const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
 fn open_cursor(text: &str) -> Result<String, ApiError> {
     Base64UrlUnpadded::decode_vec(text)

@@ -6,8 +6,9 @@ use serde::Serialize;
 use super::Profile;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::sessions::{Permission, Role, SignedIn};
+use crate::sessions::{Membership, Permissions, Role, SignedIn};
 use crate::store::SessionId;
+use crate::tenants::Plan;
 
 /// The caller's account, and what the caller may do.
 #[derive(Serialize, JsonSchema)]
@@ -17,7 +18,8 @@ pub(crate) struct Me {
     /// None for a program with an API key.
     session_id: Option<SessionId>,
     roles: [Role; 1],
-    permissions: Vec<Permission>,
+    permissions: Permissions,
+    plan: Plan,
 }
 
 /// Describes the caller.
@@ -27,10 +29,13 @@ pub(crate) async fn me(app: &App, caller: &SignedIn) -> Result<Me, ApiError> {
         .user_in_tenant(caller.user_id(), caller.tenant_id())
         .await?;
     let user = user.ok_or(ApiError::Unauthenticated)?;
+    let membership = Membership::load(app, caller.member()).await?;
+    let membership = membership.ok_or(ApiError::Unauthenticated)?;
     Ok(Me {
         profile: user.into_profile(),
         session_id: caller.session(),
-        roles: [caller.role()],
-        permissions: caller.permissions(),
+        roles: [caller.role().clone()],
+        permissions: caller.permissions().clone(),
+        plan: membership.plan,
     })
 }

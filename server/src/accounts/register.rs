@@ -11,7 +11,7 @@ use crate::audit::Entry;
 use crate::error::ApiError;
 use crate::limits;
 use crate::secret::Secret;
-use crate::sessions::{self, Member, Origin, Role, Tokens};
+use crate::sessions::{self, Member, Origin, Tokens};
 use crate::store::{EmailTokenPurpose, NewUser, StoreError, TenantId, UserId};
 
 /// What a new account is made from.
@@ -74,7 +74,6 @@ pub(crate) async fn register(
     let member = Member {
         user: user.id,
         tenant: user.tenant_id,
-        role: Role::Owner,
     };
     let tokens = Some(sessions::start(app, origin, member).await?);
     Ok(Registered { profile, tokens })
@@ -209,7 +208,8 @@ impl Names {
     }
 }
 
-pub(super) fn free_text(field: &str, text: Option<&str>) -> Result<Option<String>, ApiError> {
+/// A name that people read: trimmed, and `None` when nothing is left.
+pub(crate) fn free_text(field: &str, text: Option<&str>) -> Result<Option<String>, ApiError> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };

@@ -27,6 +27,13 @@ pub(crate) async fn add_vm(app: &App, caller: &SignedIn, new: NewVm) -> Result<V
     let id = VmId::new(now, &mut app.rng());
     let place = (caller.tenant_id(), id);
     let mut change = app.store.begin().await?;
+    if change
+        .vms_left(caller.tenant_id())
+        .await?
+        .is_some_and(|left| left <= 0)
+    {
+        return Err(ApiError::PlanLimit);
+    }
     change
         .insert_vm(place, name.as_str(), (caller.user_id(), now))
         .await?;

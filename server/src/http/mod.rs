@@ -152,4 +152,6 @@ where
 const FAREWELL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod tests;

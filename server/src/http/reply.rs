@@ -165,7 +165,10 @@ const fn status(refused: &ApiError) -> StatusCode {
         ApiError::AlreadyExists
         | ApiError::VersionConflict
         | ApiError::KeyRevoked
-        | ApiError::VmCutOff => StatusCode::CONFLICT,
+        | ApiError::VmCutOff
+        | ApiError::LastOwner
+        | ApiError::RoleInUse
+        | ApiError::PlanLimit => StatusCode::CONFLICT,
         ApiError::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ApiError::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ApiError::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,

@@ -11,7 +11,7 @@ use super::describe::{Answer, Slot};
 use super::table::{Access, Route, access, after, argument, caller, routes, slot, unread};
 use super::{cookies, openapi, reply, request, status, websocket};
 use crate::sessions::Permission;
-use crate::{accounts, delivery, sessions, vault};
+use crate::{accounts, delivery, sessions, tenants, vault};
 
 routes! {
     GET    "/"                         anyone          => OK         status::index();
@@ -47,6 +47,24 @@ routes! {
     GET    "/auth/api-keys"            signed_in       => OK         accounts::list_api_keys(app, caller, page);
     POST   "/auth/api-keys"            signed_in       => CREATED    accounts::add_api_key(app, caller, body) then close;
     DELETE "/auth/api-keys/{id}"       signed_in       => NO_CONTENT accounts::revoke_api_key(app, caller, id);
+
+    GET    "/tenants"                  signed_in       => OK         tenants::list(app, caller, page);
+    POST   "/tenants"                  signed_in       => CREATED    tenants::add_tenant(app, caller, body);
+    GET    "/tenants/current"          signed_in       => OK         tenants::show_tenant(app, caller);
+    PATCH  "/tenants/current"          may(TenantAdmin) => OK        tenants::change_tenant(app, caller, body);
+    POST   "/tenants/current/leave"    signed_in       => NO_CONTENT tenants::leave(app, caller);
+    POST   "/tenants/{tenant}/enter"   signed_in       => OK         tenants::enter(app, origin, caller, tenant) then close;
+    GET    "/members"                  may(UserRead)   => OK         tenants::members(app, caller, page);
+    PATCH  "/members/{user}"           may(UserAdmin)  => OK         tenants::change_member(app, caller, user, body);
+    DELETE "/members/{user}"           may(UserAdmin)  => NO_CONTENT tenants::remove_member(app, caller, user);
+    GET    "/invitations"              may(UserAdmin)  => OK         tenants::invitations(app, caller, page);
+    POST   "/invitations"              may(UserAdmin)  => CREATED    tenants::invite(app, caller, body);
+    POST   "/invitations/accept"       signed_in       => OK         tenants::join(app, caller, body);
+    DELETE "/invitations/{invitation}" may(UserAdmin)  => NO_CONTENT tenants::withdraw(app, caller, invitation);
+    GET    "/roles"                    may(UserRead)   => OK         tenants::roles(app, caller);
+    PUT    "/roles/{name}"             may(TenantAdmin) => OK        tenants::put_role(app, caller, name, body);
+    DELETE "/roles/{name}"             may(TenantAdmin) => NO_CONTENT tenants::delete_role(app, caller, name);
+    GET    "/plans"                    anyone          => OK         tenants::plans(app);
 
     GET    "/keys"                     may(VaultRead)  => OK         vault::list(app, caller, page);
     PUT    "/keys/{name}"              may(VaultWrite) => CREATED    vault::put(app, caller, name, body) then close;

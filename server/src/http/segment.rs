@@ -4,7 +4,10 @@ use keyferry_protocol::ids::KeyName;
 use schemars::{Schema, json_schema};
 
 use crate::error::ApiError;
-use crate::store::{DeviceId, ServiceKeyId, SessionId, VmId};
+use crate::store::{
+    DeviceId, InvitationId, ServiceKeyId, SessionId, TenantId, UserId, VmId,
+};
+use crate::tenants::RoleName;
 
 /// A value of one segment.
 pub(super) trait Segment: Sized {
@@ -23,6 +26,16 @@ impl Segment for KeyName {
     }
 }
 
+impl Segment for RoleName {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        text.parse()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": Self::PATTERN })
+    }
+}
+
 macro_rules! ids {
     ($($id:ident)+) => {$(
         /// An id that is none belongs to nothing.
@@ -38,4 +51,4 @@ macro_rules! ids {
     )+};
 }
 
-ids! { ServiceKeyId DeviceId SessionId VmId }
+ids! { DeviceId InvitationId ServiceKeyId SessionId TenantId UserId VmId }

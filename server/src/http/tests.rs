@@ -15,13 +15,13 @@ use crate::data_dir::DataDir;
 use crate::testing::{self, Server};
 
 /// A server with short deadlines, and a client's connection to it.
-struct Line {
-    server: Server,
+pub(super) struct Line {
+    pub(super) server: Server,
     address: std::net::SocketAddr,
 }
 
 impl Line {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         Self::open_with(Config::for_tests()).await
     }
 
@@ -48,7 +48,7 @@ impl Line {
     }
 
     /// One request on a connection of its own: the status and the JSON of the answer.
-    async fn ask(&self, line: &str, fields: &str, body: &str) -> (u16, Value) {
+    pub(super) async fn ask(&self, line: &str, fields: &str, body: &str) -> (u16, Value) {
         let len = body.len();
         let said = self
             .say(

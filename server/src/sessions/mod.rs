@@ -3,6 +3,7 @@
 mod devices;
 mod key_ring;
 mod list;
+mod membership;
 pub(crate) mod opaque;
 mod permissions;
 mod refresh;
@@ -26,7 +27,8 @@ use uuid::Uuid;
 pub(crate) use devices::{forget_device, list_devices};
 pub(crate) use key_ring::{KeyRing, rotate as rotate_signing_key};
 pub(crate) use list::{end, list, sign_out_everywhere, tell};
-pub(crate) use permissions::{Permission, Role};
+pub(crate) use membership::Membership;
+pub(crate) use permissions::{BuiltIn, LONGEST, MOST, Permission, Permissions, Role};
 pub(crate) use refresh::{RefreshRequest, refresh};
 pub(crate) use second_factor::{SecondFactor, verify_mfa};
 pub(crate) use seen::SeenSessions;

@@ -18,6 +18,7 @@ pub(crate) enum Purpose {
     Mail,
     /// A login that owes a second factor.
     Mfa,
+    Invitation,
 }
 
 impl Purpose {
@@ -27,6 +28,7 @@ impl Purpose {
             Self::Refresh => "kfr_",
             Self::Mail => "kfe_",
             Self::Mfa => "kfm_",
+            Self::Invitation => "kfi_",
         }
     }
 }

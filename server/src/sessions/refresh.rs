@@ -11,7 +11,7 @@ use super::opaque::{OpaqueToken, Purpose};
 use super::sign_in::SignInAnswer;
 use super::start::Member;
 use super::token::Bearer;
-use super::{Origin, Tokens};
+use super::{Membership, Origin, Tokens};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::bus::Event;
@@ -67,13 +67,15 @@ pub(crate) async fn refresh(
         // Used before, or by someone else just now: who used it decides.
         None => again(app, origin, &token).await?,
     };
+    let member = Member {
+        user: live.user_id,
+        tenant: live.tenant_id,
+    };
+    let membership = Membership::load(app, member).await?;
     let bearer = Bearer {
         session: live.id,
-        member: Member {
-            user: live.user_id,
-            tenant: live.tenant_id,
-            role: live.role.parse().map_err(ApiError::internal)?,
-        },
+        member,
+        membership: membership.ok_or(ApiError::InvalidRefreshToken)?,
     };
     let tokens = Tokens::new(app, &bearer, &successor)?;
     let user = app.store.user_in_tenant(live.user_id, live.tenant_id);

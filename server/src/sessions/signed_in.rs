@@ -6,8 +6,9 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::opaque::{OpaqueToken, Purpose};
+use super::start::Member;
 use super::token::CheckedClaims;
-use super::{Origin, Permission, Role, ServiceKey, key_ring, token};
+use super::{Origin, Permission, Permissions, Role, ServiceKey, key_ring, token};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::limits;
@@ -19,11 +20,11 @@ use crate::store::{LiveSession, ServiceKeyId, SessionId, TenantId, UnixTime, Use
 pub(crate) struct SignedIn {
     /// None for a program with an API key.
     session: Option<SessionId>,
-    /// What an API key is limited to, whatever its owner may do.
-    limited_to: Option<Vec<Permission>>,
     user: UserId,
     tenant: TenantId,
     role: Role,
+    /// What the role permits, and of that only what an API key is limited to.
+    permissions: Permissions,
     request_id: Uuid,
 }
 
@@ -38,17 +39,6 @@ impl SignedIn {
         self.session
     }
 
-    /// Everything that the caller may do.
-    pub(crate) fn permissions(&self) -> Vec<Permission> {
-        let permitted = self.role.permissions().iter().copied();
-        permitted
-            .filter(|permission| {
-                let limits = self.limited_to.as_ref();
-                limits.is_none_or(|limits| limits.contains(permission))
-            })
-            .collect()
-    }
-
     pub(crate) const fn user_id(&self) -> UserId {
         self.user
     }
@@ -57,8 +47,20 @@ impl SignedIn {
         self.tenant
     }
 
-    pub(crate) const fn role(&self) -> Role {
-        self.role
+    pub(crate) const fn member(&self) -> Member {
+        Member {
+            user: self.user,
+            tenant: self.tenant,
+        }
+    }
+
+    pub(crate) const fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// Everything that the caller may do.
+    pub(crate) const fn permissions(&self) -> &Permissions {
+        &self.permissions
     }
 
     /// The id under which the logs and the audit know this request.
@@ -73,7 +75,7 @@ impl SignedIn {
 
     /// Refuses a caller whose role does not permit this.
     pub(crate) fn require(&self, permission: Permission) -> Result<(), ApiError> {
-        let permitted = self.permissions().contains(&permission);
+        let permitted = self.permissions().permit(permission);
         permitted.then_some(()).ok_or(ApiError::Forbidden)
     }
 }
@@ -98,12 +100,13 @@ pub(crate) async fn signed_in(
     };
     let live = live.ok_or(ApiError::Unauthenticated)?;
     app.seen_sessions.note(live.id, app.clock.now());
+    let role = Role::of(live.role, live.permissions.as_deref()).map_err(ApiError::internal)?;
     Ok(SignedIn {
         session: Some(live.id),
-        limited_to: None,
         user: live.user_id,
         tenant: live.tenant_id,
-        role: live.role.parse().map_err(ApiError::internal)?,
+        permissions: role.permissions().clone(),
+        role,
         request_id: origin.request_id,
     })
 }
@@ -120,13 +123,20 @@ async fn by_service_key(
     if seen.is_none_or(|seen| now.since(seen) >= SEEN_AGAIN) {
         note_use(app, live.id, now);
     }
-    let limited_to = live.permissions.as_deref().map(Permission::parse_list);
+    let role = Role::of(live.role, live.role_permissions.as_deref());
+    let role = role.map_err(ApiError::internal)?;
+    let limits = live.permissions.as_deref().map(Permission::parse_list);
+    let limits = limits.transpose().map_err(ApiError::internal)?;
+    let permissions = match limits {
+        Some(limits) => role.permissions().limited_to(&limits),
+        None => role.permissions().clone(),
+    };
     Ok(SignedIn {
         session: None,
-        limited_to: limited_to.transpose().map_err(ApiError::internal)?,
         user: live.user_id,
         tenant: live.tenant_id,
-        role: live.role.parse().map_err(ApiError::internal)?,
+        permissions,
+        role,
         request_id: origin.request_id,
     })
 }

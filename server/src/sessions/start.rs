@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::devices::Device;
 use super::opaque::{OpaqueToken, Purpose};
 use super::token::{self, Bearer};
-use super::{Origin, Role};
+use super::{Membership, Origin};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
@@ -81,11 +81,12 @@ pub(crate) struct CookieTokens {
 pub(crate) struct Member {
     pub(crate) user: UserId,
     pub(crate) tenant: TenantId,
-    pub(crate) role: Role,
 }
 
 /// Starts a session for a user who has just proved who they are.
 pub(crate) async fn start(app: &App, origin: &Origin, member: Member) -> Result<Tokens, ApiError> {
+    let membership = Membership::load(app, member).await?;
+    let membership = membership.ok_or(ApiError::Unauthenticated)?;
     let now = app.clock.now();
     let session_token = OpaqueToken::random(&mut app.rng());
     let refresh_token = OpaqueToken::random(&mut app.rng());
@@ -128,6 +129,7 @@ pub(crate) async fn start(app: &App, origin: &Origin, member: Member) -> Result<
     let bearer = Bearer {
         session: session.id,
         member,
+        membership,
     };
     Tokens::new(app, &bearer, &refresh_token).map(|tokens| Tokens {
         session_token: Some(Handed::new(session_token.text(Purpose::Session))),

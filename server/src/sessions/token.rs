@@ -8,16 +8,18 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::Role;
 use super::start::Member;
+use super::{Membership, Permissions, Role};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::store::{SessionId, TenantId, UnixTime, UserId, uuid_v7};
+use crate::tenants::Plan;
 
 /// Whom a token speaks for.
 pub(super) struct Bearer {
     pub(super) session: SessionId,
     pub(super) member: Member,
+    pub(super) membership: Membership,
 }
 
 /// What a checked token says.
@@ -38,16 +40,35 @@ struct Header {
     kid: String,
 }
 
-/// Every claim is demanded: a token that lacks one does not parse.
-#[derive(Serialize, Deserialize)]
-struct Claims<R> {
+/// Every claim that this server reads is demanded: a token that lacks one does not parse.
+#[derive(Deserialize)]
+struct Claims {
     iss: String,
     aud: String,
     sub: UserId,
     sid: SessionId,
+    #[serde(rename = "jti")]
+    _jti: Uuid,
+    tenant: TenantId,
+    roles: Vec<String>,
+    #[serde(rename = "iat")]
+    _iat: i64,
+    nbf: i64,
+    exp: i64,
+}
+
+/// What a token says, to this server and to the services beside it.
+#[derive(Serialize)]
+struct Said<'a> {
+    iss: String,
+    aud: &'a str,
+    sub: UserId,
+    sid: SessionId,
     jti: Uuid,
     tenant: TenantId,
-    roles: R,
+    roles: [&'a Role; 1],
+    permissions: &'a Permissions,
+    plan: &'a Plan,
     iat: i64,
     nbf: i64,
     exp: i64,
@@ -56,14 +77,17 @@ struct Claims<R> {
 /// Signs a token for a session.
 pub(super) fn issue(app: &App, bearer: &Bearer) -> Result<Zeroizing<String>, ApiError> {
     let now = app.clock.now();
-    let claims: Claims<[Role; 1]> = Claims {
+    let Membership { role, plan } = &bearer.membership;
+    let claims = Said {
         iss: issuer(app),
-        aud: AUDIENCE.to_owned(),
+        aud: AUDIENCE,
         sub: bearer.member.user,
         sid: bearer.session,
         jti: uuid_v7(now, &mut app.rng()),
         tenant: bearer.member.tenant,
-        roles: [bearer.member.role],
+        roles: [role],
+        permissions: role.permissions(),
+        plan,
         iat: now.seconds(),
         nbf: now.seconds(),
         exp: (now + app.config.tokens.access_life).seconds(),
@@ -138,7 +162,7 @@ fn verify(app: &App, token: &str) -> Option<CheckedClaims> {
     if !keys.verify(&header.kid, message.as_bytes(), &signature) {
         return None;
     }
-    let claims: Claims<Vec<String>> = decode(payload)?;
+    let claims: Claims = decode(payload)?;
     if claims.iss != issuer(app) || claims.aud != AUDIENCE || claims.roles.is_empty() {
         return None;
     }

@@ -71,6 +71,8 @@ ids! {
     VmId
     /// An API key of a person's program.
     ServiceKeyId
+    /// An open invitation.
+    InvitationId
     /// An enrolment ticket or a reattach credential.
     TicketId
 }

@@ -8,16 +8,19 @@ mod devices;
 mod email_tokens;
 mod held;
 mod ids;
+mod invitations;
 mod keys;
 mod login_failures;
 mod mfa;
 mod own_sessions;
 mod passwords;
+mod plans;
 mod server_keys;
 mod service_keys;
 mod sessions;
 mod settings;
 mod signing_keys;
+mod tenants;
 mod unix_time;
 mod users;
 mod vms;
@@ -34,17 +37,21 @@ pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
 pub(crate) use held::Held;
 pub(crate) use ids::{
-    DeviceId, ProviderKeyId, ServiceKeyId, SessionId, TenantId, TicketId, UserId, VmId, uuid_v7,
+    DeviceId, InvitationId, ProviderKeyId, ServiceKeyId, SessionId, TenantId, TicketId, UserId, VmId,
+    uuid_v7,
 };
+pub(crate) use invitations::{NewInvitation, StoredInvitation};
 pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};
 pub(crate) use login_failures::{Failures, NewFailure};
 pub(crate) use mfa::{NewMfaChallenge, NewTotp, TotpAttempts};
 pub(crate) use own_sessions::StoredSession;
 pub(crate) use passwords::PasswordChange;
+pub(crate) use plans::StoredPlan;
 pub(crate) use server_keys::NewServerKey;
 pub(crate) use service_keys::{NewServiceKeyRow, StoredServiceKey};
 pub(crate) use sessions::{LiveSession, NewRefreshToken, NewSession, StoredRefreshToken};
 pub(crate) use signing_keys::{NewSigningKey, StoredSigningKey};
+pub(crate) use tenants::{StoredMember, StoredMembership};
 pub(crate) use unix_time::UnixTime;
 pub(crate) use users::{NewUser, StoredUser};
 pub(crate) use vms::{Seen, StoredVm};

@@ -39,6 +39,8 @@ pub(crate) struct LiveServiceKey {
     pub(crate) tenant_id: TenantId,
     pub(crate) user_id: UserId,
     pub(crate) role: String,
+    /// What the role permits, when it is the tenant's own.
+    pub(crate) role_permissions: Option<String>,
     pub(crate) permissions: Option<String>,
     pub(crate) last_used_at: Option<UnixTime>,
 }
@@ -51,8 +53,9 @@ impl Store {
         now: UnixTime,
     ) -> Result<Option<LiveServiceKey>, StoreError> {
         const SQL: &str = "SELECT k.id, k.tenant_id, k.user_id, m.role, k.permissions, \
-            k.last_used_at FROM service_api_keys k JOIN users u ON u.id = k.user_id \
+            r.permissions AS role_permissions, k.last_used_at FROM service_api_keys k JOIN users u ON u.id = k.user_id \
             JOIN memberships m ON m.user_id = k.user_id AND m.tenant_id = k.tenant_id \
+            LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role \
             WHERE k.key_hash = $1 AND k.revoked_at IS NULL \
             AND (k.expires_at IS NULL OR k.expires_at > $2) AND u.status = 'active'";
         Ok(on_pool!(self, |pool| sqlx::query_as(SQL)

@@ -11,9 +11,10 @@ use super::{
 macro_rules! live_session_where {
     ($condition:literal) => {
         concat!(
-            "SELECT s.id, s.tenant_id, s.user_id, m.role FROM sessions s \
+            "SELECT s.id, s.tenant_id, s.user_id, m.role, r.permissions FROM sessions s \
              JOIN users u ON u.id = s.user_id \
-             JOIN memberships m ON m.user_id = s.user_id AND m.tenant_id = s.tenant_id WHERE ",
+             JOIN memberships m ON m.user_id = s.user_id AND m.tenant_id = s.tenant_id \
+             LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role WHERE ",
             $condition,
             " AND s.ended_at IS NULL AND s.expires_at > $2 AND u.status = 'active'"
         )
@@ -50,6 +51,8 @@ pub(crate) struct LiveSession {
     pub(crate) tenant_id: TenantId,
     pub(crate) user_id: UserId,
     pub(crate) role: String,
+    /// What the role permits, when it is the tenant's own.
+    pub(crate) permissions: Option<String>,
 }
 
 /// A refresh token of a session that has not ended.

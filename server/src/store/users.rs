@@ -10,7 +10,7 @@ macro_rules! user_where {
     ($condition:literal) => {
         concat!(
             "SELECT u.id, u.username, u.email, u.full_name, u.password_hash, u.status, \
-             u.email_verified, u.created_at, t.id AS tenant_id, t.name AS tenant_name, m.role \
+             u.email_verified, u.created_at, t.id AS tenant_id, t.name AS tenant_name \
              FROM users u JOIN memberships m ON m.user_id = u.id \
              JOIN tenants t ON t.id = m.tenant_id WHERE ",
             $condition,
@@ -48,7 +48,6 @@ pub(crate) struct StoredUser {
     created_at: UnixTime,
     pub(crate) tenant_id: TenantId,
     tenant_name: String,
-    pub(crate) role: String,
 }
 
 impl StoredUser {

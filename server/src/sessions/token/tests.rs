@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::{Bearer, check, encode, issue};
 use crate::app::App;
 use crate::config::{Algorithm, Config};
-use crate::sessions::{Member, Role};
+use crate::sessions::{BuiltIn, Member, Membership};
 use crate::store::{SessionId, TenantId, UserId};
+use crate::tenants::Plan;
 use crate::testing;
 
 pub(super) fn bearer() -> Bearer {
@@ -16,7 +17,10 @@ pub(super) fn bearer() -> Bearer {
         member: Member {
             user: UserId::from_bytes([2; 16]),
             tenant: TenantId::from_bytes([3; 16]),
-            role: Role::Owner,
+        },
+        membership: Membership {
+            role: BuiltIn::Owner.into(),
+            plan: Plan::for_tests(),
         },
     }
 }

@@ -1,0 +1,113 @@
+//! Open invitations.
+
+use sqlx::FromRow;
+
+use super::{
+    InvitationId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool,
+    on_transaction,
+};
+use crate::accounts::Email;
+
+/// An invitation to be.
+pub(crate) struct NewInvitation {
+    pub(crate) id: InvitationId,
+    pub(crate) tenant: TenantId,
+    pub(crate) email: Email,
+    pub(crate) role: String,
+    pub(crate) token_hash: [u8; 32],
+    pub(crate) invited_by: UserId,
+    pub(crate) created_at: UnixTime,
+    pub(crate) expires_at: UnixTime,
+}
+
+/// An invitation that nobody has accepted yet.
+#[derive(FromRow)]
+pub(crate) struct StoredInvitation {
+    pub(crate) id: InvitationId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) email: String,
+    pub(crate) role: String,
+    pub(crate) invited_by: Option<UserId>,
+    pub(crate) created_at: UnixTime,
+    pub(crate) expires_at: UnixTime,
+}
+
+impl Store {
+    pub(crate) async fn invitations(
+        &self,
+        (tenant, now): (TenantId, UnixTime),
+        after: InvitationId,
+        rows: i64,
+    ) -> Result<Vec<StoredInvitation>, StoreError> {
+        const SQL: &str = "SELECT id, tenant_id, email, role, invited_by, created_at, expires_at \
+            FROM invitations WHERE tenant_id = $1 AND expires_at > $2 AND id > $3 \
+            ORDER BY id LIMIT $4";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(tenant)
+            .bind(now)
+            .bind(after)
+            .bind(rows)
+            .fetch_all(pool)
+            .await)?)
+    }
+
+    pub(crate) async fn invitation_by_token(
+        &self,
+        token_hash: &[u8; 32],
+        now: UnixTime,
+    ) -> Result<Option<StoredInvitation>, StoreError> {
+        const SQL: &str = "SELECT id, tenant_id, email, role, invited_by, created_at, expires_at \
+            FROM invitations WHERE token_hash = $1 AND expires_at > $2";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(token_hash.as_slice())
+            .bind(now)
+            .fetch_optional(pool)
+            .await)?)
+    }
+}
+
+impl Transaction {
+    /// Invites, in place of an earlier invitation of the same address.
+    pub(crate) async fn put_invitation(&mut self, new: &NewInvitation) -> Result<(), StoreError> {
+        const OLD: &str = "DELETE FROM invitations WHERE tenant_id = $1 AND email_key = $2";
+        const NEW: &str = "INSERT INTO invitations (id, tenant_id, email, email_key, role, \
+            token_hash, invited_by, created_at, expires_at) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        on_transaction!(self, |db| sqlx::query(OLD)
+            .bind(new.tenant)
+            .bind(new.email.key())
+            .execute(db)
+            .await
+            .map(drop))?;
+        on_transaction!(self, |db| sqlx::query(NEW)
+            .bind(new.id)
+            .bind(new.tenant)
+            .bind(new.email.text())
+            .bind(new.email.key())
+            .bind(&new.role)
+            .bind(new.token_hash.as_slice())
+            .bind(new.invited_by)
+            .bind(new.created_at)
+            .bind(new.expires_at)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Takes an invitation away; of several callers at once one gets `true`.
+    pub(crate) async fn delete_invitation(
+        &mut self,
+        tenant: TenantId,
+        id: InvitationId,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "DELETE FROM invitations WHERE tenant_id = $1 AND id = $2";
+        let gone = on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(id)
+            .execute(db)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(gone == 1)
+    }
+}

@@ -1,0 +1,63 @@
+//! Plans, which are data: the operator changes them without a new version.
+
+use sqlx::FromRow;
+
+use super::{Store, StoreError, TenantId, Transaction, on_pool, on_transaction};
+
+/// A plan as it is stored; a limit that is `None` does not bind.
+#[derive(Clone, FromRow)]
+pub(crate) struct StoredPlan {
+    #[sqlx(rename = "plan")]
+    pub(crate) name: String,
+    pub(crate) requests_per_minute: Option<i32>,
+    pub(crate) vms: Option<i32>,
+    pub(crate) storage_gb: Option<i32>,
+    /// A JSON list.
+    pub(crate) features: String,
+}
+
+impl Store {
+    pub(crate) async fn plans(&self) -> Result<Vec<StoredPlan>, StoreError> {
+        const SQL: &str = "SELECT name AS plan, requests_per_minute, vms, storage_gb, features \
+            FROM plans ORDER BY COALESCE(requests_per_minute, 2147483647), name";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .fetch_all(pool)
+            .await)?)
+    }
+}
+
+impl Transaction {
+    /// How many VMs the tenant may still add; `None` without a bound. Until the transaction ends,
+    /// nobody else adds one.
+    pub(crate) async fn vms_left(&mut self, tenant: TenantId) -> Result<Option<i64>, StoreError> {
+        // PostgreSQL locks the row; SQLite has one writer anyway.
+        const LOCK: &str = "UPDATE tenants SET plan = plan WHERE id = $1";
+        const SQL: &str = "SELECT p.vms - (SELECT COUNT(*) FROM vms v WHERE v.tenant_id = t.id) \
+            FROM tenants t JOIN plans p ON p.name = t.plan WHERE t.id = $1";
+        on_transaction!(self, |db| sqlx::query(LOCK)
+            .bind(tenant)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(on_transaction!(self, |db| sqlx::query_scalar(SQL)
+            .bind(tenant)
+            .fetch_one(db)
+            .await)?)
+    }
+
+    /// Puts a tenant on a plan; `false` when there is no such tenant.
+    pub(crate) async fn change_plan(
+        &mut self,
+        tenant: TenantId,
+        plan: &str,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE tenants SET plan = $2 WHERE id = $1";
+        let changed = on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(plan)
+            .execute(db)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(changed == 1)
+    }
+}

@@ -1,0 +1,305 @@
+//! Tenants, their members and their own roles. Every query names the tenant or the user.
+
+use sqlx::FromRow;
+
+use super::{
+    Store, StoreError, StoredPlan, TenantId, Transaction, UnixTime, UserId, on_pool, on_transaction,
+};
+
+/// A member of a tenant with the tenant's plan and, when the role is the tenant's own, its list.
+macro_rules! membership_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT t.id, t.name, t.require_mfa, t.created_at, m.role, r.permissions, t.plan, \
+             p.requests_per_minute, p.vms, p.storage_gb, p.features \
+             FROM memberships m JOIN tenants t ON t.id = m.tenant_id \
+             JOIN plans p ON p.name = t.plan \
+             LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role WHERE ",
+            $condition
+        )
+    };
+}
+
+/// What a user is in one tenant.
+#[derive(FromRow)]
+pub(crate) struct StoredMembership {
+    pub(crate) id: TenantId,
+    pub(crate) name: String,
+    pub(crate) require_mfa: bool,
+    pub(crate) created_at: UnixTime,
+    pub(crate) role: String,
+    pub(crate) permissions: Option<String>,
+    #[sqlx(flatten)]
+    pub(crate) plan: StoredPlan,
+}
+
+/// A member as the others see them.
+#[derive(FromRow)]
+pub(crate) struct StoredMember {
+    pub(crate) id: UserId,
+    pub(crate) username: Option<String>,
+    pub(crate) email: Option<String>,
+    pub(crate) full_name: Option<String>,
+    pub(crate) role: String,
+    pub(crate) permissions: Option<String>,
+    pub(crate) created_at: UnixTime,
+}
+
+/// A role of a tenant's own.
+#[derive(FromRow)]
+pub(crate) struct StoredRole {
+    pub(crate) name: String,
+    pub(crate) permissions: String,
+    pub(crate) created_at: UnixTime,
+}
+
+impl Store {
+    pub(crate) async fn membership(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+    ) -> Result<Option<StoredMembership>, StoreError> {
+        const SQL: &str = membership_where!("m.tenant_id = $1 AND m.user_id = $2");
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(tenant)
+            .bind(user)
+            .fetch_optional(pool)
+            .await)?)
+    }
+
+    /// Every tenant that the user belongs to, after this one.
+    pub(crate) async fn memberships(
+        &self,
+        user: UserId,
+        after: TenantId,
+        rows: i64,
+    ) -> Result<Vec<StoredMembership>, StoreError> {
+        const SQL: &str = membership_where!("m.user_id = $1 AND t.id > $2 ORDER BY t.id LIMIT $3");
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(user)
+            .bind(after)
+            .bind(rows)
+            .fetch_all(pool)
+            .await)?)
+    }
+
+    pub(crate) async fn member(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+    ) -> Result<Option<StoredMember>, StoreError> {
+        const SQL: &str = "SELECT u.id, u.username, u.email, u.full_name, m.role, r.permissions, \
+            m.created_at FROM memberships m JOIN users u ON u.id = m.user_id \
+            LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role \
+            WHERE m.tenant_id = $1 AND u.id = $2";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(tenant)
+            .bind(user)
+            .fetch_optional(pool)
+            .await)?)
+    }
+
+    pub(crate) async fn members(
+        &self,
+        tenant: TenantId,
+        after: UserId,
+        rows: i64,
+    ) -> Result<Vec<StoredMember>, StoreError> {
+        const SQL: &str = "SELECT u.id, u.username, u.email, u.full_name, m.role, r.permissions, \
+            m.created_at FROM memberships m JOIN users u ON u.id = m.user_id \
+            LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role \
+            WHERE m.tenant_id = $1 AND u.id > $2 ORDER BY u.id LIMIT $3";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(tenant)
+            .bind(after)
+            .bind(rows)
+            .fetch_all(pool)
+            .await)?)
+    }
+
+    pub(crate) async fn roles(&self, tenant: TenantId) -> Result<Vec<StoredRole>, StoreError> {
+        const SQL: &str =
+            "SELECT name, permissions, created_at FROM roles WHERE tenant_id = $1 ORDER BY name";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(tenant)
+            .fetch_all(pool)
+            .await)?)
+    }
+
+    pub(crate) async fn role(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<Option<StoredRole>, StoreError> {
+        const SQL: &str =
+            "SELECT name, permissions, created_at FROM roles WHERE tenant_id = $1 AND name = $2";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(tenant)
+            .bind(name)
+            .fetch_optional(pool)
+            .await)?)
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn insert_tenant(
+        &mut self,
+        id: TenantId,
+        name: &str,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3)";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(id)
+            .bind(name)
+            .bind(now)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    pub(crate) async fn change_tenant(
+        &mut self,
+        id: TenantId,
+        (name, require_mfa): (Option<&str>, Option<bool>),
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE tenants SET name = COALESCE($2, name), \
+            require_mfa = COALESCE($3, require_mfa) WHERE id = $1";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(id)
+            .bind(name)
+            .bind(require_mfa)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    pub(crate) async fn insert_membership(
+        &mut self,
+        (tenant, user): (TenantId, UserId),
+        role: &str,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO memberships (tenant_id, user_id, role, created_at) \
+            VALUES ($1, $2, $3, $4)";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(user)
+            .bind(role)
+            .bind(now)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    pub(crate) async fn change_membership(
+        &mut self,
+        (tenant, user): (TenantId, UserId),
+        role: &str,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE memberships SET role = $3 WHERE tenant_id = $1 AND user_id = $2";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(user)
+            .bind(role)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_membership(
+        &mut self,
+        (tenant, user): (TenantId, UserId),
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM memberships WHERE tenant_id = $1 AND user_id = $2";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(user)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Holds the tenant, so that of two changes of its members one sees the other's.
+    pub(crate) async fn hold_tenant(&mut self, tenant: TenantId) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE tenants SET name = name WHERE id = $1";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// How many members have this role.
+    pub(crate) async fn members_in_role(
+        &mut self,
+        tenant: TenantId,
+        role: &str,
+    ) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM memberships WHERE tenant_id = $1 AND role = $2";
+        Ok(on_transaction!(self, |db| sqlx::query_scalar(SQL)
+            .bind(tenant)
+            .bind(role)
+            .fetch_one(db)
+            .await)?)
+    }
+
+    /// Whether a member or an open invitation has this role.
+    pub(crate) async fn role_is_used(
+        &mut self,
+        tenant: TenantId,
+        role: &str,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT \
+            (SELECT COUNT(*) FROM memberships WHERE tenant_id = $1 AND role = $2) \
+            + (SELECT COUNT(*) FROM invitations WHERE tenant_id = $1 AND role = $2)";
+        let users: i64 = on_transaction!(self, |db| sqlx::query_scalar(SQL)
+            .bind(tenant)
+            .bind(role)
+            .fetch_one(db)
+            .await)?;
+        Ok(users > 0)
+    }
+
+    /// Makes a role or replaces what it permits.
+    pub(crate) async fn put_role(
+        &mut self,
+        tenant: TenantId,
+        (name, permissions): (&str, &str),
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO roles (tenant_id, name, permissions, created_at) \
+            VALUES ($1, $2, $3, $4) \
+            ON CONFLICT (tenant_id, name) DO UPDATE SET permissions = excluded.permissions";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(name)
+            .bind(permissions)
+            .bind(now)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_role(
+        &mut self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM roles WHERE tenant_id = $1 AND name = $2";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(tenant)
+            .bind(name)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! Gives members other roles, and sends them away.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::list::Member;
+use super::require_reach;
+use super::roles::role_named;
+use crate::app::App;
+use crate::audit::Entry;
+use crate::error::ApiError;
+use crate::sessions::{BuiltIn, Permission, Role, SignedIn};
+use crate::store::{StoredMember, Transaction, UserId};
+
+/// The body of `PATCH /members/{user}`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MemberChange {
+    role: String,
+}
+
+/// Gives a member of the caller's tenant another role; it counts from the next request on.
+pub(crate) async fn change_member(
+    app: &App,
+    caller: &SignedIn,
+    user: UserId,
+    wanted: MemberChange,
+) -> Result<Member, ApiError> {
+    caller.require(Permission::UserAdmin)?;
+    let place = (caller.tenant_id(), user);
+    let role = role_named(app, caller, &wanted.role).await?;
+    require_reach(caller, &role)?;
+    let before = within_reach(app, caller, user).await?;
+    let mut change = app.store.begin().await?;
+    change.hold_tenant(caller.tenant_id()).await?;
+    change.change_membership(place, role.name()).await?;
+    keep_an_owner(caller, &mut change, &before).await?;
+    let detail = json!({ "from": before.name(), "to": role.name() });
+    audit(app, caller, (&mut change, user), ("member.change", detail)).await?;
+    change.commit().await?;
+    let stored = app.store.member(caller.tenant_id(), user).await?;
+    stored.map(Member::from).ok_or(ApiError::NotFound)
+}
+
+/// Sends a member away; their sessions in this tenant end with it.
+pub(crate) async fn remove_member(
+    app: &App,
+    caller: &SignedIn,
+    user: UserId,
+) -> Result<(), ApiError> {
+    caller.require(Permission::UserAdmin)?;
+    remove(app, caller, user).await
+}
+
+/// Leaves the tenant that the caller is signed in to.
+pub(crate) async fn leave(app: &App, caller: &SignedIn) -> Result<(), ApiError> {
+    remove(app, caller, caller.user_id()).await
+}
+
+async fn remove(app: &App, caller: &SignedIn, user: UserId) -> Result<(), ApiError> {
+    let before = within_reach(app, caller, user).await?;
+    let mut change = app.store.begin().await?;
+    change.hold_tenant(caller.tenant_id()).await?;
+    change.delete_membership((caller.tenant_id(), user)).await?;
+    keep_an_owner(caller, &mut change, &before).await?;
+    let detail = json!({ "role": before.name() });
+    audit(app, caller, (&mut change, user), ("member.remove", detail)).await?;
+    change.commit().await?;
+    Ok(())
+}
+
+/// The role of a member whom the caller may change.
+async fn within_reach(app: &App, caller: &SignedIn, user: UserId) -> Result<Role, ApiError> {
+    let stored = app.store.member(caller.tenant_id(), user).await?;
+    let StoredMember {
+        role, permissions, ..
+    } = stored.ok_or(ApiError::NotFound)?;
+    let role = Role::of(role, permissions.as_deref()).map_err(ApiError::internal)?;
+    require_reach(caller, &role)?;
+    Ok(role)
+}
+
+/// Refuses a change after which nobody would own the tenant.
+async fn keep_an_owner(
+    caller: &SignedIn,
+    change: &mut Transaction,
+    before: &Role,
+) -> Result<(), ApiError> {
+    let owner = BuiltIn::Owner;
+    let tenant = caller.tenant_id();
+    if before.is(owner) && change.members_in_role(tenant, owner.name()).await? == 0 {
+        return Err(ApiError::LastOwner);
+    }
+    Ok(())
+}
+
+async fn audit(
+    app: &App,
+    caller: &SignedIn,
+    (change, user): (&mut Transaction, UserId),
+    (action, detail): (&'static str, Value),
+) -> Result<(), ApiError> {
+    let entry = Entry {
+        tenant: Some(caller.tenant_id()),
+        actor: &caller.actor(),
+        action,
+        subject: Some(&user.to_string()),
+        detail,
+        correlation: caller.request_id(),
+    };
+    Ok(change.insert_audit_event(app, &entry).await?)
+}

@@ -1,0 +1,98 @@
+//! Makes tenants and changes what they are called and demand.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::list::OwnTenant;
+use crate::accounts::free_text;
+use crate::app::App;
+use crate::audit::Entry;
+use crate::error::ApiError;
+use crate::sessions::{BuiltIn, Permission, SignedIn};
+use crate::store::TenantId;
+
+/// The body of `POST /tenants`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewTenant {
+    #[schemars(length(min = 1, max = 100))]
+    name: String,
+}
+
+/// The body of `PATCH /tenants/current`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TenantChange {
+    #[schemars(length(min = 1, max = 100))]
+    name: Option<String>,
+    require_mfa: Option<bool>,
+}
+
+/// The tenant that the caller is signed in to.
+pub(crate) async fn show_tenant(app: &App, caller: &SignedIn) -> Result<OwnTenant, ApiError> {
+    own(app, caller, caller.tenant_id()).await
+}
+
+/// Makes a tenant that the caller owns.
+pub(crate) async fn add_tenant(
+    app: &App,
+    caller: &SignedIn,
+    new: NewTenant,
+) -> Result<OwnTenant, ApiError> {
+    let name = name(&new.name)?;
+    let now = app.clock.now();
+    let id = TenantId::new(now, &mut app.rng());
+    let mut change = app.store.begin().await?;
+    change.insert_tenant(id, &name, now).await?;
+    let owner = BuiltIn::Owner.name();
+    change
+        .insert_membership((id, caller.user_id()), owner, now)
+        .await?;
+    let entry = Entry {
+        tenant: Some(id),
+        actor: &caller.actor(),
+        action: "tenant.add",
+        subject: None,
+        detail: json!({ "name": name }),
+        correlation: caller.request_id(),
+    };
+    change.insert_audit_event(app, &entry).await?;
+    change.commit().await?;
+    own(app, caller, id).await
+}
+
+/// Renames the caller's tenant, or changes what it demands of its members.
+pub(crate) async fn change_tenant(
+    app: &App,
+    caller: &SignedIn,
+    wanted: TenantChange,
+) -> Result<OwnTenant, ApiError> {
+    caller.require(Permission::TenantAdmin)?;
+    let tenant = caller.tenant_id();
+    let name = wanted.name.as_deref().map(name).transpose()?;
+    let mut change = app.store.begin().await?;
+    change
+        .change_tenant(tenant, (name.as_deref(), wanted.require_mfa))
+        .await?;
+    let entry = Entry {
+        tenant: Some(tenant),
+        actor: &caller.actor(),
+        action: "tenant.change",
+        subject: None,
+        detail: json!({ "name": name, "require_mfa": wanted.require_mfa }),
+        correlation: caller.request_id(),
+    };
+    change.insert_audit_event(app, &entry).await?;
+    change.commit().await?;
+    own(app, caller, tenant).await
+}
+
+async fn own(app: &App, caller: &SignedIn, tenant: TenantId) -> Result<OwnTenant, ApiError> {
+    let stored = app.store.membership(tenant, caller.user_id()).await?;
+    stored.map(OwnTenant::from).ok_or(ApiError::NotFound)
+}
+
+fn name(text: &str) -> Result<String, ApiError> {
+    free_text("name", Some(text))?.ok_or_else(|| ApiError::invalid("name", "is empty"))
+}

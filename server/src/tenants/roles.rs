@@ -1,0 +1,174 @@
+//! The roles of a tenant: those that every tenant has, and its own.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::require_reach;
+use crate::app::App;
+use crate::audit::Entry;
+use crate::error::ApiError;
+use crate::page::List;
+use crate::sessions::{BuiltIn, LONGEST, MOST, Permission, Permissions, Role, SignedIn};
+
+/// A role and what it permits.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ShownRole {
+    name: String,
+    permissions: Permissions,
+    built_in: bool,
+}
+
+/// The body of `PUT /roles/{name}`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewRole {
+    permissions: Permissions,
+}
+
+impl ShownRole {
+    fn of(role: &Role) -> Self {
+        Self {
+            name: role.name().to_owned(),
+            permissions: role.permissions().clone(),
+            built_in: BuiltIn::named(role.name()).is_some(),
+        }
+    }
+}
+
+/// Every role that a member of the caller's tenant can have.
+pub(crate) async fn roles(app: &App, caller: &SignedIn) -> Result<List<ShownRole>, ApiError> {
+    caller.require(Permission::UserRead)?;
+    let mut shown: Vec<ShownRole> = BuiltIn::ALL
+        .into_iter()
+        .map(|role| ShownRole::of(&role.into()))
+        .collect();
+    for stored in app.store.roles(caller.tenant_id()).await? {
+        let role = Role::of(stored.name, Some(&stored.permissions)).map_err(ApiError::internal)?;
+        shown.push(ShownRole::of(&role));
+    }
+    Ok(List::whole(shown))
+}
+
+/// Makes a role, or changes what it permits; for its members it counts from the next request on.
+pub(crate) async fn put_role(
+    app: &App,
+    caller: &SignedIn,
+    name: RoleName,
+    new: NewRole,
+) -> Result<ShownRole, ApiError> {
+    caller.require(Permission::TenantAdmin)?;
+    if BuiltIn::named(&name.0).is_some() {
+        return Err(ApiError::AlreadyExists);
+    }
+    check(&new.permissions)?;
+    let list = serde_json::to_string(&new.permissions).map_err(ApiError::internal)?;
+    let role = Role::of(name.0, Some(&list)).map_err(ApiError::internal)?;
+    require_reach(caller, &role)?;
+    let stored = app.store.role(caller.tenant_id(), role.name()).await?;
+    if let Some(before) = stored {
+        let before = Role::of(before.name, Some(&before.permissions));
+        require_reach(caller, &before.map_err(ApiError::internal)?)?;
+    }
+    let mut change = app.store.begin().await?;
+    let now = app.clock.now();
+    change
+        .put_role(caller.tenant_id(), (role.name(), &list), now)
+        .await?;
+    let entry = Entry {
+        tenant: Some(caller.tenant_id()),
+        actor: &caller.actor(),
+        action: "role.put",
+        subject: Some(role.name()),
+        detail: json!({ "permissions": role.permissions() }),
+        correlation: caller.request_id(),
+    };
+    change.insert_audit_event(app, &entry).await?;
+    change.commit().await?;
+    Ok(ShownRole::of(&role))
+}
+
+/// Deletes a role that nobody has.
+pub(crate) async fn delete_role(
+    app: &App,
+    caller: &SignedIn,
+    name: RoleName,
+) -> Result<(), ApiError> {
+    caller.require(Permission::TenantAdmin)?;
+    let tenant = caller.tenant_id();
+    let stored = app.store.role(tenant, &name.0).await?;
+    let stored = stored.ok_or(ApiError::NotFound)?;
+    let mut change = app.store.begin().await?;
+    change.hold_tenant(tenant).await?;
+    if change.role_is_used(tenant, &stored.name).await? {
+        return Err(ApiError::RoleInUse);
+    }
+    change.delete_role(tenant, &stored.name).await?;
+    let entry = Entry {
+        tenant: Some(tenant),
+        actor: &caller.actor(),
+        action: "role.delete",
+        subject: Some(&stored.name),
+        detail: json!({}),
+        correlation: caller.request_id(),
+    };
+    change.insert_audit_event(app, &entry).await?;
+    change.commit().await?;
+    Ok(())
+}
+
+/// The role of this name, which members of the caller's tenant can have.
+pub(super) async fn role_named(app: &App, caller: &SignedIn, name: &str) -> Result<Role, ApiError> {
+    let own = app.store.role(caller.tenant_id(), name).await?;
+    let list = own.map(|own| own.permissions);
+    Role::of(name.to_owned(), list.as_deref())
+        .map_err(|_| ApiError::invalid("role", "is no role of this tenant"))
+}
+
+/// A role's name: a lower case word.
+pub(crate) struct RoleName(String);
+
+impl RoleName {
+    pub(crate) const PATTERN: &str = "^[a-z][a-z0-9_-]{1,39}$";
+}
+
+impl std::str::FromStr for RoleName {
+    type Err = ApiError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = (2..=40).contains(&text.len()) && is_word(text);
+        let detail = "is 2 to 40 lower case letters, digits, hyphens or underscores";
+        valid
+            .then(|| Self(text.to_owned()))
+            .ok_or_else(|| ApiError::invalid("name", detail))
+    }
+}
+
+fn check(permissions: &Permissions) -> Result<(), ApiError> {
+    let wrong = |detail| Err(ApiError::invalid("permissions", detail));
+    if permissions.names().len() > MOST {
+        return wrong("are at most 32");
+    }
+    let well_formed = |name: &str| {
+        let words = name.split_once(':');
+        name.len() <= LONGEST && words.is_some_and(|(whose, what)| is_word(whose) && is_word(what))
+    };
+    if !permissions.names().all(well_formed) {
+        return wrong("look like area:action in lower case");
+    }
+    let guards = |name: &str| Permission::ALL.iter().any(|guarded| guarded.name() == name);
+    let misspelt = |name: &str| AREAS.iter().any(|area| name.starts_with(area)) && !guards(name);
+    if permissions.names().any(misspelt) {
+        return wrong("name one of this server's areas, but nothing that it guards");
+    }
+    Ok(())
+}
+
+fn is_word(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
+}
+
+/// Areas in which only this server defines permissions.
+const AREAS: [&str; 5] = ["audit:", "tenant:", "user:", "vault:", "vm:"];
