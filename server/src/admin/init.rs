@@ -49,13 +49,14 @@ pub(super) async fn init(config: Config, flags: Init) -> Result<(), Failure> {
     Ok(())
 }
 
-fn password(from_stdin: bool) -> Result<Secret, Failure> {
+/// A password from standard input, or asked for twice.
+pub(super) fn password(from_stdin: bool) -> Result<Secret, Failure> {
     if from_stdin {
         let mut line = Zeroizing::new(String::with_capacity(256));
         std::io::stdin().lock().read_line(&mut line)?;
         return Ok(Secret::new(line.trim_end_matches(['\r', '\n']).to_owned()));
     }
-    let password = Secret::new(rpassword::prompt_password("Password of the first admin: ")?);
+    let password = Secret::new(rpassword::prompt_password("New password: ")?);
     let again = Zeroizing::new(rpassword::prompt_password("The same again: ")?);
     if password.expose() != again.as_str() {
         return Err("the two passwords differ".into());
@@ -64,7 +65,7 @@ fn password(from_stdin: bool) -> Result<Secret, Failure> {
 }
 
 /// A refusal with the members at fault, which a person at a terminal wants to see.
-fn explain(refused: ApiError) -> Failure {
+pub(super) fn explain(refused: ApiError) -> Failure {
     let faults: Vec<String> = refused
         .fields()
         .into_iter()

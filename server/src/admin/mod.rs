@@ -2,6 +2,7 @@
 
 mod harden;
 mod init;
+mod people;
 mod rotate;
 mod serve;
 mod start;
@@ -35,6 +36,8 @@ enum Command {
     Serve(Serve),
     /// Prepare the data folder and create the first admin
     Init(Init),
+    /// Manage accounts and tenants on this host
+    Admin(people::Admin),
     /// What the host does for its virtual machines
     #[command(subcommand)]
     Vm(Vm),
@@ -154,6 +157,10 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Init(flags) => {
             let config = flags.settings.parse(Vec::new())?;
             runtime.block_on(init::init(config, flags))
+        }
+        Command::Admin(flags) => {
+            let config = flags.settings.parse(Vec::new())?;
+            runtime.block_on(people::admin(config, flags))
         }
         Command::Rotate(Rotate::Jwt { settings, json }) => {
             let config = settings.parse(Vec::new())?;

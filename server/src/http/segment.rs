@@ -4,9 +4,7 @@ use keyferry_protocol::ids::KeyName;
 use schemars::{Schema, json_schema};
 
 use crate::error::ApiError;
-use crate::store::{
-    DeviceId, InvitationId, ServiceKeyId, SessionId, TenantId, UserId, VmId,
-};
+use crate::store::{DeviceId, InvitationId, ServiceKeyId, SessionId, TenantId, UserId, VmId};
 use crate::tenants::RoleName;
 
 /// A value of one segment.

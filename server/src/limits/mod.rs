@@ -6,7 +6,7 @@ mod gcra;
 
 use std::time::Duration;
 
-pub(crate) use attempt::Attempt;
+pub(crate) use attempt::{Attempt, account_key};
 pub(crate) use counters::Counters;
 pub(crate) use gcra::{Quota, Standing};
 

@@ -130,7 +130,6 @@ async fn enter(app: &App, origin: &Origin, user: StoredUser) -> Result<SignInAns
     let member = Member {
         user: user.id,
         tenant: user.tenant_id,
-        role: user.role.parse().map_err(ApiError::internal)?,
     };
     let tokens = start(app, origin, member).await?;
     Ok(SignInAnswer::new(tokens, user.into_profile()))

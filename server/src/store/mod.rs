@@ -37,8 +37,8 @@ pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
 pub(crate) use held::Held;
 pub(crate) use ids::{
-    DeviceId, InvitationId, ProviderKeyId, ServiceKeyId, SessionId, TenantId, TicketId, UserId, VmId,
-    uuid_v7,
+    DeviceId, InvitationId, ProviderKeyId, ServiceKeyId, SessionId, TenantId, TicketId, UserId,
+    VmId, uuid_v7,
 };
 pub(crate) use invitations::{NewInvitation, StoredInvitation};
 pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};

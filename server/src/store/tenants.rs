@@ -10,7 +10,7 @@ use super::{
 macro_rules! membership_where {
     ($condition:literal) => {
         concat!(
-            "SELECT t.id, t.name, t.require_mfa, t.created_at, m.role, r.permissions, t.plan, \
+            "SELECT t.id, t.name, t.created_at, m.role, r.permissions, t.plan, \
              p.requests_per_minute, p.vms, p.storage_gb, p.features \
              FROM memberships m JOIN tenants t ON t.id = m.tenant_id \
              JOIN plans p ON p.name = t.plan \
@@ -25,7 +25,6 @@ macro_rules! membership_where {
 pub(crate) struct StoredMembership {
     pub(crate) id: TenantId,
     pub(crate) name: String,
-    pub(crate) require_mfa: bool,
     pub(crate) created_at: UnixTime,
     pub(crate) role: String,
     pub(crate) permissions: Option<String>,
@@ -50,7 +49,6 @@ pub(crate) struct StoredMember {
 pub(crate) struct StoredRole {
     pub(crate) name: String,
     pub(crate) permissions: String,
-    pub(crate) created_at: UnixTime,
 }
 
 impl Store {
@@ -118,8 +116,7 @@ impl Store {
     }
 
     pub(crate) async fn roles(&self, tenant: TenantId) -> Result<Vec<StoredRole>, StoreError> {
-        const SQL: &str =
-            "SELECT name, permissions, created_at FROM roles WHERE tenant_id = $1 ORDER BY name";
+        const SQL: &str = "SELECT name, permissions FROM roles WHERE tenant_id = $1 ORDER BY name";
         Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
             .bind(tenant)
             .fetch_all(pool)
@@ -131,8 +128,7 @@ impl Store {
         tenant: TenantId,
         name: &str,
     ) -> Result<Option<StoredRole>, StoreError> {
-        const SQL: &str =
-            "SELECT name, permissions, created_at FROM roles WHERE tenant_id = $1 AND name = $2";
+        const SQL: &str = "SELECT name, permissions FROM roles WHERE tenant_id = $1 AND name = $2";
         Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
             .bind(tenant)
             .bind(name)
@@ -162,14 +158,12 @@ impl Transaction {
     pub(crate) async fn change_tenant(
         &mut self,
         id: TenantId,
-        (name, require_mfa): (Option<&str>, Option<bool>),
+        name: Option<&str>,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE tenants SET name = COALESCE($2, name), \
-            require_mfa = COALESCE($3, require_mfa) WHERE id = $1";
+        const SQL: &str = "UPDATE tenants SET name = COALESCE($2, name) WHERE id = $1";
         on_transaction!(self, |db| sqlx::query(SQL)
             .bind(id)
             .bind(name)
-            .bind(require_mfa)
             .execute(db)
             .await
             .map(drop))?;

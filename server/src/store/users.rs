@@ -63,6 +63,13 @@ impl StoredUser {
         self.status == "disabled"
     }
 
+    /// Everything under which the account can be claimed at a login.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        [self.username.as_deref(), self.email.as_deref()]
+            .into_iter()
+            .flatten()
+    }
+
     /// The address, as it was when it was accepted.
     pub(crate) fn email(&self) -> Option<Email> {
         self.email.as_deref().and_then(|text| text.parse().ok())
@@ -225,6 +232,21 @@ impl Transaction {
             status = CASE status WHEN 'pending' THEN 'active' ELSE status END WHERE id = $2";
         on_transaction!(self, |db| sqlx::query(SQL)
             .bind(true)
+            .bind(id)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    pub(crate) async fn set_user_status(
+        &mut self,
+        id: UserId,
+        status: &str,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE users SET status = $1 WHERE id = $2";
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(status)
             .bind(id)
             .execute(db)
             .await

@@ -1,4 +1,4 @@
-//! Makes tenants and changes what they are called and demand.
+//! Makes tenants and changes what they are called.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -26,7 +26,6 @@ pub(crate) struct NewTenant {
 pub(crate) struct TenantChange {
     #[schemars(length(min = 1, max = 100))]
     name: Option<String>,
-    require_mfa: Option<bool>,
 }
 
 /// The tenant that the caller is signed in to.
@@ -62,7 +61,7 @@ pub(crate) async fn add_tenant(
     own(app, caller, id).await
 }
 
-/// Renames the caller's tenant, or changes what it demands of its members.
+/// Renames the caller's tenant.
 pub(crate) async fn change_tenant(
     app: &App,
     caller: &SignedIn,
@@ -72,15 +71,13 @@ pub(crate) async fn change_tenant(
     let tenant = caller.tenant_id();
     let name = wanted.name.as_deref().map(name).transpose()?;
     let mut change = app.store.begin().await?;
-    change
-        .change_tenant(tenant, (name.as_deref(), wanted.require_mfa))
-        .await?;
+    change.change_tenant(tenant, name.as_deref()).await?;
     let entry = Entry {
         tenant: Some(tenant),
         actor: &caller.actor(),
         action: "tenant.change",
         subject: None,
-        detail: json!({ "name": name, "require_mfa": wanted.require_mfa }),
+        detail: json!({ "name": name }),
         correlation: caller.request_id(),
     };
     change.insert_audit_event(app, &entry).await?;

@@ -16,7 +16,6 @@ pub(crate) struct OwnTenant {
     name: String,
     role: String,
     plan: String,
-    require_mfa: bool,
     created_at: UnixTime,
 }
 
@@ -39,7 +38,6 @@ impl From<StoredMembership> for OwnTenant {
             name: stored.name,
             role: stored.role,
             plan: stored.plan.name,
-            require_mfa: stored.require_mfa,
             created_at: stored.created_at,
         }
     }

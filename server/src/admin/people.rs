@@ -1,0 +1,158 @@
+//! `keyferry-server admin`: accounts and tenants, by the operator's hand.
+
+use std::io::Write;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::init::{explain, password};
+use super::start::{Reachable, start};
+use super::{Failure, Settings};
+use crate::accounts::{self, NewAccount, Standing, Status};
+use crate::app::App;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::error::ApiError;
+use crate::sessions::Origin;
+use crate::store::uuid_v7;
+use crate::{stop, tenants};
+
+#[derive(Args)]
+pub(super) struct Admin {
+    #[command(flatten)]
+    pub(super) settings: Settings,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Create another admin of this server
+    Create {
+        /// The admin's name
+        #[arg(long, value_name = "NAME")]
+        username: String,
+        /// The admin's e-mail address
+        #[arg(long, value_name = "MAIL")]
+        email: Option<String>,
+        /// Read the password from standard input instead of asking for it
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Give an account a new password and end its sessions
+    ResetPassword {
+        /// Username or e-mail address
+        account: String,
+        /// Read the password from standard input instead of asking for it
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Let an account that was locked after failed logins be tried again
+    Unlock {
+        /// Username or e-mail address
+        account: String,
+    },
+    /// Close an account and end its sessions
+    Disable {
+        /// Username or e-mail address
+        account: String,
+    },
+    /// Open an account that was closed
+    Enable {
+        /// Username or e-mail address
+        account: String,
+    },
+    /// Put the tenant of an account on a plan
+    Plan {
+        /// Username or e-mail address of a member; the tenant is the one they sign in to
+        account: String,
+        /// The plan's name, such as pro
+        plan: String,
+    },
+}
+
+/// Runs one action.
+pub(super) async fn admin(config: Config, flags: Admin) -> Result<(), Failure> {
+    let data_dir = DataDir::prepare(&config.data_dir)?;
+    let (_stopper, stop) = stop::channel();
+    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let origin = Origin {
+        request_id: uuid_v7(app.clock.now(), &mut app.rng()),
+        peer: None,
+        user_agent: None,
+    };
+    let told = act(&app, &origin, flags.action).await;
+    app.store.close().await;
+    let told = told?;
+    let mut stdout = std::io::stdout().lock();
+    if flags.json {
+        writeln!(stdout, "{}", json!({ "done": told }))?;
+    } else {
+        writeln!(stdout, "{told}")?;
+    }
+    Ok(())
+}
+
+async fn act(app: &App, origin: &Origin, action: Action) -> Result<String, Failure> {
+    match action {
+        Action::Create {
+            username,
+            email,
+            password_stdin,
+        } => {
+            let password = password(password_stdin)?;
+            let account = NewAccount::new(username, email, password);
+            let made = accounts::create(app, origin, account, Standing::ServerAdmin);
+            made.await.map_err(explain)?;
+            Ok("The admin can sign in.".to_owned())
+        }
+        Action::ResetPassword {
+            account,
+            password_stdin,
+        } => {
+            let user = accounts::find_account(app, &account).await.map_err(named)?;
+            let new = password(password_stdin)?;
+            let set = accounts::set_password(app, origin, (&user, &new)).await;
+            set.map_err(explain)?;
+            Ok("The password is changed; every session of the account has ended.".to_owned())
+        }
+        Action::Unlock { account } => {
+            let user = accounts::find_account(app, &account).await.map_err(named)?;
+            accounts::unlock(app, origin, &user).await?;
+            Ok("The account is unlocked.".to_owned())
+        }
+        Action::Disable { account } => {
+            set_status(app, origin, (&account, Status::Disabled)).await?;
+            Ok("The account is closed; its sessions have ended.".to_owned())
+        }
+        Action::Enable { account } => {
+            set_status(app, origin, (&account, Status::Active)).await?;
+            Ok("The account is open.".to_owned())
+        }
+        Action::Plan { account, plan } => {
+            let user = accounts::find_account(app, &account).await.map_err(named)?;
+            let changed = tenants::change_plan(app, origin, (user.tenant_id, &plan)).await;
+            changed.map_err(explain)?;
+            Ok(format!("The tenant is on the plan {plan}."))
+        }
+    }
+}
+
+async fn set_status(
+    app: &App,
+    origin: &Origin,
+    (account, status): (&str, Status),
+) -> Result<(), Failure> {
+    let user = accounts::find_account(app, account).await.map_err(named)?;
+    Ok(accounts::set_status(app, origin, (&user, status)).await?)
+}
+
+fn named(refused: ApiError) -> Failure {
+    match refused {
+        ApiError::NotFound | ApiError::Invalid(_) => "there is no such account".into(),
+        other => other.into(),
+    }
+}
