@@ -102,18 +102,29 @@ async fn audit(
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use serde_json::json;
 
     use super::{Status, find_account, set_password, set_status, unlock};
     use crate::error::ApiError;
     use crate::secret::Secret;
-    use crate::sessions::{sign_in, signed_in};
+    use crate::sessions::{Origin, sign_in, signed_in};
     use crate::testing::{self, ORIGIN, Server};
 
     async fn login(server: &Server, password: &str) -> Result<String, ApiError> {
+        login_from(server, None, password).await
+    }
+
+    async fn login_from(
+        server: &Server,
+        peer: Option<IpAddr>,
+        password: &str,
+    ) -> Result<String, ApiError> {
+        let origin = Origin { peer, ..ORIGIN };
         let claim = json!({ "username": "ada", "password": password });
         let claim = serde_json::from_value(claim).unwrap();
-        let answer = sign_in(&server.app, &ORIGIN, claim).await?;
+        let answer = sign_in(&server.app, &origin, claim).await?;
         let answer = serde_json::to_value(answer).unwrap();
         Ok(answer["access_token"].as_str().unwrap().to_owned())
     }
@@ -159,13 +170,16 @@ mod tests {
     async fn an_unlocked_account_may_be_tried_again() {
         let server = testing::server().await;
         server.user("ada").await;
-        for _ in 0..5 {
-            assert!(login(&server, "wrong").await.is_err());
+        let neighbour = |last| Some(IpAddr::from([203, 0, 113, last]));
+        for last in 0..5 {
+            let wrong = login_from(&server, neighbour(last), "wrong").await;
+            assert!(matches!(wrong, Err(ApiError::InvalidCredentials)));
         }
-        let locked = login(&server, "SecurePass123!").await;
+        let locked = login_from(&server, neighbour(5), "SecurePass123!").await;
         assert!(matches!(locked, Err(ApiError::RateLimited(_))));
         let user = find_account(&server.app, "ada").await.unwrap();
         unlock(&server.app, &ORIGIN, &user).await.unwrap();
-        login(&server, "SecurePass123!").await.unwrap();
+        let again = login_from(&server, neighbour(5), "SecurePass123!").await;
+        again.unwrap();
     }
 }

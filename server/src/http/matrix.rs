@@ -164,6 +164,11 @@ impl World {
                 let (_, own) = self.ask(&list, Some(&victim.bearer)).await;
                 own["items"][0]["id"].as_str().unwrap().to_owned()
             }
+            ("auth", "id") => {
+                let made = ("POST /auth/api-keys".to_owned(), json!({ "name": name }));
+                let (_, made) = self.ask(&made, Some(&victim.bearer)).await;
+                made["id"].as_str().unwrap().to_owned()
+            }
             ("auth", "device") => self.device(victim).await,
             ("members", "user") => self.member("viewer").await.to_string(),
             ("tenants", "tenant") => self.tenant.to_string(),
@@ -223,8 +228,9 @@ impl World {
         let name = self.new_name();
         match route.name {
             "accounts_register" => json!({ "username": name, "password": "SecurePass123!" }),
-            "sessions_sign_in" => json!({ "username": name, "password": "SecurePass123!" }),
-            "sessions_refresh" => json!({ "refresh_token": "kfr_none" }),
+            "cookies_sign_in" => json!({ "username": name, "password": "SecurePass123!" }),
+            "cookies_refresh" => json!({ "refresh_token": "kfr_none" }),
+            "accounts_add_api_key" => json!({ "name": name }),
             "accounts_verify_email" => json!({ "token": "kfe_none" }),
             "accounts_resend_verification" | "accounts_forgot_password" => {
                 json!({ "email": format!("{name}@example.org") })
@@ -284,7 +290,7 @@ impl World {
 /// Where a sample request is understood and refused for a reason of its own.
 fn refused_by_nature(route: &Route, role: BuiltIn) -> Option<u16> {
     match (route.name, role) {
-        ("sessions_sign_in" | "sessions_refresh", _) => Some(401),
+        ("cookies_sign_in" | "cookies_refresh", _) => Some(401),
         ("accounts_change_password" | "accounts_verify_email" | "accounts_reset_password", _) => {
             Some(400)
         }

@@ -217,6 +217,20 @@ impl JsonSchema for Role {
     }
 }
 
+impl JsonSchema for Permission {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Permission".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL })
+    }
+}
+
 impl JsonSchema for Permissions {
     fn inline_schema() -> bool {
         true

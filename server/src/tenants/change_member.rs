@@ -55,6 +55,7 @@ pub(crate) async fn remove_member(
 
 /// Leaves the tenant that the caller is signed in to.
 pub(crate) async fn leave(app: &App, caller: &SignedIn) -> Result<(), ApiError> {
+    caller.session_id()?;
     remove(app, caller, caller.user_id()).await
 }
 

@@ -39,6 +39,7 @@ pub(crate) async fn add_tenant(
     caller: &SignedIn,
     new: NewTenant,
 ) -> Result<OwnTenant, ApiError> {
+    caller.session_id()?;
     let name = name(&new.name)?;
     let now = app.clock.now();
     let id = TenantId::new(now, &mut app.rng());

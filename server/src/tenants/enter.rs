@@ -12,6 +12,8 @@ pub(crate) async fn enter(
     caller: &SignedIn,
     tenant: TenantId,
 ) -> Result<Tokens, ApiError> {
+    // A program stays where its key is.
+    caller.session_id()?;
     let user = caller.user_id();
     if app.store.membership(tenant, user).await?.is_none() {
         return Err(ApiError::NotFound);

@@ -26,6 +26,7 @@ pub(crate) async fn join(
     caller: &SignedIn,
     acceptance: Acceptance,
 ) -> Result<OwnTenant, ApiError> {
+    caller.session_id()?;
     let token = OpaqueToken::parse(Purpose::Invitation, acceptance.token.expose());
     let token = token.ok_or(ApiError::NotFound)?;
     let now = app.clock.now();
