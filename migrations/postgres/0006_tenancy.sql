@@ -15,7 +15,6 @@ INSERT INTO plans (name, requests_per_minute, vms, storage_gb, features) VALUES
     ('enterprise', NULL, NULL, NULL, '["workbenches","code_generation","priority","support"]');
 
 ALTER TABLE tenants ADD COLUMN plan TEXT NOT NULL DEFAULT 'free' REFERENCES plans (name);
-ALTER TABLE tenants ADD COLUMN require_mfa BOOLEAN NOT NULL DEFAULT FALSE;
 
 -- A tenant's own roles; permissions is a JSON list of names.
 CREATE TABLE roles (

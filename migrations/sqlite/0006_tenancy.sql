@@ -16,7 +16,6 @@ INSERT INTO plans (name, requests_per_minute, vms, storage_gb, features) VALUES
 
 -- SQLite adds no column that refers to another table and has a default.
 ALTER TABLE tenants ADD COLUMN plan TEXT NOT NULL DEFAULT 'free';
-ALTER TABLE tenants ADD COLUMN require_mfa INTEGER NOT NULL DEFAULT 0 CHECK (require_mfa IN (0, 1));
 
 -- A tenant's own roles; permissions is a JSON list of names.
 CREATE TABLE roles (

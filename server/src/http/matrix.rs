@@ -230,6 +230,10 @@ impl World {
             "accounts_register" => json!({ "username": name, "password": "SecurePass123!" }),
             "cookies_sign_in" => json!({ "username": name, "password": "SecurePass123!" }),
             "cookies_refresh" => json!({ "refresh_token": "kfr_none" }),
+            "cookies_verify_mfa" => json!({ "mfa_token": "kfm_none", "code": "000000" }),
+            "accounts_confirm_totp" | "accounts_remove_totp" | "accounts_renew_recovery_codes" => {
+                json!({ "code": "000000" })
+            }
             "accounts_add_api_key" => json!({ "name": name }),
             "accounts_verify_email" => json!({ "token": "kfe_none" }),
             "accounts_resend_verification" | "accounts_forgot_password" => {
@@ -290,11 +294,12 @@ impl World {
 /// Where a sample request is understood and refused for a reason of its own.
 fn refused_by_nature(route: &Route, role: BuiltIn) -> Option<u16> {
     match (route.name, role) {
-        ("cookies_sign_in" | "cookies_refresh", _) => Some(401),
+        ("cookies_sign_in" | "cookies_refresh" | "cookies_verify_mfa", _) => Some(401),
         ("accounts_change_password" | "accounts_verify_email" | "accounts_reset_password", _) => {
             Some(400)
         }
-        ("tenants_join", _) => Some(404),
+        ("accounts_remove_totp" | "accounts_renew_recovery_codes", _) => Some(400),
+        ("tenants_join" | "accounts_confirm_totp", _) => Some(404),
         _ => None,
     }
 }
