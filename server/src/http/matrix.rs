@@ -298,7 +298,7 @@ fn refused_by_nature(route: &Route, role: BuiltIn) -> Option<u16> {
         ("accounts_change_password" | "accounts_verify_email" | "accounts_reset_password", _) => {
             Some(400)
         }
-        ("accounts_remove_totp" | "accounts_renew_recovery_codes", _) => Some(400),
+        ("accounts_remove_totp" | "accounts_renew_recovery_codes", _) => Some(401),
         ("tenants_join" | "accounts_confirm_totp", _) => Some(404),
         _ => None,
     }
