@@ -76,7 +76,8 @@ async fn the_python_package_works_unmodified(key: &str) {
     let (world, ada) = World::with(&stage, key).await;
     let python = python_with_sdks();
     let script = script(&format!("use_{key}.py"));
-    world.exec(&ada, &[python.to_str().unwrap(), &script]);
+    // Without -B it would leave compiled files beside the scripts.
+    world.exec(&ada, &[python.to_str().unwrap(), "-B", &script]);
     world.seen_only_the_key();
 }
 
