@@ -33,6 +33,9 @@ pub enum Command {
     Login(Login),
     /// End the session.
     Logout,
+    /// See where you are signed in, and end a session.
+    #[command(subcommand)]
+    Sessions(Sessions),
     /// Store, list and change keys.
     #[command(subcommand)]
     Keys(Keys),
@@ -97,6 +100,18 @@ pub struct Login {
     /// Read the password from standard input.
     #[arg(long)]
     pub(crate) password_stdin: bool,
+}
+
+/// See [`Command::Sessions`].
+#[derive(Subcommand)]
+pub enum Sessions {
+    /// List your sessions, newest first.
+    List,
+    /// End one of them.
+    End {
+        /// Its id.
+        id: uuid::Uuid,
+    },
 }
 
 /// See [`Command::Keys`].

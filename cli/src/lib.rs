@@ -13,6 +13,7 @@ mod rest_list;
 mod run;
 mod secret_input;
 mod session;
+mod sessions;
 mod vms;
 
 pub use error::CliError;

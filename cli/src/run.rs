@@ -4,10 +4,10 @@ use clap::CommandFactory;
 use serde_json::Value;
 
 use crate::app::App;
-use crate::arguments::{Arguments, Command, Keys, Vms};
+use crate::arguments::{Arguments, Command, Keys, Sessions, Vms};
 use crate::error::CliError;
 use crate::output::Reply;
-use crate::{account, keys, local, vms};
+use crate::{account, keys, local, sessions, vms};
 
 /// Runs one command.
 pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
@@ -22,12 +22,21 @@ pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
         Command::Register(it) => account::register(&app, it).await,
         Command::Login(it) => account::sign_in(&app, it).await,
         Command::Logout => account::sign_out(&app).await,
+        Command::Sessions(it) => run_sessions(&app, it).await,
         Command::Keys(it) => run_keys(&app, it).await,
         Command::Vms(it) => run_vms(&app, it).await,
         Command::Read(it) => local::read(&it).await,
         Command::Exec(it) => local::exec(&it).await,
         Command::Status(it) => local::status(&app, &it).await,
         Command::Completions { shell } => Ok(completions(shell)),
+    }
+}
+
+async fn run_sessions(app: &App, command: Sessions) -> Result<Reply, CliError> {
+    let caller = app.signed_in().await?;
+    match command {
+        Sessions::List => sessions::list(&caller).await,
+        Sessions::End { id } => sessions::end(&caller, id).await,
     }
 }
 

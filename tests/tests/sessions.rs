@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use hyper::{Method, StatusCode};
 use keyferry_cli::rest::Answer;
-use keyferry_tests::{Engine, PASSWORD, Server, Stage, binary, on_both_engines};
+use keyferry_tests::{Engine, PASSWORD, Person, Server, Stage, binary, on_both_engines};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
@@ -20,6 +20,7 @@ on_both_engines!(
     a_user_sees_and_ends_their_sessions,
     a_lost_answer_to_a_refresh_logs_nobody_out,
     a_fourth_registration_within_an_hour_waits,
+    a_person_ends_a_session_from_the_command_line,
 );
 
 async fn six_wrong_passwords_make_the_right_one_wait(engine: Engine) {
@@ -102,6 +103,27 @@ async fn a_fourth_registration_within_an_hour_waits(engine: Engine) {
         .await;
     assert_eq!(fourth.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(fourth.body["code"], "rate_limited");
+}
+
+async fn a_person_ends_a_session_from_the_command_line(engine: Engine) {
+    let (stage, server) = stage(engine).await;
+    let person = Person::register(&stage, &server, "ada");
+    let elsewhere = login(&server, "ada", PASSWORD).await.body;
+    let list = person.ask(&["sessions", "list"]);
+    let items = list["items"].as_array().unwrap();
+    assert_eq!(items.len(), 2);
+    let other = items.iter().find(|one| one["current"] == false).unwrap();
+    let id = other["id"].as_str().unwrap();
+    person.run(&["sessions", "end", id], b"").success();
+    let me = ask(
+        &server,
+        Method::GET,
+        "/auth/me",
+        &token(&elsewhere, "access_token"),
+    )
+    .await;
+    assert_eq!(me.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(person.run(&["sessions", "end", id], b"").code, 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

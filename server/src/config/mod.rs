@@ -19,7 +19,7 @@ pub(crate) use limits::LimitSettings;
 pub(crate) use mail::{MailSettings, SmtpSettings, SmtpTls};
 pub(crate) use names::{DATA_DIR, LISTEN, PLAIN_HTTP, PUBLIC_URL};
 pub(crate) use sources::Sources;
-pub(crate) use web::{AllowedHosts, WebSettings};
+pub(crate) use web::{AllowedHosts, SessionBinding, WebSettings};
 
 /// Everything that can be set.
 pub(crate) struct Config {

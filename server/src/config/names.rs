@@ -25,6 +25,7 @@ pub(super) const MAILS_PER_HOUR: &str = "AUTH_MAILS_PER_HOUR";
 pub(super) const COOKIE_NAME: &str = "AUTH_SESSION_COOKIE_NAME";
 pub(super) const COOKIE_SECURE: &str = "AUTH_SESSION_COOKIE_SECURE";
 pub(super) const COOKIE_SAME_SITE: &str = "AUTH_SESSION_COOKIE_SAMESITE";
+pub(super) const SESSION_BINDING: &str = "AUTH_SESSION_BINDING";
 pub(super) const TRUSTED_PROXIES: &str = "KEYFERRY_TRUSTED_PROXIES";
 pub(super) const ALLOWED_HOSTS: &str = "KEYFERRY_ALLOWED_HOSTS";
 pub(super) const ALLOWED_ORIGINS: &str = "ALLOWED_ORIGINS";
@@ -73,6 +74,7 @@ pub(super) const SETTINGS: &[&str] = &[
     COOKIE_NAME,
     COOKIE_SECURE,
     COOKIE_SAME_SITE,
+    SESSION_BINDING,
     TRUSTED_PROXIES,
     ALLOWED_HOSTS,
     ALLOWED_ORIGINS,

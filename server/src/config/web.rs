@@ -1,6 +1,6 @@
 //! Whom the server believes about addresses, and which names and pages it serves.
 
-use super::names::{ALLOWED_HOSTS, ALLOWED_ORIGINS, PUBLIC_URL, TRUSTED_PROXIES};
+use super::names::{ALLOWED_HOSTS, ALLOWED_ORIGINS, PUBLIC_URL, SESSION_BINDING, TRUSTED_PROXIES};
 use super::parse::wrong;
 use super::{ConfigError, Sources};
 use crate::network::Network;
@@ -13,6 +13,18 @@ pub(crate) struct WebSettings {
     pub(crate) allowed_hosts: AllowedHosts,
     /// Whose pages may read answers.
     pub(crate) allowed_origins: Vec<AllowedOrigin>,
+    pub(crate) binding: SessionBinding,
+}
+
+/// What happens to a session that comes from another program or network than it began in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionBinding {
+    /// Nothing.
+    Off,
+    /// It is written down.
+    Warn,
+    /// It is refused.
+    Enforce,
 }
 
 /// Under which names the server answers.
@@ -53,6 +65,12 @@ impl WebSettings {
             trusted_proxies: proxies.collect::<Result<_, _>>()?,
             allowed_hosts: hosts(sources),
             allowed_origins: origins.collect::<Result<_, _>>()?,
+            binding: match sources.text(SESSION_BINDING) {
+                None | Some("off") => SessionBinding::Off,
+                Some("warn") => SessionBinding::Warn,
+                Some("enforce") => SessionBinding::Enforce,
+                Some(_) => return Err(wrong(SESSION_BINDING, "must be off, warn or enforce")),
+            },
         })
     }
 }

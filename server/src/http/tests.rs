@@ -478,6 +478,23 @@ async fn a_trusted_proxy_tells_who_asks() {
 }
 
 #[tokio::test]
+async fn a_session_that_moves_is_refused_where_it_is_bound() {
+    let mut config = Config::for_tests();
+    config.web.binding = crate::config::SessionBinding::Enforce;
+    let line = Line::open_with(config).await;
+    let account = json!({ "username": "ada", "password": "SecurePass123!" });
+    let (_, registered) = line.post("/auth/register", &account).await;
+    let bearer = format!(
+        "Authorization: Bearer {}\r\n",
+        registered["session_token"].as_str().unwrap()
+    );
+    assert_eq!(line.ask("GET /auth/me", &bearer, "").await.0, 200);
+    let other = format!("{bearer}User-Agent: other\r\n");
+    assert_eq!(line.ask("GET /auth/me", &other, "").await.0, 401);
+    assert_eq!(line.ask("GET /auth/me", &bearer, "").await.0, 200);
+}
+
+#[tokio::test]
 async fn only_pages_that_the_operator_named_read_answers() {
     let mut config = Config::for_tests();
     let named = [(

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::network::Network;
 use crate::sessions::Origin;
-use crate::store::UserId;
+use crate::store::{SessionId, UserId};
 
 /// A budget is used up; until when, its owner may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +61,15 @@ pub(crate) async fn reading_of_keys(app: &App) -> bool {
     let name = "signing-keys".to_owned();
     app.counters
         .take(name, READINGS, app.clock.now())
+        .await
+        .is_open()
+}
+
+/// Whether it is written down that a session comes from elsewhere: once an hour.
+pub(crate) async fn note_of_move(app: &App, session: SessionId) -> bool {
+    let name = format!("moved:{session}");
+    app.counters
+        .take(name, MOVES, app.clock.now())
         .await
         .is_open()
 }
@@ -117,6 +126,7 @@ impl Standing {
     }
 }
 
+const MOVES: Quota = Quota::new(1, Duration::from_secs(3_600));
 /// Tokens with invented keys do not cost a query each.
 const READINGS: Quota = Quota::new(5, Duration::from_secs(5));
 /// More refusals than this are an attack, of which the first thousand say enough.

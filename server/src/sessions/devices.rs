@@ -3,15 +3,17 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use super::list::{ended_by, tell};
 use super::{Origin, SignedIn};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
+use crate::mail::Mail;
 use crate::network::Network;
 use crate::page::{List, Page};
-use crate::store::{DeviceId, NewDevice, StoredDevice, UnixTime, UserId};
+use crate::store::{DeviceId, NewDevice, StoreError, StoredDevice, StoredUser, UnixTime, UserId};
 
 /// What a client calls itself, and its neighbourhood: that is how one device differs from another.
 pub(super) struct Device {
@@ -53,6 +55,41 @@ impl Device {
             seen_at,
         }
     }
+}
+
+/// Mails the user about a new device, to an address that is proven to be theirs.
+pub(super) fn tell_owner(app: &App, origin: &Origin, user: UserId) {
+    let (later, origin) = (app.clone(), origin.clone());
+    let told = app.background.spawn(async move {
+        if let Err(cause) = mail_owner(&later, &origin, user).await {
+            warn!(%cause, "nobody was told of a new device");
+        }
+    });
+    if let Err(cause) = told {
+        warn!(%cause, "nobody was told of a new device");
+    }
+}
+
+async fn mail_owner(app: &App, origin: &Origin, user: UserId) -> Result<(), StoreError> {
+    let user = app.store.user_by_id(user).await?;
+    let email = user
+        .filter(StoredUser::email_verified)
+        .and_then(|user| user.email());
+    let (Some(email), Some(device)) = (email, Device::of(origin)) else {
+        return Ok(());
+    };
+    let text = format!(
+        "A new device has signed in to your Keyferry account.\n\nTime: {}\nNetwork: {}\n\
+         Program: {}\n\nIf it was not you, change your password: that ends all other sessions.\n",
+        app.clock.now(),
+        device.network,
+        device.user_agent
+    );
+    let subject = "A new device has signed in";
+    app.mailer
+        .deliver(&Mail::new(email, subject, text.into()))
+        .await;
+    Ok(())
 }
 
 /// Lists the caller's devices, the newest first.

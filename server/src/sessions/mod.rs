@@ -1,5 +1,6 @@
 //! Who is calling: sign-ins, their tokens, and the proof that a request comes from one.
 
+mod binding;
 mod devices;
 mod key_ring;
 mod list;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::binding;
 use super::opaque::{OpaqueToken, Purpose};
 use super::sign_in::SignInAnswer;
 use super::start::Member;
@@ -54,6 +55,7 @@ pub(crate) async fn refresh(
     let stored = find(app, &token, now).await?;
     let live = app.store.live_session(stored.session_id, now).await?;
     let live = live.ok_or(ApiError::InvalidRefreshToken)?;
+    binding::check(app, origin, live.id).await?;
 
     let fresh = match stored.used_at {
         None => {

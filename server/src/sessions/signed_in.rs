@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::opaque::{OpaqueToken, Purpose};
 use super::start::Member;
 use super::token::CheckedClaims;
-use super::{Origin, Permission, Permissions, Role, ServiceKey, key_ring, token};
+use super::{Origin, Permission, Permissions, Role, ServiceKey, binding, key_ring, token};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::limits;
@@ -99,6 +99,7 @@ pub(crate) async fn signed_in(
         None => by_access_token(app, bearer).await?,
     };
     let live = live.ok_or(ApiError::Unauthenticated)?;
+    binding::check(app, origin, live.id).await?;
     app.seen_sessions.note(live.id, app.clock.now());
     let role = Role::of(live.role, live.permissions.as_deref()).map_err(ApiError::internal)?;
     Ok(SignedIn {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::devices::Device;
+use super::devices::{self, Device};
 use super::opaque::{OpaqueToken, Purpose};
 use super::token::{self, Bearer};
 use super::{Membership, Origin};
@@ -125,6 +125,9 @@ pub(crate) async fn start(app: &App, origin: &Origin, member: Member) -> Result<
     change.insert_refresh_token(&first).await?;
     change.insert_audit_event(app, &entry).await?;
     change.commit().await?;
+    if let Some((_, Acquaintance::New)) = device {
+        devices::tell_owner(app, origin, member.user);
+    }
 
     let bearer = Bearer {
         session: session.id,

@@ -266,6 +266,10 @@ async fn a_device_is_a_program_in_a_place_and_can_be_forgotten() {
         .await)
     .unwrap();
     assert_eq!(notices, 1, "the phone is new, the first device is not");
+    assert!(
+        server.app.mailer.taken().await.is_empty(),
+        "there is no address to mail to"
+    );
 
     let id = known[0]["id"].as_str().unwrap().parse().unwrap();
     let stranger = server.user("eve").await;
@@ -306,4 +310,25 @@ async fn what_has_ended_is_swept_and_what_lives_stays() {
     server.clock.advance(Duration::from_secs(24 * 3_600));
     assert_eq!(super::sweep::once(&server.app).await.unwrap(), 1);
     caller(&server, &first["session_token"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_owner_of_a_proven_address_hears_of_a_new_device() {
+    const VERIFY: &str = "UPDATE users SET email_verified = $1, email = 'ada@example.org'";
+    let server = testing::server().await;
+    register(&server, "ada").await.unwrap();
+    on_pool!(server.app.store, |pool| sqlx::query(VERIFY)
+        .bind(true)
+        .execute(pool)
+        .await
+        .map(drop))
+    .unwrap();
+    login_at(&server, &at("192.0.2.1", "desk")).await;
+    login_at(&server, &at("192.0.2.2", "desk")).await;
+    assert!(server.app.mailer.taken().await.is_empty());
+    login_at(&server, &at("198.51.100.1", "phone")).await;
+    let mails = server.app.mailer.taken().await;
+    assert_eq!(mails.len(), 1);
+    assert!(mails[0].contains("ada@example.org") && mails[0].contains("198.51.100.0/24"));
+    assert!(mails[0].contains("phone"));
 }

@@ -44,7 +44,7 @@ pub(crate) use invitations::{NewInvitation, StoredInvitation};
 pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};
 pub(crate) use login_failures::{Failures, NewFailure};
 pub(crate) use mfa::{NewMfaChallenge, NewTotp, TotpAttempts};
-pub(crate) use own_sessions::StoredSession;
+pub(crate) use own_sessions::{SessionPlace, StoredSession};
 pub(crate) use passwords::PasswordChange;
 pub(crate) use plans::StoredPlan;
 pub(crate) use server_keys::NewServerKey;

@@ -2,7 +2,9 @@
 
 use sqlx::FromRow;
 
-use super::{SessionId, Store, StoreError, Transaction, UnixTime, UserId, on_pool, on_transaction};
+use super::{
+    SessionId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool, on_transaction,
+};
 
 /// A session of a user that has not ended.
 #[derive(FromRow)]
@@ -15,7 +17,28 @@ pub(crate) struct StoredSession {
     pub(crate) expires_at: UnixTime,
 }
 
+/// Where a session began.
+#[derive(FromRow)]
+pub(crate) struct SessionPlace {
+    pub(crate) tenant_id: TenantId,
+    pub(crate) user_id: UserId,
+    pub(crate) address: Option<String>,
+    pub(crate) user_agent: Option<String>,
+}
+
 impl Store {
+    pub(crate) async fn session_place(
+        &self,
+        id: SessionId,
+    ) -> Result<Option<SessionPlace>, StoreError> {
+        const SQL: &str =
+            "SELECT tenant_id, user_id, address, user_agent FROM sessions WHERE id = $1";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(id)
+            .fetch_optional(pool)
+            .await)?)
+    }
+
     /// The user's sessions that have not ended, newest first.
     pub(crate) async fn sessions_of(
         &self,
