@@ -1,7 +1,10 @@
 //! Who exists.
 
 mod api_keys;
+mod change;
 mod change_password;
+mod close;
+mod export;
 mod hasher;
 mod mailed_token;
 mod me;
@@ -17,9 +20,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(crate) use api_keys::{add_api_key, list_api_keys, revoke_api_key};
+pub(crate) use change::change_me;
 pub(crate) use change_password::change_password;
+pub(crate) use close::close_me;
+pub(crate) use export::export_me;
 pub(crate) use hasher::{HashError, PasswordHasher};
-pub(crate) use me::me;
+pub(crate) use me::{Me, me};
 pub(crate) use mfa::{confirm_totp, remove_totp, renew_recovery_codes, show_mfa, start_totp};
 pub(crate) use names::{Email, Username};
 pub(crate) use operate::{Status, find_account, set_password, set_status, unlock};

@@ -3,11 +3,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    change_password, forgot_password, register, resend_verification, reset_password, verify_email,
+    change_me, change_password, close_me, export_me, forgot_password, register,
+    resend_verification, reset_password, verify_email,
 };
 use crate::config::Config;
 use crate::error::ApiError;
-use crate::sessions::{sign_in, signed_in};
+use crate::sessions::{SignedIn, sign_in, signed_in};
+use crate::store::on_pool;
 use crate::testing::{ORIGIN, Server, server, server_with};
 
 const MAIL: &str = "ada@example.org";
@@ -248,4 +250,147 @@ async fn the_last_passwords_are_not_used_again() {
     assert_eq!(change(third, OLD).await, Some("weak_password"));
     assert_eq!(change(third, "Marble-Thistle-3-Beacon").await, None);
     assert_eq!(change("Marble-Thistle-3-Beacon", OLD).await, None);
+}
+
+async fn caller(server: &Server) -> SignedIn {
+    let session = register_ada(server).await;
+    let bearer = session["session_token"].as_str();
+    signed_in(&server.app, &ORIGIN, bearer).await.unwrap()
+}
+
+async fn change(server: &Server, caller: &SignedIn, body: Value) -> Result<Value, ApiError> {
+    let changed = change_me(&server.app, &ORIGIN, caller, request(body)).await?;
+    Ok(serde_json::to_value(changed).unwrap())
+}
+
+#[tokio::test]
+async fn a_new_address_is_unverified_and_the_old_one_is_told() {
+    let server = server().await;
+    let ada = caller(&server).await;
+    let token = mailed_token(&server).await;
+    verify(&server, &token).await.unwrap();
+    forgot(&server, MAIL).await;
+    let stale = mailed_token(&server).await;
+    let new = "countess@example.org";
+    for password in [None, Some(NEW)] {
+        let body = json!({ "email": new, "current_password": password });
+        let refused = change(&server, &ada, body).await.err().unwrap();
+        assert_eq!(refused.fields()[0].field, "current_password");
+    }
+    let body = json!({ "email": new, "current_password": OLD });
+    let me = change(&server, &ada, body).await.unwrap();
+    assert_eq!(
+        (&me["email"], &me["email_verified"]),
+        (&json!(new), &json!(false))
+    );
+    let mails = server.app.mailer.taken().await;
+    let to = |address: &str| {
+        mails
+            .iter()
+            .any(|mail| mail.contains(&format!("\r\nTo: {address}\r\n")))
+    };
+    assert!(to(MAIL) && to(new) && mails.len() == 2);
+    assert_eq!(
+        code(reset(&server, &stale, NEW).await),
+        Some("invalid_token")
+    );
+}
+
+#[tokio::test]
+async fn what_is_left_out_of_a_change_stays() {
+    let server = server().await;
+    let ada = caller(&server).await;
+    let me = change(&server, &ada, json!({ "full_name": "Ada L." }))
+        .await
+        .unwrap();
+    assert_eq!(
+        (&me["username"], &me["full_name"]),
+        (&json!("ada"), &json!("Ada L."))
+    );
+    let me = change(&server, &ada, json!({ "username": "countess" }))
+        .await
+        .unwrap();
+    assert_eq!(
+        (&me["username"], &me["full_name"]),
+        (&json!("countess"), &json!("Ada L."))
+    );
+    let me = change(&server, &ada, json!({ "full_name": "" }))
+        .await
+        .unwrap();
+    assert_eq!(
+        (&me["email"], &me["full_name"]),
+        (&json!(MAIL), &Value::Null)
+    );
+    server.user("eve").await;
+    let taken = change(&server, &ada, json!({ "username": "EVE" })).await;
+    assert_eq!(code(taken), Some("already_registered"));
+}
+
+#[tokio::test]
+async fn a_closed_account_leaves_nothing_and_its_name_is_free() {
+    let server = server().await;
+    let ada = caller(&server).await;
+    let wrong = request(json!({ "current_password": NEW }));
+    let refused = close_me(&server.app, &ada, wrong).await;
+    assert_eq!(code(refused), Some("invalid_input"));
+    let right = request(json!({ "current_password": OLD }));
+    close_me(&server.app, &ada, right).await.unwrap();
+    assert_eq!(
+        code(try_password(&server, OLD).await),
+        Some("invalid_credentials")
+    );
+    for table in [
+        "users",
+        "tenants",
+        "memberships",
+        "sessions",
+        "email_tokens",
+    ] {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+        let rows: i64 = on_pool!(server.app.store, |pool| sqlx::query_scalar(sql)
+            .fetch_one(pool)
+            .await)
+        .unwrap();
+        assert_eq!(rows, 0, "{table}");
+    }
+    register_ada(&server).await;
+}
+
+#[tokio::test]
+async fn the_only_owner_of_others_does_not_leave_them() {
+    const JOIN: &str = "INSERT INTO memberships (tenant_id, user_id, role, created_at) \
+        VALUES ($1, $2, 'member', 9223372036854775807)";
+    let server = server().await;
+    let (ada, eve) = (caller(&server).await, server.user("eve").await);
+    on_pool!(server.app.store, |pool| sqlx::query(JOIN)
+        .bind(ada.tenant_id())
+        .bind(eve.user_id())
+        .execute(pool)
+        .await
+        .map(drop))
+    .unwrap();
+    let closing = || request(json!({ "current_password": OLD }));
+    let refused = close_me(&server.app, &ada, closing()).await;
+    assert_eq!(code(refused), Some("last_owner"));
+    let closing_eve = request(json!({ "current_password": "SecurePass123!" }));
+    close_me(&server.app, &eve, closing_eve).await.unwrap();
+    close_me(&server.app, &ada, closing()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_export_tells_everything_but_secrets() {
+    let server = server().await;
+    let ada = caller(&server).await;
+    let export = export_me(&server.app, &ada).await.unwrap();
+    let export = serde_json::to_value(export).unwrap();
+    assert_eq!(export["account"]["email"], MAIL);
+    assert_eq!(export["sessions"].as_array().unwrap().len(), 1);
+    let events = export["events"].as_array().unwrap();
+    assert!(
+        events
+            .iter()
+            .any(|event| event["action"] == "auth.register")
+    );
+    let text = export.to_string();
+    assert!(!text.contains("$2b$") && !text.contains("kfs_"));
 }

@@ -37,6 +37,9 @@ routes! {
     POST   "/auth/password/reset"      anyone          => NO_CONTENT accounts::reset_password(app, origin, body) then close;
     POST   "/auth/password/change"     signed_in       => NO_CONTENT accounts::change_password(app, caller, body) then close;
     GET    "/auth/me"                  signed_in       => OK         accounts::me(app, caller);
+    PATCH  "/auth/me"                  signed_in       => OK         accounts::change_me(app, origin, caller, body) then close;
+    DELETE "/auth/me"                  signed_in       => NO_CONTENT accounts::close_me(app, caller, body) then close;
+    GET    "/auth/me/export"           signed_in       => OK         accounts::export_me(app, caller);
     GET    "/auth/mfa"                 signed_in       => OK         accounts::show_mfa(app, caller);
     POST   "/auth/mfa/verify"          anyone          => OK         cookies::verify_mfa(call, body) then close;
     POST   "/auth/mfa/totp/start"      signed_in       => CREATED    accounts::start_totp(app, caller) then close;

@@ -95,7 +95,7 @@ pub(super) fn ended_by<'a>(caller: &SignedIn, actor: &'a str, action: &'static s
 }
 
 impl OwnSession {
-    fn of(stored: StoredSession, caller: &SignedIn) -> Self {
+    pub(crate) fn of(stored: StoredSession, caller: &SignedIn) -> Self {
         Self {
             current: caller.session() == Some(stored.id),
             id: stored.id,

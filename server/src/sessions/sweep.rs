@@ -1,4 +1,4 @@
-//! Throws away what has ended: sessions, their tokens, and failures that no longer count.
+//! Throws away what has ended: sessions, tokens of every kind, and failures that no longer count.
 
 use std::time::Duration;
 
@@ -35,7 +35,8 @@ pub(crate) async fn once(app: &App) -> Result<u64, StoreError> {
     let lockout = app.config.limits.lockout;
     let keys = app.store.retire_old_signing_keys(now).await?;
     let failures = app.store.delete_old_login_failures(now - lockout).await?;
-    Ok(sessions + keys + failures)
+    let tokens = app.store.delete_expired_proofs(now).await?;
+    Ok(sessions + keys + failures + tokens)
 }
 
 const EVERY: Duration = Duration::from_secs(30);

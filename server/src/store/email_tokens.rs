@@ -51,6 +51,23 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Forgets mailed tokens and second steps whose time is over.
+    pub(crate) async fn delete_expired_proofs(&self, now: UnixTime) -> Result<u64, StoreError> {
+        const MAILED: &str = "DELETE FROM email_tokens WHERE expires_at <= $1";
+        const OWED: &str = "DELETE FROM mfa_challenges WHERE expires_at <= $1";
+        let mut rows = 0;
+        for sql in [MAILED, OWED] {
+            rows += on_pool!(self, |pool| sqlx::query(sql)
+                .bind(now)
+                .execute(pool)
+                .await
+                .map(|done| done.rows_affected()))?;
+        }
+        Ok(rows)
+    }
+}
+
 impl Transaction {
     pub(crate) async fn insert_email_token(
         &mut self,

@@ -2,6 +2,7 @@
 //!
 //! A function here never calls another one while it holds a transaction: SQLite has one connection.
 
+mod account;
 mod audit;
 mod credentials;
 mod devices;
@@ -32,6 +33,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, PgPool, SqlitePool};
 
+pub(crate) use account::{AccountChange, OwnEvent};
 pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
 pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};

@@ -30,7 +30,7 @@ pub(crate) struct ApiKey {
 }
 
 impl ApiKey {
-    fn of(stored: StoredServiceKey) -> Result<Self, ApiError> {
+    pub(super) fn of(stored: StoredServiceKey) -> Result<Self, ApiError> {
         let permissions = stored.permissions.as_deref().map(Permission::parse_list);
         Ok(Self {
             id: stored.id,

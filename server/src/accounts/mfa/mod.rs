@@ -12,7 +12,7 @@ pub(crate) use check::check;
 pub(crate) use confirm::confirm_totp;
 pub(crate) use recovery::renew_recovery_codes;
 pub(crate) use remove::remove_totp;
-pub(crate) use show::show_mfa;
+pub(crate) use show::{SecondFactors, show_mfa};
 pub(crate) use start::start_totp;
 
 use schemars::JsonSchema;

@@ -1,0 +1,63 @@
+//! The end of an account.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::change::is_the_user;
+use super::mfa;
+use crate::app::App;
+use crate::audit::Entry;
+use crate::bus::Event;
+use crate::error::ApiError;
+use crate::secret::Secret;
+use crate::sessions::{self, SignedIn};
+
+/// The proof that it is the user who closes the account.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Closing {
+    current_password: Secret,
+    /// A second factor, for those who have one.
+    code: Option<Secret>,
+}
+
+/// Closes the caller's account: it is forgotten with every tenant that has no other member, and
+/// their machines wipe.
+pub(crate) async fn close_me(
+    app: &App,
+    caller: &SignedIn,
+    request: Closing,
+) -> Result<(), ApiError> {
+    caller.session_id()?;
+    let id = caller.user_id();
+    let user = app.store.user_by_id(id).await?;
+    let user = user.ok_or(ApiError::Unauthenticated)?;
+    is_the_user(app, &user, Some(&request.current_password)).await?;
+    if app.store.has_totp(id).await? {
+        let code = request.code.as_ref().ok_or(ApiError::InvalidCode)?;
+        mfa::check(app, id, code.expose()).await?;
+    }
+    if app.store.is_indispensable(id).await? {
+        return Err(ApiError::LastOwner);
+    }
+    let machines = app.store.vms_of_user_alone(id).await?;
+    let entry = Entry {
+        tenant: Some(caller.tenant_id()),
+        actor: &caller.actor(),
+        action: "account.closed",
+        subject: None,
+        detail: json!({ "machines": machines.len() }),
+        correlation: caller.request_id(),
+    };
+    let mut change = app.store.begin().await?;
+    let ended = change.end_sessions(id, None, app.clock.now()).await?;
+    change.delete_account(id).await?;
+    change.insert_audit_event(app, &entry).await?;
+    change.commit().await?;
+    sessions::tell(app, &ended);
+    for (tenant, vm) in machines {
+        app.bus.publish(Event::VmChanged { tenant, vm });
+    }
+    Ok(())
+}

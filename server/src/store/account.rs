@@ -1,0 +1,118 @@
+//! Changes and the end of an account, and what is known of it.
+
+use serde::Serialize;
+use sqlx::FromRow;
+
+use super::{
+    Store, StoreError, TenantId, Transaction, UnixTime, UserId, VmId, on_pool, on_transaction,
+};
+use crate::accounts::{Email, Username};
+
+/// New values; what is none stays as it is.
+pub(crate) struct AccountChange {
+    pub(crate) username: Option<Username>,
+    /// Not verified yet.
+    pub(crate) email: Option<Email>,
+    /// Empty: no name at all.
+    pub(crate) full_name: Option<String>,
+}
+
+/// An event that the user caused.
+#[derive(FromRow, Debug, Serialize, schemars::JsonSchema)]
+pub(crate) struct OwnEvent {
+    at: UnixTime,
+    action: String,
+    subject: Option<String>,
+}
+
+impl Store {
+    /// The newest events that the user caused.
+    pub(crate) async fn events_of(
+        &self,
+        actor: &str,
+        rows: i64,
+    ) -> Result<Vec<OwnEvent>, StoreError> {
+        const SQL: &str = "SELECT at, action, subject FROM audit_events WHERE actor = $1 \
+            ORDER BY at DESC, id DESC LIMIT $2";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(actor)
+            .bind(rows)
+            .fetch_all(pool)
+            .await)?)
+    }
+
+    /// Whether others, or the whole server, would be left without anyone in charge.
+    pub(crate) async fn is_indispensable(&self, user: UserId) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT (SELECT COUNT(*) FROM memberships m WHERE m.user_id = $1 \
+            AND m.role = 'owner' AND EXISTS (SELECT 1 FROM memberships o \
+            WHERE o.tenant_id = m.tenant_id AND o.user_id <> $1) \
+            AND NOT EXISTS (SELECT 1 FROM memberships o WHERE o.tenant_id = m.tenant_id \
+            AND o.user_id <> $1 AND o.role = 'owner')) \
+            + (SELECT COUNT(*) FROM users u WHERE u.id = $1 AND u.server_admin = $2 \
+            AND NOT EXISTS (SELECT 1 FROM users o WHERE o.id <> $1 AND o.server_admin = $2))";
+        let count: i64 = on_pool!(self, |pool| sqlx::query_scalar(SQL)
+            .bind(user)
+            .bind(true)
+            .fetch_one(pool)
+            .await)?;
+        Ok(count > 0)
+    }
+
+    /// The machines of the tenants that have no other member.
+    pub(crate) async fn vms_of_user_alone(
+        &self,
+        user: UserId,
+    ) -> Result<Vec<(TenantId, VmId)>, StoreError> {
+        const SQL: &str = "SELECT v.tenant_id, v.id FROM vms v JOIN memberships m \
+            ON m.tenant_id = v.tenant_id WHERE m.user_id = $1 AND NOT EXISTS \
+            (SELECT 1 FROM memberships o WHERE o.tenant_id = v.tenant_id AND o.user_id <> $1)";
+        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
+            .bind(user)
+            .fetch_all(pool)
+            .await)?)
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn change_account(
+        &mut self,
+        user: UserId,
+        change: &AccountChange,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE users SET username = COALESCE($1, username), \
+            username_key = COALESCE($2, username_key), \
+            email_verified = CASE WHEN $4 IS NULL OR $4 = email_key THEN email_verified \
+            ELSE $7 END, \
+            email = COALESCE($3, email), email_key = COALESCE($4, email_key), \
+            full_name = NULLIF(COALESCE($5, full_name), '') WHERE id = $6";
+        let (username, email) = (change.username.as_ref(), change.email.as_ref());
+        on_transaction!(self, |db| sqlx::query(SQL)
+            .bind(username.map(Username::text))
+            .bind(username.map(Username::key))
+            .bind(email.map(Email::text))
+            .bind(email.map(Email::key))
+            .bind(&change.full_name)
+            .bind(user)
+            .bind(false)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Forgets the user, and the tenants that have no other member with all that they hold.
+    pub(crate) async fn delete_account(&mut self, user: UserId) -> Result<(), StoreError> {
+        const TENANTS: &str = "DELETE FROM tenants WHERE id IN \
+            (SELECT m.tenant_id FROM memberships m WHERE m.user_id = $1 AND NOT EXISTS \
+            (SELECT 1 FROM memberships o WHERE o.tenant_id = m.tenant_id AND o.user_id <> $1))";
+        const USER: &str = "DELETE FROM users WHERE id = $1";
+        for sql in [TENANTS, USER] {
+            on_transaction!(self, |db| sqlx::query(sql)
+                .bind(user)
+                .execute(db)
+                .await
+                .map(drop))?;
+        }
+        Ok(())
+    }
+}
