@@ -36,6 +36,18 @@ pub enum Command {
     /// See where you are signed in, and end a session.
     #[command(subcommand)]
     Sessions(Sessions),
+    /// See, take away or close your account.
+    #[command(subcommand)]
+    Account(Account),
+    /// Change your password.
+    #[command(subcommand)]
+    Password(Password),
+    /// A second factor for your logins.
+    #[command(subcommand)]
+    Mfa(Mfa),
+    /// API keys for your own programs.
+    #[command(subcommand)]
+    ApiKeys(ApiKeys),
     /// Store, list and change keys.
     #[command(subcommand)]
     Keys(Keys),
@@ -97,7 +109,8 @@ pub struct Login {
     /// A user name or an e-mail address. Default: asked for.
     #[arg(long)]
     pub(crate) username: Option<String>,
-    /// Read the password from standard input.
+    /// Read the password from standard input, and from a second line the code of the second
+    /// factor, if you have one.
     #[arg(long)]
     pub(crate) password_stdin: bool,
 }
@@ -110,6 +123,71 @@ pub enum Sessions {
     /// End one of them.
     End {
         /// Its id.
+        id: uuid::Uuid,
+    },
+}
+
+/// See [`Command::Account`].
+#[derive(Subcommand)]
+pub enum Account {
+    /// Show your account and what you may do.
+    Show,
+    /// Print everything that the server knows of you, as JSON.
+    Export,
+    /// Close your account; what only you own is destroyed, and your machines wipe.
+    Close {
+        /// Read the password from standard input, and from a second line a code of the second
+        /// factor, if you have one.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+/// See [`Command::Password`].
+#[derive(Subcommand)]
+pub enum Password {
+    /// Replace it; all other sessions end.
+    Change {
+        /// Read the present password and the new one from two lines of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+/// See [`Command::Mfa`]. Codes are asked for, or read from standard input.
+#[derive(Subcommand)]
+pub enum Mfa {
+    /// Tell which second factors you have.
+    Status,
+    /// Make a secret for an authenticator app.
+    Start,
+    /// Prove that the app has it, and get recovery codes.
+    Confirm,
+    /// Make new recovery codes; the old ones are void.
+    RecoveryCodes,
+    /// Go without a second factor.
+    Remove,
+}
+
+/// See [`Command::ApiKeys`].
+#[derive(Subcommand)]
+pub enum ApiKeys {
+    /// Make a key and print it, once.
+    Add {
+        /// What it is for.
+        name: String,
+        /// After how many days it ends. Default: never.
+        #[arg(long, value_name = "DAYS")]
+        expires_in_days: Option<u16>,
+        /// Permit this only, such as `vault:read`; can be repeated. Default: all that you may do.
+        #[arg(long = "permission", value_name = "PERMISSION")]
+        permissions: Vec<String>,
+    },
+    /// List your keys.
+    List,
+    /// End a key.
+    Revoke {
+        /// As the list tells it.
         id: uuid::Uuid,
     },
 }

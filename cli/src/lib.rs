@@ -2,11 +2,13 @@
 //! of this machine holds.
 
 mod account;
+mod api_keys;
 mod app;
 pub mod arguments;
 mod error;
 mod keys;
 mod local;
+mod mfa;
 mod output;
 pub mod rest;
 mod rest_list;

@@ -4,10 +4,13 @@ use clap::CommandFactory;
 use serde_json::Value;
 
 use crate::app::App;
-use crate::arguments::{Arguments, Command, Keys, Sessions, Vms};
+use crate::arguments::{
+    Account, ApiKeys, Arguments, Command, Keys, Mfa, Password, Sessions, Vms,
+};
 use crate::error::CliError;
 use crate::output::Reply;
-use crate::{account, keys, local, sessions, vms};
+use crate::secret_input::PasswordSource;
+use crate::{account, api_keys, keys, local, mfa, sessions, vms};
 
 /// Runs one command.
 pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
@@ -23,6 +26,12 @@ pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
         Command::Login(it) => account::sign_in(&app, it).await,
         Command::Logout => account::sign_out(&app).await,
         Command::Sessions(it) => run_sessions(&app, it).await,
+        Command::Account(it) => run_account(&app, it).await,
+        Command::Password(Password::Change { password_stdin }) => {
+            account::change_password(&app, source(password_stdin)).await
+        }
+        Command::Mfa(it) => run_mfa(&app, it).await,
+        Command::ApiKeys(it) => run_api_keys(&app, it).await,
         Command::Keys(it) => run_keys(&app, it).await,
         Command::Vms(it) => run_vms(&app, it).await,
         Command::Read(it) => local::read(&it).await,
@@ -37,6 +46,46 @@ async fn run_sessions(app: &App, command: Sessions) -> Result<Reply, CliError> {
     match command {
         Sessions::List => sessions::list(&caller).await,
         Sessions::End { id } => sessions::end(&caller, id).await,
+    }
+}
+
+fn source(stdin: bool) -> PasswordSource {
+    if stdin {
+        PasswordSource::Stdin
+    } else {
+        PasswordSource::Prompt
+    }
+}
+
+async fn run_account(app: &App, command: Account) -> Result<Reply, CliError> {
+    match command {
+        Account::Show => account::show(app).await,
+        Account::Export => account::export(app).await,
+        Account::Close { password_stdin } => account::close(app, source(password_stdin)).await,
+    }
+}
+
+async fn run_mfa(app: &App, command: Mfa) -> Result<Reply, CliError> {
+    let caller = app.signed_in().await?;
+    match command {
+        Mfa::Status => mfa::status(&caller).await,
+        Mfa::Start => mfa::start(&caller).await,
+        Mfa::Confirm => mfa::confirm(&caller).await,
+        Mfa::RecoveryCodes => mfa::renew_recovery_codes(&caller).await,
+        Mfa::Remove => mfa::remove(&caller).await,
+    }
+}
+
+async fn run_api_keys(app: &App, command: ApiKeys) -> Result<Reply, CliError> {
+    let caller = app.signed_in().await?;
+    match command {
+        ApiKeys::Add {
+            name,
+            expires_in_days,
+            permissions,
+        } => api_keys::add(&caller, &name, expires_in_days, &permissions).await,
+        ApiKeys::List => api_keys::list(&caller).await,
+        ApiKeys::Revoke { id } => api_keys::revoke(&caller, id).await,
     }
 }
 

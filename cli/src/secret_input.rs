@@ -43,6 +43,43 @@ pub(crate) fn password(source: PasswordSource) -> Result<Password, CliError> {
     }
 }
 
+/// Reads one secret for each prompt: from the terminal, or a line each of standard input. A last
+/// one that is missing there comes back empty.
+pub(crate) fn secrets<const N: usize>(
+    prompts: [&'static str; N],
+    source: PasswordSource,
+) -> Result<[Password; N], CliError> {
+    let mut secrets = [const { Zeroizing::new(String::new()) }; N];
+    if !matches!(source, PasswordSource::Stdin) {
+        for (secret, text) in secrets.iter_mut().zip(prompts) {
+            *secret = prompt(text)?;
+        }
+        return Ok(secrets);
+    }
+    let input = read_all(MAX_PASSWORD_INPUT)?;
+    let text = std::str::from_utf8(trim_line_end(&input))
+        .map_err(|_| CliError::SecretInput("standard input must be UTF-8"))?;
+    let mut lines = text.split('\n');
+    for (secret, line) in secrets.iter_mut().zip(&mut lines) {
+        line.trim_end_matches('\r').clone_into(secret);
+    }
+    if lines.next().is_some() {
+        return Err(CliError::SecretInput("standard input has too many lines"));
+    }
+    Ok(secrets)
+}
+
+/// Reads a code, which is asked for where there is a terminal.
+pub(crate) fn code() -> Result<Password, CliError> {
+    let source = if io::stdin().is_terminal() {
+        PasswordSource::Prompt
+    } else {
+        PasswordSource::Stdin
+    };
+    let [code] = secrets(["Code: "], source)?;
+    Ok(code)
+}
+
 /// Reads a key's value into locked memory; a line end after it is not part of it.
 pub(crate) fn key_value(arena: &Arena) -> Result<LockedBox, CliError> {
     if io::stdin().is_terminal() {

@@ -1,10 +1,16 @@
 //! Becoming signed in, and ceasing to be.
 
+mod change_password;
+mod close;
 mod contact;
 mod register;
+mod show;
 mod sign_in;
 mod sign_out;
 
+pub(crate) use change_password::change_password;
+pub(crate) use close::close;
 pub(crate) use register::register;
+pub(crate) use show::{export, show};
 pub(crate) use sign_in::sign_in;
 pub(crate) use sign_out::sign_out;

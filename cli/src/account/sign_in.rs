@@ -12,19 +12,19 @@ use crate::arguments::Login;
 use crate::error::CliError;
 use crate::output::Reply;
 use crate::rest::{Ask, Rest, RestError};
-use crate::secret_input::{PasswordSource, password};
+use crate::secret_input::{self, PasswordSource, password, secrets};
 use crate::session::{Session, send};
 
 /// Exchanges a password for a session, and stores it.
 pub(crate) async fn sign_in(app: &App, arguments: Login) -> Result<Reply, CliError> {
     let rest = trusted_server(app, arguments.contact).await?;
     let name = arguments.username.map_or_else(ask_name, Ok)?;
-    let source = if arguments.password_stdin {
-        PasswordSource::Stdin
+    let (password, code) = if arguments.password_stdin {
+        let [password, code] = secrets(["", ""], PasswordSource::Stdin)?;
+        (password, Some(code).filter(|code| !code.is_empty()))
     } else {
-        PasswordSource::Prompt
+        (password(PasswordSource::Prompt)?, None)
     };
-    let password = password(source)?;
     let member = if name.contains('@') {
         "email"
     } else {
@@ -32,7 +32,13 @@ pub(crate) async fn sign_in(app: &App, arguments: Login) -> Result<Reply, CliErr
     };
     let body = json!({ member: name, "password": password.as_str() }).to_string();
     let ask = Ask::new(Method::POST, "/auth/login").json(Bytes::from(body));
-    let answer = send(&rest, ask).await?;
+    let mut answer = send(&rest, ask).await?;
+    if let Some(owed) = answer.get("mfa_token").and_then(Value::as_str) {
+        let code = code.map_or_else(secret_input::code, Ok)?;
+        let body = json!({ "mfa_token": owed, "code": code.as_str() }).to_string();
+        let ask = Ask::new(Method::POST, "/auth/mfa/verify").json(Bytes::from(body));
+        answer = send(&rest, ask).await?;
+    }
     store(app, &rest, &answer)
 }
 
