@@ -49,7 +49,7 @@ pub(crate) fn secrets<const N: usize>(
     prompts: [&'static str; N],
     source: PasswordSource,
 ) -> Result<[Password; N], CliError> {
-    let mut secrets = [const { Zeroizing::new(String::new()) }; N];
+    let mut secrets = std::array::from_fn(|_| Zeroizing::new(String::new()));
     if !matches!(source, PasswordSource::Stdin) {
         for (secret, text) in secrets.iter_mut().zip(prompts) {
             *secret = prompt(text)?;
