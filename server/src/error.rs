@@ -70,9 +70,6 @@ pub(crate) enum ApiError {
     /// The name is taken.
     #[error("Something of this name exists already.")]
     AlreadyExists,
-    /// Others would be left without an owner.
-    #[error("Others depend on you: make someone else an owner or admin first.")]
-    LastOwner,
     /// Sealed for another version.
     #[error("The value was sealed for a version that is not the next one.")]
     VersionConflict,
@@ -171,7 +168,6 @@ impl ApiError {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::AlreadyExists => "already_exists",
-            Self::LastOwner => "last_owner",
             Self::VersionConflict => "version_conflict",
             Self::KeyRevoked => "key_revoked",
             Self::VmCutOff => "vm_cut_off",

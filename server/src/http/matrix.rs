@@ -234,6 +234,8 @@ impl World {
             "accounts_confirm_totp" | "accounts_remove_totp" | "accounts_renew_recovery_codes" => {
                 json!({ "code": "000000" })
             }
+            "accounts_change_me" => json!({ "full_name": name }),
+            "accounts_close_me" => json!({ "current_password": "WrongPass123!" }),
             "accounts_add_api_key" => json!({ "name": name }),
             "accounts_verify_email" => json!({ "token": "kfe_none" }),
             "accounts_resend_verification" | "accounts_forgot_password" => {
@@ -295,9 +297,13 @@ impl World {
 fn refused_by_nature(route: &Route, role: BuiltIn) -> Option<u16> {
     match (route.name, role) {
         ("cookies_sign_in" | "cookies_refresh" | "cookies_verify_mfa", _) => Some(401),
-        ("accounts_change_password" | "accounts_verify_email" | "accounts_reset_password", _) => {
-            Some(400)
-        }
+        (
+            "accounts_change_password"
+            | "accounts_close_me"
+            | "accounts_reset_password"
+            | "accounts_verify_email",
+            _,
+        ) => Some(400),
         ("accounts_remove_totp" | "accounts_renew_recovery_codes", _) => Some(401),
         ("tenants_join" | "accounts_confirm_totp", _) => Some(404),
         _ => None,

@@ -163,7 +163,6 @@ const fn status(refused: &ApiError) -> StatusCode {
         ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         ApiError::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         ApiError::AlreadyExists
-        | ApiError::LastOwner
         | ApiError::VersionConflict
         | ApiError::KeyRevoked
         | ApiError::VmCutOff
