@@ -4,9 +4,7 @@ use clap::CommandFactory;
 use serde_json::Value;
 
 use crate::app::App;
-use crate::arguments::{
-    Account, ApiKeys, Arguments, Command, Keys, Mfa, Password, Sessions, Vms,
-};
+use crate::arguments::{Account, ApiKeys, Arguments, Command, Keys, Mfa, Password, Sessions, Vms};
 use crate::error::CliError;
 use crate::output::Reply;
 use crate::secret_input::PasswordSource;
