@@ -8,13 +8,12 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let name = "openai".parse().expect("a valid name");
     let info = put_info([1; 16], &name, 1);
-    assert!(
-        open(&ARENA, server_key(), &info, bytes).is_err(),
-        "a forgery opened"
-    );
     let plain = ARENA.hold(b"sk-value").expect("eight bytes fit an arena");
     let to = server_key().public();
     let honest = seal(&ARENA, &mut Counting(5), to, &info, &plain).expect("a short value");
+    // The fuzzer learns the honest bytes from the comparisons that it watches.
+    let opened = open(&ARENA, server_key(), &info, bytes).is_ok();
+    assert_eq!(opened, bytes == honest, "a forgery opened");
     let mut changed = honest.clone();
     changed
         .iter_mut()
