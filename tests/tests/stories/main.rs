@@ -1,0 +1,21 @@
+//! The stories: what people, agents and tools do, through the real programs, on both engines.
+//!
+//! One program, so that they share one private PostgreSQL. Searching memory needs root and is a
+//! program of its own.
+
+mod accounts;
+mod bad_input;
+mod cli;
+mod crash;
+mod disk;
+mod enrolment;
+mod host_channel;
+mod identity;
+mod mail;
+mod proxy;
+mod renewal;
+mod rotation_and_revocation;
+mod schema;
+mod sessions;
+mod tenants;
+mod thread;
