@@ -19,7 +19,7 @@ use crate::sessions::{
     KeyRing, KeySource, Origin, SeenSessions, SignedIn, SigningKeys, VerifiedTokens, signed_in,
 };
 use crate::stop::{self, Stopper};
-use crate::store::{Store, on_pool};
+use crate::store::{Store, sql};
 use crate::vault::master_key::MasterKey;
 use crate::vault::server_keys::{Keeper, ServerKeys};
 
@@ -53,12 +53,7 @@ impl Server {
             .await
             .unwrap()
             .user_id();
-        on_pool!(self.app.store, |pool| sqlx::query(SQL)
-            .bind(user)
-            .execute(pool)
-            .await
-            .map(drop))
-        .unwrap();
+        sql!(self.app.store, query(SQL, user).execute).unwrap();
         signed_in(&self.app, &ORIGIN, Some(&token)).await.unwrap()
     }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::sessions::{SignedIn, sign_in, signed_in};
-use crate::store::on_pool;
+use crate::store::sql;
 use crate::testing::{ORIGIN, Server, server, server_with};
 
 const MAIL: &str = "ada@example.org";
@@ -347,10 +347,7 @@ async fn a_closed_account_leaves_nothing_and_its_name_is_free() {
         "email_tokens",
     ] {
         let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
-        let rows: i64 = on_pool!(server.app.store, |pool| sqlx::query_scalar(sql)
-            .fetch_one(pool)
-            .await)
-        .unwrap();
+        let rows: i64 = sql!(server.app.store, query_scalar(sql).fetch_one).unwrap();
         assert_eq!(rows, 0, "{table}");
     }
     register_ada(&server).await;
@@ -362,12 +359,10 @@ async fn the_only_owner_of_others_does_not_leave_them() {
         VALUES ($1, $2, 'member', 9223372036854775807)";
     let server = server().await;
     let (ada, eve) = (caller(&server).await, server.user("eve").await);
-    on_pool!(server.app.store, |pool| sqlx::query(JOIN)
-        .bind(ada.tenant_id())
-        .bind(eve.user_id())
-        .execute(pool)
-        .await
-        .map(drop))
+    sql!(
+        server.app.store,
+        query(JOIN, ada.tenant_id(), eve.user_id()).execute
+    )
     .unwrap();
     let closing = || request(json!({ "current_password": OLD }));
     let refused = close_me(&server.app, &ada, closing()).await;

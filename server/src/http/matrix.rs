@@ -11,7 +11,7 @@ use super::table::{Access, Route, parameter, segments};
 use super::tests::Line;
 use crate::app::App;
 use crate::sessions::{self, BuiltIn, Member, Role};
-use crate::store::{DeviceId, NewDevice, NewUser, TenantId, UserId};
+use crate::store::{DeviceId, NewDevice, NewUser, Target, TenantId, UserId};
 use crate::testing::ORIGIN;
 
 /// A tenant with an owner who keeps it, and somebody to talk to its server.
@@ -262,7 +262,7 @@ impl World {
 
     /// Everything that the tenant has, but for who is signed in and what the audit says.
     async fn rows(&self) -> Vec<String> {
-        let crate::store::Pool::Sqlite(pool) = self.app().store.pool() else {
+        let Target::Sqlite(pool) = self.app().store.target() else {
             panic!("these tests run on SQLite")
         };
         let tables = "SELECT m.name, group_concat('quote(' || c.name || ')', ' || '','' || ') \

@@ -6,7 +6,7 @@ use super::{Origin, Permission, SignedIn, refresh, sign_in, sign_out, signed_in}
 use crate::accounts;
 use crate::error::ApiError;
 use crate::page::{List, Page};
-use crate::store::on_pool;
+use crate::store::sql;
 use crate::testing::{self, ORIGIN, Server};
 
 fn shown(answer: &impl serde::Serialize) -> Value {
@@ -261,10 +261,7 @@ async fn a_device_is_a_program_in_a_place_and_can_be_forgotten() {
     assert_eq!(known.len(), 2);
     assert_eq!(known[0]["network"], "198.51.100.0/24");
     const NOTICES: &str = "SELECT COUNT(*) FROM audit_events WHERE action = 'security.new_device'";
-    let notices: i64 = on_pool!(server.app.store, |pool| sqlx::query_scalar(NOTICES)
-        .fetch_one(pool)
-        .await)
-    .unwrap();
+    let notices: i64 = sql!(server.app.store, query_scalar(NOTICES).fetch_one).unwrap();
     assert_eq!(notices, 1, "the phone is new, the first device is not");
     assert!(
         server.app.mailer.taken().await.is_empty(),
@@ -317,12 +314,7 @@ async fn the_owner_of_a_proven_address_hears_of_a_new_device() {
     const VERIFY: &str = "UPDATE users SET email_verified = $1, email = 'ada@example.org'";
     let server = testing::server().await;
     register(&server, "ada").await.unwrap();
-    on_pool!(server.app.store, |pool| sqlx::query(VERIFY)
-        .bind(true)
-        .execute(pool)
-        .await
-        .map(drop))
-    .unwrap();
+    sql!(server.app.store, query(VERIFY, true).execute).unwrap();
     login_at(&server, &at("192.0.2.1", "desk")).await;
     login_at(&server, &at("192.0.2.2", "desk")).await;
     assert!(server.app.mailer.taken().await.is_empty());

@@ -3,9 +3,7 @@
 use serde::Serialize;
 use sqlx::FromRow;
 
-use super::{
-    Store, StoreError, TenantId, Transaction, UnixTime, UserId, VmId, on_pool, on_transaction,
-};
+use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, VmId, sql};
 use crate::accounts::{Email, Username};
 
 /// New values; what is none stays as it is.
@@ -34,11 +32,7 @@ impl Store {
     ) -> Result<Vec<OwnEvent>, StoreError> {
         const SQL: &str = "SELECT at, action, subject FROM audit_events WHERE actor = $1 \
             ORDER BY at DESC, id DESC LIMIT $2";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(actor)
-            .bind(rows)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, actor, rows).fetch_all)
     }
 
     /// Whether others, or the whole server, would be left without anyone in charge.
@@ -50,11 +44,7 @@ impl Store {
             AND o.user_id <> $1 AND o.role = 'owner')) \
             + (SELECT COUNT(*) FROM users u WHERE u.id = $1 AND u.server_admin = $2 \
             AND NOT EXISTS (SELECT 1 FROM users o WHERE o.id <> $1 AND o.server_admin = $2))";
-        let count: i64 = on_pool!(self, |pool| sqlx::query_scalar(SQL)
-            .bind(user)
-            .bind(true)
-            .fetch_one(pool)
-            .await)?;
+        let count: i64 = sql!(self, query_scalar(SQL, user, true).fetch_one)?;
         Ok(count > 0)
     }
 
@@ -66,10 +56,7 @@ impl Store {
         const SQL: &str = "SELECT v.tenant_id, v.id FROM vms v JOIN memberships m \
             ON m.tenant_id = v.tenant_id WHERE m.user_id = $1 AND NOT EXISTS \
             (SELECT 1 FROM memberships o WHERE o.tenant_id = v.tenant_id AND o.user_id <> $1)";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(user)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, user).fetch_all)
     }
 }
 
@@ -86,18 +73,21 @@ impl Transaction {
             email = COALESCE($3, email), email_key = COALESCE($4, email_key), \
             full_name = NULLIF(COALESCE($5, full_name), '') WHERE id = $6";
         let (username, email) = (change.username.as_ref(), change.email.as_ref());
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(username.map(Username::text))
-            .bind(username.map(Username::key))
-            .bind(email.map(Email::text))
-            .bind(email.map(Email::key))
-            .bind(&change.full_name)
-            .bind(user)
-            .bind(false)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                username.map(Username::text),
+                username.map(Username::key),
+                email.map(Email::text),
+                email.map(Email::key),
+                &change.full_name,
+                user,
+                false
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     /// Forgets the user, and the tenants that have no other member with all that they hold.
@@ -107,11 +97,7 @@ impl Transaction {
             (SELECT 1 FROM memberships o WHERE o.tenant_id = m.tenant_id AND o.user_id <> $1))";
         const USER: &str = "DELETE FROM users WHERE id = $1";
         for sql in [TENANTS, USER] {
-            on_transaction!(self, |db| sqlx::query(sql)
-                .bind(user)
-                .execute(db)
-                .await
-                .map(drop))?;
+            sql!(self, query(sql, user).execute)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Store, StoreError, Transaction, UnixTime, on_pool, on_transaction, uuid_v7};
+use super::{Store, StoreError, Transaction, UnixTime, sql, uuid_v7};
 use crate::app::App;
 use crate::audit::Entry;
 
@@ -18,19 +18,22 @@ impl Store {
         entry: &Entry<'_>,
     ) -> Result<(), StoreError> {
         let detail = entry.detail.to_string();
-        on_pool!(self, |pool| sqlx::query(INSERT)
-            .bind(id)
-            .bind(entry.tenant)
-            .bind(at)
-            .bind(entry.actor)
-            .bind(entry.action)
-            .bind(entry.subject)
-            .bind(detail)
-            .bind(entry.correlation)
-            .execute(pool)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                INSERT,
+                id,
+                entry.tenant,
+                at,
+                entry.actor,
+                entry.action,
+                entry.subject,
+                detail,
+                entry.correlation
+            )
+            .execute
+        )
+        .map(drop)
     }
 }
 
@@ -44,18 +47,21 @@ impl Transaction {
         let at = app.clock.now();
         let id = uuid_v7(at, &mut app.rng());
         let detail = entry.detail.to_string();
-        on_transaction!(self, |db| sqlx::query(INSERT)
-            .bind(id)
-            .bind(entry.tenant)
-            .bind(at)
-            .bind(entry.actor)
-            .bind(entry.action)
-            .bind(entry.subject)
-            .bind(detail)
-            .bind(entry.correlation)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                INSERT,
+                id,
+                entry.tenant,
+                at,
+                entry.actor,
+                entry.action,
+                entry.subject,
+                detail,
+                entry.correlation
+            )
+            .execute
+        )
+        .map(drop)
     }
 }

@@ -2,8 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{Store, StoreError, TenantId, TicketId, Transaction, UnixTime, UserId, VmId};
-use super::{on_pool, on_transaction};
+use super::{Store, StoreError, TenantId, TicketId, Transaction, UnixTime, UserId, VmId, sql};
 use crate::vault::seal::Sealed;
 
 /// A credential that an agent may prove, with the VM that it stands for.
@@ -61,10 +60,7 @@ impl Store {
         const SQL: &str = "SELECT t.tenant_id, t.vm_id, m.status AS vm_status, \
             t.redeemed_by AS agent_key, 'ticket' AS status, t.salt, t.secret, t.master_key_id \
             FROM tickets t JOIN vms m ON m.id = t.vm_id WHERE t.id = $1";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(id)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, id).fetch_optional)
     }
 
     pub(crate) async fn reattach_credential(
@@ -74,10 +70,7 @@ impl Store {
         const SQL: &str = "SELECT r.tenant_id, r.vm_id, m.status AS vm_status, r.agent_key, \
             r.status, r.salt, r.secret, r.master_key_id \
             FROM reattach_credentials r JOIN vms m ON m.id = r.vm_id WHERE r.id = $1";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(id)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, id).fetch_optional)
     }
 
     /// Whether the VM is active and this agent still has a credential for it.
@@ -90,23 +83,14 @@ impl Store {
             AND m.status = 'active' AND EXISTS (SELECT 1 FROM reattach_credentials r \
             WHERE r.tenant_id = $1 AND r.vm_id = $2 AND r.agent_key = $3 \
             AND r.status <> 'retired')";
-        let welcome: i64 = on_pool!(self, |pool| sqlx::query_scalar(SQL)
-            .bind(tenant)
-            .bind(vm)
-            .bind(agent_key)
-            .fetch_one(pool)
-            .await)?;
+        let welcome: i64 = sql!(self, query_scalar(SQL, tenant, vm, agent_key).fetch_one)?;
         Ok(welcome > 0)
     }
 
     /// Forgets tickets that ended before `before`.
     pub(crate) async fn delete_ended_tickets(&self, before: UnixTime) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM tickets WHERE expires_at < $1";
-        Ok(on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(before)
-            .execute(pool)
-            .await
-            .map(|done| done.rows_affected()))?)
+        sql!(self, query(SQL, before).execute)
     }
 
     /// Forgets retired credentials made before `before`: too old to tell of a clone.
@@ -116,11 +100,7 @@ impl Store {
     ) -> Result<u64, StoreError> {
         const SQL: &str =
             "DELETE FROM reattach_credentials WHERE status = 'retired' AND created_at < $1";
-        Ok(on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(before)
-            .execute(pool)
-            .await
-            .map(|done| done.rows_affected()))?)
+        sql!(self, query(SQL, before).execute)
     }
 }
 
@@ -128,20 +108,23 @@ impl Transaction {
     pub(crate) async fn insert_ticket(&mut self, new: &NewTicket) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO tickets (id, tenant_id, vm_id, created_by, salt, secret, \
             master_key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(new.id)
-            .bind(new.tenant)
-            .bind(new.vm)
-            .bind(new.created_by)
-            .bind(&new.sealed.salt)
-            .bind(&new.sealed.ciphertext)
-            .bind(&new.sealed.master_key_id)
-            .bind(new.created_at)
-            .bind(new.expires_at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                new.id,
+                new.tenant,
+                new.vm,
+                new.created_by,
+                &new.sealed.salt,
+                &new.sealed.ciphertext,
+                &new.sealed.master_key_id,
+                new.created_at,
+                new.expires_at
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     /// Redeems a ticket for this agent: the first time, or again by the same one, until it ends.
@@ -154,13 +137,7 @@ impl Transaction {
         const SQL: &str = "UPDATE tickets SET redeemed_by = $2, \
             redeemed_at = COALESCE(redeemed_at, $3) WHERE id = $1 AND expires_at > $3 \
             AND (redeemed_by IS NULL OR redeemed_by = $2)";
-        let rows = on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(id)
-            .bind(agent_key)
-            .bind(now)
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let rows = sql!(self, query(SQL, id, agent_key, now).execute)?;
         Ok(rows == 1)
     }
 
@@ -173,12 +150,7 @@ impl Transaction {
             "DELETE FROM reattach_credentials WHERE tenant_id = $1 AND vm_id = $2";
         const TICKETS: &str = "DELETE FROM tickets WHERE tenant_id = $1 AND vm_id = $2";
         for sql in [CREDENTIALS, TICKETS] {
-            on_transaction!(self, |db| sqlx::query(sql)
-                .bind(tenant)
-                .bind(vm)
-                .execute(db)
-                .await
-                .map(drop))?;
+            sql!(self, query(sql, tenant, vm).execute)?;
         }
         Ok(())
     }
@@ -192,33 +164,29 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM reattach_credentials WHERE tenant_id = $1 AND vm_id = $2 \
             AND (agent_key <> $3 OR status = 'pending')";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(vm)
-            .bind(agent_key)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, vm, agent_key).execute).map(drop)
     }
 
     pub(crate) async fn insert_reattach(&mut self, new: &NewReattach) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO reattach_credentials (id, tenant_id, vm_id, agent_key, \
             salt, secret, master_key_id, status, created_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(new.id)
-            .bind(new.tenant)
-            .bind(new.vm)
-            .bind(new.agent_key.as_slice())
-            .bind(&new.sealed.salt)
-            .bind(&new.sealed.ciphertext)
-            .bind(&new.sealed.master_key_id)
-            .bind(new.created_at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                new.id,
+                new.tenant,
+                new.vm,
+                new.agent_key.as_slice(),
+                &new.sealed.salt,
+                &new.sealed.ciphertext,
+                &new.sealed.master_key_id,
+                new.created_at
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     /// Makes a confirmed credential the current one, and retires the one before, which stays known
@@ -233,13 +201,7 @@ impl Transaction {
         const PROMOTE: &str = "UPDATE reattach_credentials SET status = 'current' \
             WHERE tenant_id = $1 AND vm_id = $2 AND id = $3 AND status = 'pending'";
         for sql in [RETIRE, PROMOTE] {
-            on_transaction!(self, |db| sqlx::query(sql)
-                .bind(tenant)
-                .bind(vm)
-                .bind(id)
-                .execute(db)
-                .await
-                .map(drop))?;
+            sql!(self, query(sql, tenant, vm, id).execute)?;
         }
         Ok(())
     }

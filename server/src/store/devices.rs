@@ -2,9 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{
-    DeviceId, SessionId, Store, StoreError, Transaction, UnixTime, UserId, on_pool, on_transaction,
-};
+use super::{DeviceId, SessionId, Store, StoreError, Transaction, UnixTime, UserId, sql};
 
 /// A device that signs in now.
 pub(crate) struct NewDevice<'a> {
@@ -46,12 +44,10 @@ impl Store {
     ) -> Result<Vec<StoredDevice>, StoreError> {
         const SQL: &str = "SELECT id, user_agent, network, first_seen_at, last_seen_at \
             FROM devices WHERE user_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(user)
-            .bind(before.unwrap_or(DeviceId::LAST))
-            .bind(limit)
-            .fetch_all(pool)
-            .await)?)
+        sql!(
+            self,
+            query_as(SQL, user, before.unwrap_or(DeviceId::LAST), limit).fetch_all
+        )
     }
 
     /// Whether the user has signed in from this network before.
@@ -61,11 +57,7 @@ impl Store {
         network: &str,
     ) -> Result<bool, StoreError> {
         const SQL: &str = "SELECT COUNT(*) FROM devices WHERE user_id = $1 AND network = $2";
-        let count: i64 = on_pool!(self, |pool| sqlx::query_scalar(SQL)
-            .bind(user)
-            .bind(network)
-            .fetch_one(pool)
-            .await)?;
+        let count: i64 = sql!(self, query_scalar(SQL, user, network).fetch_one)?;
         Ok(count > 0)
     }
 }
@@ -81,19 +73,20 @@ impl Transaction {
             (id, user_id, mark, user_agent, network, first_seen_at, last_seen_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (user_id, mark) DO UPDATE SET \
             last_seen_at = excluded.last_seen_at RETURNING id";
-        let others: i64 = on_transaction!(self, |db| sqlx::query_scalar(COUNT)
-            .bind(new.user_id)
-            .fetch_one(db)
-            .await)?;
-        let id: DeviceId = on_transaction!(self, |db| sqlx::query_scalar(SQL)
-            .bind(new.id)
-            .bind(new.user_id)
-            .bind(new.mark.as_slice())
-            .bind(new.user_agent)
-            .bind(new.network)
-            .bind(new.seen_at)
-            .fetch_one(db)
-            .await)?;
+        let others: i64 = sql!(self, query_scalar(COUNT, new.user_id).fetch_one)?;
+        let id: DeviceId = sql!(
+            self,
+            query_scalar(
+                SQL,
+                new.id,
+                new.user_id,
+                new.mark.as_slice(),
+                new.user_agent,
+                new.network,
+                new.seen_at
+            )
+            .fetch_one
+        )?;
         let acquaintance = match (id == new.id, others) {
             (false, _) => Acquaintance::Known,
             (true, 0) => Acquaintance::First,
@@ -112,18 +105,8 @@ impl Transaction {
         const END: &str = "UPDATE sessions SET ended_at = $1 \
             WHERE user_id = $2 AND device_id = $3 AND ended_at IS NULL RETURNING id";
         const FORGET: &str = "DELETE FROM devices WHERE user_id = $1 AND id = $2";
-        let ended = on_transaction!(self, |db| sqlx::query_scalar(END)
-            .bind(now)
-            .bind(user)
-            .bind(id)
-            .fetch_all(db)
-            .await)?;
-        let forgotten = on_transaction!(self, |db| sqlx::query(FORGET)
-            .bind(user)
-            .bind(id)
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let ended = sql!(self, query_scalar(END, now, user, id).fetch_all)?;
+        let forgotten = sql!(self, query(FORGET, user, id).execute)?;
         Ok((forgotten == 1).then_some(ended))
     }
 }

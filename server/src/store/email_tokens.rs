@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Store, StoreError, Transaction, UnixTime, UserId, on_pool, on_transaction};
+use super::{Store, StoreError, Transaction, UnixTime, UserId, sql};
 use crate::accounts::Email;
 
 /// What a mailed token is for.
@@ -42,12 +42,10 @@ impl Store {
     ) -> Result<Option<UserId>, StoreError> {
         const SQL: &str = "SELECT user_id FROM email_tokens WHERE token_hash = $1 \
             AND purpose = $2 AND used_at IS NULL AND expires_at > $3";
-        Ok(on_pool!(self, |pool| sqlx::query_scalar(SQL)
-            .bind(token_hash.as_slice())
-            .bind(purpose.name())
-            .bind(now)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(
+            self,
+            query_scalar(SQL, token_hash.as_slice(), purpose.name(), now).fetch_optional
+        )
     }
 }
 
@@ -58,11 +56,7 @@ impl Store {
         const OWED: &str = "DELETE FROM mfa_challenges WHERE expires_at <= $1";
         let mut rows = 0;
         for sql in [MAILED, OWED] {
-            rows += on_pool!(self, |pool| sqlx::query(sql)
-                .bind(now)
-                .execute(pool)
-                .await
-                .map(|done| done.rows_affected()))?;
+            rows += sql!(self, query(sql, now).execute)?;
         }
         Ok(rows)
     }
@@ -76,18 +70,21 @@ impl Transaction {
         const SQL: &str = "INSERT INTO email_tokens \
             (id, user_id, purpose, email_key, token_hash, created_at, expires_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(new.id)
-            .bind(new.user_id)
-            .bind(new.purpose.name())
-            .bind(new.email.key())
-            .bind(new.token_hash.as_slice())
-            .bind(new.created_at)
-            .bind(new.expires_at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                new.id,
+                new.user_id,
+                new.purpose.name(),
+                new.email.key(),
+                new.token_hash.as_slice(),
+                new.created_at,
+                new.expires_at
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     /// Uses the token up. Of several callers at once one learns whose it is.
@@ -101,12 +98,10 @@ impl Transaction {
             AND purpose = $3 AND used_at IS NULL AND expires_at > $1 AND email_key = \
             (SELECT u.email_key FROM users u WHERE u.id = email_tokens.user_id \
             AND u.status <> 'disabled') RETURNING user_id";
-        Ok(on_transaction!(self, |db| sqlx::query_scalar(SQL)
-            .bind(now)
-            .bind(token_hash.as_slice())
-            .bind(purpose.name())
-            .fetch_optional(db)
-            .await)?)
+        sql!(
+            self,
+            query_scalar(SQL, now, token_hash.as_slice(), purpose.name()).fetch_optional
+        )
     }
 
     /// Voids every token of this purpose that the user was mailed.
@@ -118,13 +113,6 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE email_tokens SET used_at = $1 \
             WHERE user_id = $2 AND purpose = $3 AND used_at IS NULL";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(now)
-            .bind(user)
-            .bind(purpose.name())
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, now, user, purpose.name()).execute).map(drop)
     }
 }

@@ -2,8 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{ProviderKeyId, Store, StoreError, TenantId, Transaction, UnixTime, VmId};
-use super::{on_pool, on_transaction};
+use super::{ProviderKeyId, Store, StoreError, TenantId, Transaction, UnixTime, VmId, sql};
 
 /// One version, as one VM has it.
 #[derive(FromRow)]
@@ -36,14 +35,10 @@ impl Store {
             WHERE h.tenant_id = $1 AND h.vm_id = $2 \
             AND (k.name > $3 OR (k.name = $3 AND h.version > $4)) \
             ORDER BY k.name, h.version LIMIT $5";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(vm)
-            .bind(after_key)
-            .bind(after_version)
-            .bind(rows)
-            .fetch_all(pool)
-            .await)?)
+        sql!(
+            self,
+            query_as(SQL, tenant, vm, after_key, after_version, rows).fetch_all
+        )
     }
 
     /// Notes an acknowledgement: of one version, or with `None` of all that were told away and are
@@ -57,17 +52,20 @@ impl Store {
         const SQL: &str = "UPDATE held_versions SET outcome = $5, acked_at = $6 \
             WHERE tenant_id = $1 AND vm_id = $2 AND key_id = $3 \
             AND (version = $4 OR ($4 = 0 AND told <> 'put' AND outcome IS NULL))";
-        on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(held.tenant)
-            .bind(held.vm)
-            .bind(held.key)
-            .bind(version.unwrap_or(0))
-            .bind(outcome)
-            .bind(at)
-            .execute(pool)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                held.tenant,
+                held.vm,
+                held.key,
+                version.unwrap_or(0),
+                outcome,
+                at
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     /// Notes that a VM was told to wipe everything.
@@ -79,14 +77,7 @@ impl Store {
         const SQL: &str = "UPDATE held_versions SET told = 'wipe', told_at = $3, \
             acked_at = NULL, outcome = NULL WHERE tenant_id = $1 AND vm_id = $2 \
             AND (outcome IS NULL OR outcome <> 'wiped')";
-        on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(vm)
-            .bind(at)
-            .execute(pool)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, vm, at).execute).map(drop)
     }
 
     /// Notes that a VM has wiped everything.
@@ -97,14 +88,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE held_versions SET outcome = 'wiped', acked_at = $3 \
             WHERE tenant_id = $1 AND vm_id = $2 AND (outcome IS NULL OR outcome <> 'wiped')";
-        on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(vm)
-            .bind(at)
-            .execute(pool)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, vm, at).execute).map(drop)
     }
 }
 
@@ -120,16 +104,11 @@ impl Transaction {
             told) VALUES ($1, $2, $3, $4, $5, 'put') ON CONFLICT (vm_id, key_id, version) \
             DO UPDATE SET told = 'put', told_at = excluded.told_at, acked_at = NULL, \
             outcome = NULL";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(held.vm)
-            .bind(held.key)
-            .bind(version)
-            .bind(held.tenant)
-            .bind(at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(SQL, held.vm, held.key, version, held.tenant, at).execute
+        )
+        .map(drop)
     }
 
     /// Notes that a VM is told to forget: one version, or with `None` all of them.
@@ -142,16 +121,19 @@ impl Transaction {
         const SQL: &str = "UPDATE held_versions SET told = $5, told_at = $6, acked_at = NULL, \
             outcome = NULL WHERE tenant_id = $1 AND vm_id = $2 AND key_id = $3 \
             AND (version = $4 OR $4 = 0) AND (outcome IS NULL OR outcome <> 'wiped')";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(held.tenant)
-            .bind(held.vm)
-            .bind(held.key)
-            .bind(version.unwrap_or(0))
-            .bind(told)
-            .bind(at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                held.tenant,
+                held.vm,
+                held.key,
+                version.unwrap_or(0),
+                told,
+                at
+            )
+            .execute
+        )
+        .map(drop)
     }
 }

@@ -2,10 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{
-    InvitationId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool,
-    on_transaction,
-};
+use super::{InvitationId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, sql};
 use crate::accounts::Email;
 
 /// An invitation to be.
@@ -42,13 +39,7 @@ impl Store {
         const SQL: &str = "SELECT id, tenant_id, email, role, invited_by, created_at, expires_at \
             FROM invitations WHERE tenant_id = $1 AND expires_at > $2 AND id > $3 \
             ORDER BY id LIMIT $4";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(now)
-            .bind(after)
-            .bind(rows)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant, now, after, rows).fetch_all)
     }
 
     pub(crate) async fn invitation_by_token(
@@ -58,11 +49,10 @@ impl Store {
     ) -> Result<Option<StoredInvitation>, StoreError> {
         const SQL: &str = "SELECT id, tenant_id, email, role, invited_by, created_at, expires_at \
             FROM invitations WHERE token_hash = $1 AND expires_at > $2";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(token_hash.as_slice())
-            .bind(now)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(
+            self,
+            query_as(SQL, token_hash.as_slice(), now).fetch_optional
+        )
     }
 }
 
@@ -73,26 +63,24 @@ impl Transaction {
         const NEW: &str = "INSERT INTO invitations (id, tenant_id, email, email_key, role, \
             token_hash, invited_by, created_at, expires_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        on_transaction!(self, |db| sqlx::query(OLD)
-            .bind(new.tenant)
-            .bind(new.email.key())
-            .execute(db)
-            .await
-            .map(drop))?;
-        on_transaction!(self, |db| sqlx::query(NEW)
-            .bind(new.id)
-            .bind(new.tenant)
-            .bind(new.email.text())
-            .bind(new.email.key())
-            .bind(&new.role)
-            .bind(new.token_hash.as_slice())
-            .bind(new.invited_by)
-            .bind(new.created_at)
-            .bind(new.expires_at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(OLD, new.tenant, new.email.key()).execute)?;
+        sql!(
+            self,
+            query(
+                NEW,
+                new.id,
+                new.tenant,
+                new.email.text(),
+                new.email.key(),
+                &new.role,
+                new.token_hash.as_slice(),
+                new.invited_by,
+                new.created_at,
+                new.expires_at
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     /// Takes an invitation away; of several callers at once one gets `true`.
@@ -102,12 +90,7 @@ impl Transaction {
         id: InvitationId,
     ) -> Result<bool, StoreError> {
         const SQL: &str = "DELETE FROM invitations WHERE tenant_id = $1 AND id = $2";
-        let gone = on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(id)
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let gone = sql!(self, query(SQL, tenant, id).execute)?;
         Ok(gone == 1)
     }
 }

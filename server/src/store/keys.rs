@@ -2,8 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{ProviderKeyId, Store, StoreError, TenantId, Transaction, UnixTime, UserId};
-use super::{on_pool, on_transaction};
+use super::{ProviderKeyId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, sql};
 use crate::vault::seal::Sealed;
 
 /// A key with what may be shown of its current version.
@@ -91,11 +90,7 @@ impl Store {
             FROM provider_keys k \
             JOIN key_versions v ON v.key_id = k.id AND v.version = k.current_version \
             WHERE k.tenant_id = $1 AND k.name = $2";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(name)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant, name).fetch_optional)
     }
 
     pub(crate) async fn keys(
@@ -109,12 +104,7 @@ impl Store {
             FROM provider_keys k \
             JOIN key_versions v ON v.key_id = k.id AND v.version = k.current_version \
             WHERE k.tenant_id = $1 AND k.name > $2 ORDER BY k.name LIMIT $3";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(after)
-            .bind(rows)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant, after, rows).fetch_all)
     }
 
     pub(crate) async fn versions(
@@ -127,13 +117,7 @@ impl Store {
             destroyed_at FROM key_versions \
             WHERE tenant_id = $1 AND key_id = $2 AND version < $3 \
             ORDER BY version DESC LIMIT $4";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(key)
-            .bind(before)
-            .bind(rows)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant, key, before, rows).fetch_all)
     }
 
     /// Every version of the tenant's active keys whose overlap is not over.
@@ -147,11 +131,7 @@ impl Store {
             FROM provider_keys k JOIN key_versions v ON v.key_id = k.id \
             WHERE k.tenant_id = $1 AND k.status = 'active' AND v.destroyed_at IS NULL \
             AND (v.retire_at IS NULL OR v.retire_at > $2) ORDER BY k.name, v.version";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(now)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant, now).fetch_all)
     }
 
     /// The sealed value of one version; `None` when it has been destroyed.
@@ -162,12 +142,8 @@ impl Store {
     ) -> Result<Option<Sealed>, StoreError> {
         const SQL: &str = "SELECT salt, ciphertext, master_key_id FROM key_versions \
             WHERE tenant_id = $1 AND key_id = $2 AND version = $3 AND destroyed_at IS NULL";
-        let row: Option<SealedRow> = on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(key)
-            .bind(version)
-            .fetch_optional(pool)
-            .await)?;
+        let row: Option<SealedRow> =
+            sql!(self, query_as(SQL, tenant, key, version).fetch_optional)?;
         Ok(row.map(|row| Sealed {
             salt: row.salt,
             ciphertext: row.ciphertext,
@@ -182,12 +158,7 @@ impl Store {
     ) -> Result<u64, StoreError> {
         const SQL: &str = "UPDATE key_versions SET salt = $1, ciphertext = $1, destroyed_at = $2 \
             WHERE destroyed_at IS NULL AND retire_at <= $2";
-        Ok(on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(NOTHING)
-            .bind(now)
-            .execute(pool)
-            .await
-            .map(|done| done.rows_affected()))?)
+        sql!(self, query(SQL, NOTHING, now).execute)
     }
 }
 
@@ -196,38 +167,44 @@ impl Transaction {
         const SQL: &str = "INSERT INTO provider_keys \
             (id, tenant_id, name, provider, policy, status, current_version, created_by, \
             created_at) VALUES ($1, $2, $3, $4, $5, 'active', 1, $6, $7)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(new.id)
-            .bind(new.tenant)
-            .bind(&new.name)
-            .bind(new.provider)
-            .bind(&new.policy)
-            .bind(new.created_by)
-            .bind(new.created_at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                new.id,
+                new.tenant,
+                &new.name,
+                new.provider,
+                &new.policy,
+                new.created_by,
+                new.created_at
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     pub(crate) async fn insert_version(&mut self, new: &NewVersionRow) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO key_versions \
             (key_id, version, tenant_id, salt, ciphertext, master_key_id, fingerprint, last4, \
             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(new.key)
-            .bind(new.version)
-            .bind(new.tenant)
-            .bind(&new.sealed.salt)
-            .bind(&new.sealed.ciphertext)
-            .bind(&new.sealed.master_key_id)
-            .bind(&new.fingerprint)
-            .bind(&new.last4)
-            .bind(new.created_at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                new.key,
+                new.version,
+                new.tenant,
+                &new.sealed.salt,
+                &new.sealed.ciphertext,
+                &new.sealed.master_key_id,
+                &new.fingerprint,
+                &new.last4,
+                new.created_at
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     /// Moves an active key on from version `old`; `false` when somebody else was faster.
@@ -240,14 +217,7 @@ impl Transaction {
         const SQL: &str = "UPDATE provider_keys \
             SET current_version = current_version + 1, rotated_at = $4 \
             WHERE tenant_id = $1 AND id = $2 AND current_version = $3 AND status = 'active'";
-        let rows = on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(key)
-            .bind(old)
-            .bind(now)
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let rows = sql!(self, query(SQL, tenant, key, old, now).execute)?;
         Ok(rows == 1)
     }
 
@@ -259,15 +229,7 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE key_versions SET retire_at = $4 \
             WHERE tenant_id = $1 AND key_id = $2 AND version = $3";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(key)
-            .bind(version)
-            .bind(at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, key, version, at).execute).map(drop)
     }
 
     /// Destroys the versions of one key whose overlap is over.
@@ -299,14 +261,7 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE provider_keys SET status = 'revoked', revoked_at = $3 \
             WHERE tenant_id = $1 AND id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(key)
-            .bind(now)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, key, now).execute).map(drop)
     }
 
     pub(crate) async fn delete_key(
@@ -314,13 +269,7 @@ impl Transaction {
         (tenant, key): (TenantId, ProviderKeyId),
     ) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM provider_keys WHERE tenant_id = $1 AND id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(key)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, key).execute).map(drop)
     }
 
     async fn destroy(
@@ -329,15 +278,7 @@ impl Transaction {
         (tenant, key): (TenantId, ProviderKeyId),
         now: UnixTime,
     ) -> Result<(), StoreError> {
-        on_transaction!(self, |db| sqlx::query(sql)
-            .bind(tenant)
-            .bind(key)
-            .bind(NOTHING)
-            .bind(now)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(sql, tenant, key, NOTHING, now).execute).map(drop)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::FromRow;
 
-use super::{Store, StoreError, Transaction, UnixTime, UserId, on_pool, on_transaction};
+use super::{Store, StoreError, Transaction, UnixTime, UserId, sql};
 
 /// How often an account was tried in vain from one network, or from all.
 #[derive(FromRow)]
@@ -32,13 +32,10 @@ impl Store {
     ) -> Result<Vec<Failures>, StoreError> {
         const SQL: &str = "SELECT network, failures, last_at FROM login_failures \
             WHERE account = $1 AND network IN ($2, $3) AND last_at > $4";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(account.as_slice())
-            .bind(networks[0])
-            .bind(networks[1])
-            .bind(since)
-            .fetch_all(pool)
-            .await)?)
+        sql!(
+            self,
+            query_as(SQL, account.as_slice(), networks[0], networks[1], since).fetch_all
+        )
     }
 
     /// Unlocks an account under all these names.
@@ -48,11 +45,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM login_failures WHERE account = $1";
         for account in accounts {
-            on_pool!(self, |pool| sqlx::query(SQL)
-                .bind(account.as_slice())
-                .execute(pool)
-                .await
-                .map(drop))?;
+            sql!(self, query(SQL, account.as_slice()).execute)?;
         }
         Ok(())
     }
@@ -62,11 +55,7 @@ impl Store {
         before: UnixTime,
     ) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM login_failures WHERE last_at <= $1";
-        Ok(on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(before)
-            .execute(pool)
-            .await
-            .map(|done| done.rows_affected()))?)
+        sql!(self, query(SQL, before).execute)
     }
 }
 
@@ -82,13 +71,17 @@ impl Transaction {
             failures = CASE WHEN login_failures.last_at > $4 \
                 THEN login_failures.failures + 1 ELSE 1 END, \
             last_at = excluded.last_at RETURNING failures";
-        Ok(on_transaction!(self, |db| sqlx::query_scalar(SQL)
-            .bind(new.account.as_slice())
-            .bind(network)
-            .bind(new.at)
-            .bind(new.at - new.window)
-            .fetch_one(db)
-            .await)?)
+        sql!(
+            self,
+            query_scalar(
+                SQL,
+                new.account.as_slice(),
+                network,
+                new.at,
+                new.at - new.window
+            )
+            .fetch_one
+        )
     }
 
     /// Shows the failure in the account, if there is one; it takes the same time if not.
@@ -99,12 +92,10 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE users SET failed_login_attempts = failed_login_attempts + 1, \
             locked_until = COALESCE($1, locked_until) WHERE id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(locked_until)
-            .bind(user.unwrap_or(UserId::NOBODY))
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(SQL, locked_until, user.unwrap_or(UserId::NOBODY)).execute
+        )
+        .map(drop)
     }
 }

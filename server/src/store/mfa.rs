@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool, on_transaction};
+use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, sql};
 use crate::vault::seal::Sealed;
 
 /// A secret of an authenticator app that was not confirmed yet.
@@ -52,10 +52,7 @@ impl Store {
     pub(crate) async fn has_totp(&self, user: UserId) -> Result<bool, StoreError> {
         const SQL: &str =
             "SELECT COUNT(*) FROM totp WHERE user_id = $1 AND confirmed_at IS NOT NULL";
-        let count: i64 = on_pool!(self, |pool| sqlx::query_scalar(SQL)
-            .bind(user)
-            .fetch_one(pool)
-            .await)?;
+        let count: i64 = sql!(self, query_scalar(SQL, user).fetch_one)?;
         Ok(count > 0)
     }
 
@@ -65,10 +62,7 @@ impl Store {
     ) -> Result<Option<Sealed>, StoreError> {
         const SQL: &str = "SELECT salt, secret, master_key_id FROM totp \
             WHERE user_id = $1 AND confirmed_at IS NULL";
-        let row: Option<SealedRow> = on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(user)
-            .fetch_optional(pool)
-            .await)?;
+        let row: Option<SealedRow> = sql!(self, query_as(SQL, user).fetch_optional)?;
         Ok(row.map(sealed))
     }
 
@@ -84,13 +78,10 @@ impl Store {
             WHERE user_id = $3 AND confirmed_at IS NOT NULL \
             AND (blocked_until IS NULL OR blocked_until <= $4) \
             RETURNING salt, secret, master_key_id";
-        let row: Option<SealedRow> = on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(attempts.most)
-            .bind(attempts.until)
-            .bind(user)
-            .bind(attempts.now)
-            .fetch_optional(pool)
-            .await)?;
+        let row: Option<SealedRow> = sql!(
+            self,
+            query_as(SQL, attempts.most, attempts.until, user, attempts.now).fetch_optional
+        )?;
         Ok(row.map(sealed))
     }
 
@@ -99,10 +90,7 @@ impl Store {
         user: UserId,
     ) -> Result<Option<UnixTime>, StoreError> {
         const SQL: &str = "SELECT blocked_until FROM totp WHERE user_id = $1";
-        let found: Option<Option<UnixTime>> = on_pool!(self, |pool| sqlx::query_scalar(SQL)
-            .bind(user)
-            .fetch_optional(pool)
-            .await)?;
+        let found: Option<Option<UnixTime>> = sql!(self, query_scalar(SQL, user).fetch_optional)?;
         Ok(found.flatten())
     }
 
@@ -110,22 +98,14 @@ impl Store {
     pub(crate) async fn use_totp_step(&self, user: UserId, step: i64) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE totp SET last_step = $1, failures = 0, blocked_until = NULL \
             WHERE user_id = $2 AND last_step < $1 AND confirmed_at IS NOT NULL";
-        let used = on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(step)
-            .bind(user)
-            .execute(pool)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let used = sql!(self, query(SQL, step, user).execute)?;
         Ok(used == 1)
     }
 
     pub(crate) async fn recovery_codes_left(&self, user: UserId) -> Result<i64, StoreError> {
         const SQL: &str =
             "SELECT COUNT(*) FROM recovery_codes WHERE user_id = $1 AND used_at IS NULL";
-        Ok(on_pool!(self, |pool| sqlx::query_scalar(SQL)
-            .bind(user)
-            .fetch_one(pool)
-            .await)?)
+        sql!(self, query_scalar(SQL, user).fetch_one)
     }
 
     /// Uses the code up. Of several callers with one code, one gets `true`.
@@ -137,13 +117,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE recovery_codes SET used_at = $1 \
             WHERE user_id = $2 AND code_hash = $3 AND used_at IS NULL";
-        let used = on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(now)
-            .bind(user)
-            .bind(code_hash.as_slice())
-            .execute(pool)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let used = sql!(self, query(SQL, now, user, code_hash.as_slice()).execute)?;
         Ok(used == 1)
     }
 
@@ -154,17 +128,20 @@ impl Store {
         const SQL: &str = "INSERT INTO mfa_challenges \
             (id, tenant_id, user_id, token_hash, created_at, expires_at, attempts) \
             VALUES ($1, $2, $3, $4, $5, $6, 0)";
-        on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(new.id)
-            .bind(new.tenant_id)
-            .bind(new.user_id)
-            .bind(new.token_hash.as_slice())
-            .bind(new.created_at)
-            .bind(new.expires_at)
-            .execute(pool)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                new.id,
+                new.tenant_id,
+                new.user_id,
+                new.token_hash.as_slice(),
+                new.created_at,
+                new.expires_at
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     /// Counts an attempt, and tells whose login it is while any is left.
@@ -177,12 +154,10 @@ impl Store {
         const SQL: &str = "UPDATE mfa_challenges SET attempts = attempts + 1 \
             WHERE token_hash = $1 AND attempts < $2 AND used_at IS NULL AND expires_at > $3 \
             RETURNING tenant_id, user_id";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(token_hash.as_slice())
-            .bind(most)
-            .bind(now)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(
+            self,
+            query_as(SQL, token_hash.as_slice(), most, now).fetch_optional
+        )
     }
 
     /// Uses the challenge up. Of several callers one gets `true`.
@@ -193,12 +168,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         const SQL: &str =
             "UPDATE mfa_challenges SET used_at = $1 WHERE token_hash = $2 AND used_at IS NULL";
-        let used = on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(now)
-            .bind(token_hash.as_slice())
-            .execute(pool)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let used = sql!(self, query(SQL, now, token_hash.as_slice()).execute)?;
         Ok(used == 1)
     }
 }
@@ -211,15 +181,18 @@ impl Transaction {
             ON CONFLICT (user_id) DO UPDATE SET salt = excluded.salt, secret = excluded.secret, \
             master_key_id = excluded.master_key_id, created_at = excluded.created_at \
             WHERE totp.confirmed_at IS NULL";
-        let put = on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(new.user_id)
-            .bind(&new.sealed.salt)
-            .bind(&new.sealed.ciphertext)
-            .bind(&new.sealed.master_key_id)
-            .bind(new.created_at)
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let put = sql!(
+            self,
+            query(
+                SQL,
+                new.user_id,
+                &new.sealed.salt,
+                &new.sealed.ciphertext,
+                &new.sealed.master_key_id,
+                new.created_at
+            )
+            .execute
+        )?;
         Ok(put == 1)
     }
 
@@ -232,35 +205,18 @@ impl Transaction {
     ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE totp SET confirmed_at = $1, last_step = $2 \
             WHERE user_id = $3 AND salt = $4 AND confirmed_at IS NULL";
-        let confirmed = on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(now)
-            .bind(step)
-            .bind(user)
-            .bind(salt)
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let confirmed = sql!(self, query(SQL, now, step, user, salt).execute)?;
         Ok(confirmed == 1)
     }
 
     pub(crate) async fn delete_totp(&mut self, user: UserId) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM totp WHERE user_id = $1";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(user)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, user).execute).map(drop)
     }
 
     pub(crate) async fn delete_recovery_codes(&mut self, user: UserId) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM recovery_codes WHERE user_id = $1";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(user)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, user).execute).map(drop)
     }
 
     pub(crate) async fn insert_recovery_code(
@@ -271,14 +227,10 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO recovery_codes (id, user_id, code_hash, created_at) \
             VALUES ($1, $2, $3, $4)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(id)
-            .bind(user)
-            .bind(code_hash.as_slice())
-            .bind(now)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(SQL, id, user, code_hash.as_slice(), now).execute
+        )
+        .map(drop)
     }
 }

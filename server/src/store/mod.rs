@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, PgPool, SqlitePool};
+use sqlx::{Connection, PgConnection, PgPool, SqliteConnection, SqlitePool};
 
 pub(crate) use account::{AccountChange, OwnEvent};
 pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
@@ -62,9 +62,8 @@ pub(crate) use vms::{Seen, StoredVm};
 #[derive(Clone)]
 pub(crate) struct Store(Pool);
 
-/// An open connection pool, for [`on_pool`].
 #[derive(Clone)]
-pub(crate) enum Pool {
+enum Pool {
     Postgres(PgPool),
     Sqlite(SqlitePool),
 }
@@ -73,6 +72,12 @@ pub(crate) enum Pool {
 pub(crate) enum Transaction {
     Postgres(sqlx::PgTransaction<'static>),
     Sqlite(sqlx::SqliteTransaction<'static>),
+}
+
+/// What a statement runs on, for [`sql`]: a pool or a transaction of either engine.
+pub(crate) enum Target<P, S> {
+    Postgres(P),
+    Sqlite(S),
 }
 
 /// What the database answered instead of rows.
@@ -95,33 +100,38 @@ pub(crate) enum StoreError {
     Migration(#[from] sqlx::migrate::MigrateError),
 }
 
-/// Runs one portable query on whichever database is open.
-macro_rules! on_pool {
-    ($store:expr, |$pool:ident| $query:expr) => {
-        match $store.pool() {
-            $crate::store::Pool::Postgres($pool) => $query,
-            $crate::store::Pool::Sqlite($pool) => $query,
-        }
+/// Runs one portable statement on a [`Store`] or in a [`Transaction`], with its values in the order
+/// of their places: `sql!(self, query_as(SQL, tenant, id).fetch_optional)`.
+/// `query(..).execute` gives how many rows were changed.
+macro_rules! sql {
+    ($on:expr, query($sql:expr $(, $value:expr)* $(,)?).execute) => {
+        $crate::store::on_database!($on, |db| sqlx::query($sql)
+            $(.bind($value))*
+            .execute(db)
+            .await
+            .map(|done| done.rows_affected())
+            .map_err($crate::store::StoreError::from))
+    };
+    ($on:expr, $query:ident($sql:expr $(, $value:expr)* $(,)?).$fetch:ident) => {
+        $crate::store::on_database!($on, |db| sqlx::$query($sql)
+            $(.bind($value))*
+            .$fetch(db)
+            .await
+            .map_err($crate::store::StoreError::from))
     };
 }
-pub(crate) use on_pool;
+pub(crate) use sql;
 
-/// Runs one portable query inside a transaction.
-macro_rules! on_transaction {
-    ($transaction:expr, |$connection:ident| $query:expr) => {
-        match $transaction.reborrow() {
-            $crate::store::Transaction::Postgres(open) => {
-                let $connection = &mut **open;
-                $query
-            }
-            $crate::store::Transaction::Sqlite(open) => {
-                let $connection = &mut **open;
-                $query
-            }
+/// Runs the same code on whichever database is open.
+macro_rules! on_database {
+    ($on:expr, |$db:ident| $code:expr) => {
+        match $on.target() {
+            $crate::store::Target::Postgres($db) => $code,
+            $crate::store::Target::Sqlite($db) => $code,
         }
     };
 }
-pub(crate) use on_transaction;
+pub(crate) use on_database;
 
 impl Store {
     /// Opens the database file, which is made when it is not there, and migrates it.
@@ -199,11 +209,7 @@ impl Store {
 
     /// Asks the database for a sign of life.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        on_pool!(self, |pool| sqlx::query("SELECT 1")
-            .execute(pool)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query("SELECT 1").execute).map(drop)
     }
 
     /// The engine's name, as `/database/status` tells it.
@@ -216,19 +222,25 @@ impl Store {
 
     /// Writes everything out and closes the connections.
     pub(crate) async fn close(&self) {
-        on_pool!(self, |pool| pool.close().await);
+        on_database!(self, |pool| pool.close().await);
     }
 
-    /// For [`on_pool`].
-    pub(crate) const fn pool(&self) -> &Pool {
-        &self.0
+    /// For [`sql`].
+    pub(crate) const fn target(&self) -> Target<&PgPool, &SqlitePool> {
+        match &self.0 {
+            Pool::Postgres(pool) => Target::Postgres(pool),
+            Pool::Sqlite(pool) => Target::Sqlite(pool),
+        }
     }
 }
 
 impl Transaction {
-    /// For [`on_transaction`], which takes a transaction and a reference to one alike.
-    pub(crate) const fn reborrow(&mut self) -> &mut Self {
-        self
+    /// For [`sql`].
+    pub(crate) fn target(&mut self) -> Target<&mut PgConnection, &mut SqliteConnection> {
+        match self {
+            Self::Postgres(open) => Target::Postgres(open),
+            Self::Sqlite(open) => Target::Sqlite(open),
+        }
     }
 
     /// Makes the change durable.
@@ -264,11 +276,7 @@ mod tests {
     async fn insert(store: &Store, name: &str, commit: Commit) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO settings (name, value, updated_at) VALUES ($1, 'x', 0)";
         let mut change = store.begin().await?;
-        on_transaction!(change, |db| sqlx::query(SQL)
-            .bind(name)
-            .execute(db)
-            .await
-            .map(drop))?;
+        sql!(change, query(SQL, name).execute)?;
         match commit {
             Commit::Yes => change.commit().await,
             Commit::No => Ok(()),

@@ -2,9 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{
-    SessionId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool, on_transaction,
-};
+use super::{SessionId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, sql};
 
 /// A session of a user that has not ended.
 #[derive(FromRow)]
@@ -33,10 +31,7 @@ impl Store {
     ) -> Result<Option<SessionPlace>, StoreError> {
         const SQL: &str =
             "SELECT tenant_id, user_id, address, user_agent FROM sessions WHERE id = $1";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(id)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, id).fetch_optional)
     }
 
     /// The user's sessions that have not ended, newest first.
@@ -49,13 +44,10 @@ impl Store {
         const SQL: &str = "SELECT id, address, user_agent, created_at, last_seen_at, expires_at \
             FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 \
             AND id < $3 ORDER BY id DESC LIMIT $4";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(user)
-            .bind(now)
-            .bind(before.unwrap_or(SessionId::LAST))
-            .bind(limit)
-            .fetch_all(pool)
-            .await)?)
+        sql!(
+            self,
+            query_as(SQL, user, now, before.unwrap_or(SessionId::LAST), limit).fetch_all
+        )
     }
 
     /// Forgets sessions, with their refresh tokens, that ended before this time, and refresh
@@ -69,11 +61,7 @@ impl Store {
         const TOKENS: &str = "DELETE FROM refresh_tokens WHERE expires_at <= $1";
         let mut rows = 0;
         for (sql, time) in [(SESSIONS, before), (TOKENS, now)] {
-            rows += on_pool!(self, |pool| sqlx::query(sql)
-                .bind(time)
-                .execute(pool)
-                .await
-                .map(|done| done.rows_affected()))?;
+            rows += sql!(self, query(sql, time).execute)?;
         }
         Ok(rows)
     }
@@ -89,13 +77,7 @@ impl Transaction {
     ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE sessions SET ended_at = $1 \
             WHERE id = $2 AND user_id = $3 AND ended_at IS NULL AND expires_at > $1";
-        let ended = on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(now)
-            .bind(id)
-            .bind(user)
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let ended = sql!(self, query(SQL, now, id, user).execute)?;
         Ok(ended == 1)
     }
 
@@ -108,12 +90,10 @@ impl Transaction {
     ) -> Result<Vec<SessionId>, StoreError> {
         const SQL: &str = "UPDATE sessions SET ended_at = $1 \
             WHERE user_id = $2 AND id <> $3 AND ended_at IS NULL RETURNING id";
-        Ok(on_transaction!(self, |db| sqlx::query_scalar(SQL)
-            .bind(now)
-            .bind(user)
-            .bind(keep.unwrap_or(SessionId::LAST))
-            .fetch_all(db)
-            .await)?)
+        sql!(
+            self,
+            query_scalar(SQL, now, user, keep.unwrap_or(SessionId::LAST)).fetch_all
+        )
     }
 
     /// Notes that the session was used.
@@ -123,12 +103,6 @@ impl Transaction {
         at: UnixTime,
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE sessions SET last_seen_at = $1 WHERE id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(at)
-            .bind(id)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, at, id).execute).map(drop)
     }
 }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Store, StoreError, Transaction, UnixTime, UserId, on_pool, on_transaction};
+use super::{Store, StoreError, Transaction, UnixTime, UserId, sql};
 
 /// A change of a password.
 pub(crate) struct PasswordChange<'a> {
@@ -22,11 +22,7 @@ impl Store {
     ) -> Result<Vec<String>, StoreError> {
         const SQL: &str = "SELECT password_hash FROM password_history WHERE user_id = $1 \
             ORDER BY replaced_at DESC, id DESC LIMIT $2";
-        Ok(on_pool!(self, |pool| sqlx::query_scalar(SQL)
-            .bind(user)
-            .bind(i64::from(count))
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_scalar(SQL, user, i64::from(count)).fetch_all)
     }
 }
 
@@ -40,23 +36,29 @@ impl Transaction {
             failed_login_attempts = 0, locked_until = NULL WHERE id = $3 AND password_hash = $4";
         const REMEMBER: &str = "INSERT INTO password_history \
             (id, user_id, password_hash, replaced_at) VALUES ($1, $2, $3, $4)";
-        let changed = on_transaction!(self, |db| sqlx::query(UPDATE)
-            .bind(change.new_hash)
-            .bind(change.now)
-            .bind(change.user)
-            .bind(change.old_hash)
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let changed = sql!(
+            self,
+            query(
+                UPDATE,
+                change.new_hash,
+                change.now,
+                change.user,
+                change.old_hash
+            )
+            .execute
+        )?;
         if changed == 1 {
-            on_transaction!(self, |db| sqlx::query(REMEMBER)
-                .bind(change.id)
-                .bind(change.user)
-                .bind(change.old_hash)
-                .bind(change.now)
-                .execute(db)
-                .await
-                .map(drop))?;
+            sql!(
+                self,
+                query(
+                    REMEMBER,
+                    change.id,
+                    change.user,
+                    change.old_hash,
+                    change.now
+                )
+                .execute
+            )?;
         }
         Ok(changed == 1)
     }
@@ -70,12 +72,6 @@ impl Transaction {
         const SQL: &str = "DELETE FROM password_history WHERE user_id = $1 AND id NOT IN \
             (SELECT id FROM password_history WHERE user_id = $1 \
             ORDER BY replaced_at DESC, id DESC LIMIT $2)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(user)
-            .bind(i64::from(count))
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, user, i64::from(count)).execute).map(drop)
     }
 }

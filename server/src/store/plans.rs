@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{Store, StoreError, TenantId, Transaction, on_pool, on_transaction};
+use super::{Store, StoreError, TenantId, Transaction, sql};
 
 /// A plan as it is stored; a limit that is `None` does not bind.
 #[derive(Clone, FromRow)]
@@ -20,9 +20,7 @@ impl Store {
     pub(crate) async fn plans(&self) -> Result<Vec<StoredPlan>, StoreError> {
         const SQL: &str = "SELECT name AS plan, requests_per_minute, vms, storage_gb, features \
             FROM plans ORDER BY COALESCE(requests_per_minute, 2147483647), name";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL).fetch_all)
     }
 }
 
@@ -34,15 +32,8 @@ impl Transaction {
         const LOCK: &str = "UPDATE tenants SET plan = plan WHERE id = $1";
         const SQL: &str = "SELECT p.vms - (SELECT COUNT(*) FROM vms v WHERE v.tenant_id = t.id) \
             FROM tenants t JOIN plans p ON p.name = t.plan WHERE t.id = $1";
-        on_transaction!(self, |db| sqlx::query(LOCK)
-            .bind(tenant)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(on_transaction!(self, |db| sqlx::query_scalar(SQL)
-            .bind(tenant)
-            .fetch_one(db)
-            .await)?)
+        sql!(self, query(LOCK, tenant).execute)?;
+        sql!(self, query_scalar(SQL, tenant).fetch_one)
     }
 
     /// Puts a tenant on a plan; `false` when there is no such tenant.
@@ -52,12 +43,7 @@ impl Transaction {
         plan: &str,
     ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE tenants SET plan = $2 WHERE id = $1";
-        let changed = on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(plan)
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let changed = sql!(self, query(SQL, tenant, plan).execute)?;
         Ok(changed == 1)
     }
 }

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Store, StoreError, UnixTime, on_pool};
+use super::{Store, StoreError, UnixTime, sql};
 use crate::vault::seal::Sealed;
 
 /// A pair to be; there is one current pair for each purpose.
@@ -29,10 +29,7 @@ impl Store {
     ) -> Result<Option<Sealed>, StoreError> {
         const SQL: &str = "SELECT salt, secret, master_key_id FROM server_keys \
             WHERE purpose = $1 AND status = 'current'";
-        let row: Option<Row> = on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(purpose)
-            .fetch_optional(pool)
-            .await)?;
+        let row: Option<Row> = sql!(self, query_as(SQL, purpose).fetch_optional)?;
         Ok(row.map(|row| Sealed {
             salt: row.salt,
             ciphertext: row.secret,
@@ -44,17 +41,20 @@ impl Store {
         const SQL: &str = "INSERT INTO server_keys \
             (id, purpose, public_key, salt, secret, master_key_id, created_at, status) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, 'current')";
-        on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(new.id)
-            .bind(new.purpose)
-            .bind(&new.public_key)
-            .bind(&new.sealed.salt)
-            .bind(&new.sealed.ciphertext)
-            .bind(&new.sealed.master_key_id)
-            .bind(new.created_at)
-            .execute(pool)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                new.id,
+                new.purpose,
+                &new.public_key,
+                &new.sealed.salt,
+                &new.sealed.ciphertext,
+                &new.sealed.master_key_id,
+                new.created_at
+            )
+            .execute
+        )
+        .map(drop)
     }
 }

@@ -2,10 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{
-    ServiceKeyId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool,
-    on_transaction,
-};
+use super::{ServiceKeyId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, sql};
 
 /// A service API key to be.
 pub(crate) struct NewServiceKeyRow {
@@ -58,11 +55,7 @@ impl Store {
             LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role \
             WHERE k.key_hash = $1 AND k.revoked_at IS NULL \
             AND (k.expires_at IS NULL OR k.expires_at > $2) AND u.status = 'active'";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(key_hash.as_slice())
-            .bind(now)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, key_hash.as_slice(), now).fetch_optional)
     }
 
     /// The member's keys that were not revoked, oldest first.
@@ -75,13 +68,7 @@ impl Store {
         const SQL: &str = "SELECT id, name, hint, permissions, created_at, expires_at, \
             last_used_at FROM service_api_keys WHERE tenant_id = $1 AND user_id = $2 \
             AND revoked_at IS NULL AND ($3 IS NULL OR id > $3) ORDER BY id LIMIT $4";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(user)
-            .bind(after)
-            .bind(rows)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant, user, after, rows).fetch_all)
     }
 
     pub(crate) async fn touch_service_key(
@@ -90,13 +77,7 @@ impl Store {
         now: UnixTime,
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE service_api_keys SET last_used_at = $1 WHERE id = $2";
-        on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(now)
-            .bind(id)
-            .execute(pool)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, now, id).execute).map(drop)
     }
 }
 
@@ -108,20 +89,23 @@ impl Transaction {
         const SQL: &str = "INSERT INTO service_api_keys (id, tenant_id, user_id, name, hint, \
             key_hash, permissions, created_at, expires_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(new.id)
-            .bind(new.tenant_id)
-            .bind(new.user_id)
-            .bind(&new.name)
-            .bind(&new.hint)
-            .bind(new.key_hash.as_slice())
-            .bind(&new.permissions)
-            .bind(new.created_at)
-            .bind(new.expires_at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                new.id,
+                new.tenant_id,
+                new.user_id,
+                &new.name,
+                &new.hint,
+                new.key_hash.as_slice(),
+                &new.permissions,
+                new.created_at,
+                new.expires_at
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     /// Revokes one of the member's keys, and says whether there was one.
@@ -133,14 +117,7 @@ impl Transaction {
     ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE service_api_keys SET revoked_at = $1 \
             WHERE id = $2 AND tenant_id = $3 AND user_id = $4 AND revoked_at IS NULL";
-        let revoked = on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(now)
-            .bind(id)
-            .bind(tenant)
-            .bind(user)
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let revoked = sql!(self, query(SQL, now, id, tenant, user).execute)?;
         Ok(revoked == 1)
     }
 }

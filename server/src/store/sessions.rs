@@ -3,10 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{
-    DeviceId, SessionId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool,
-    on_transaction,
-};
+use super::{DeviceId, SessionId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, sql};
 
 macro_rules! live_session_where {
     ($condition:literal) => {
@@ -74,11 +71,7 @@ impl Store {
         now: UnixTime,
     ) -> Result<Option<LiveSession>, StoreError> {
         const SQL: &str = live_session_where!("s.id = $1");
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(id)
-            .bind(now)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, id, now).fetch_optional)
     }
 
     /// The same, by its opaque token.
@@ -88,11 +81,10 @@ impl Store {
         now: UnixTime,
     ) -> Result<Option<LiveSession>, StoreError> {
         const SQL: &str = live_session_where!("s.token_hash = $1");
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(token_hash.as_slice())
-            .bind(now)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(
+            self,
+            query_as(SQL, token_hash.as_slice(), now).fetch_optional
+        )
     }
 
     /// A refresh token that has not expired, used or not.
@@ -104,11 +96,10 @@ impl Store {
         const SQL: &str = "SELECT r.id, r.session_id, r.tenant_id, s.user_id, r.used_at, \
             r.successor_salt FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id \
             WHERE r.token_hash = $1 AND r.expires_at > $2 AND s.ended_at IS NULL";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(token_hash.as_slice())
-            .bind(now)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(
+            self,
+            query_as(SQL, token_hash.as_slice(), now).fetch_optional
+        )
     }
 }
 
@@ -117,20 +108,23 @@ impl Transaction {
         const SQL: &str = "INSERT INTO sessions \
             (id, tenant_id, user_id, token_hash, created_at, expires_at, last_seen_at, \
             address, user_agent, device_id) VALUES ($1, $2, $3, $4, $5, $6, $5, $7, $8, $9)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(new.id)
-            .bind(new.tenant_id)
-            .bind(new.user_id)
-            .bind(new.token_hash.as_slice())
-            .bind(new.created_at)
-            .bind(new.expires_at)
-            .bind(new.address.as_deref())
-            .bind(new.user_agent.as_deref())
-            .bind(new.device_id)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                new.id,
+                new.tenant_id,
+                new.user_id,
+                new.token_hash.as_slice(),
+                new.created_at,
+                new.expires_at,
+                new.address.as_deref(),
+                new.user_agent.as_deref(),
+                new.device_id
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     pub(crate) async fn insert_refresh_token(
@@ -140,17 +134,20 @@ impl Transaction {
         const SQL: &str = "INSERT INTO refresh_tokens \
             (id, tenant_id, session_id, token_hash, created_at, expires_at) \
             VALUES ($1, $2, $3, $4, $5, $6)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(new.id)
-            .bind(new.tenant_id)
-            .bind(new.session_id)
-            .bind(new.token_hash.as_slice())
-            .bind(new.created_at)
-            .bind(new.expires_at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                new.id,
+                new.tenant_id,
+                new.session_id,
+                new.token_hash.as_slice(),
+                new.created_at,
+                new.expires_at
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     /// Marks the token as used. Of several callers at once one gets `true`.
@@ -162,13 +159,7 @@ impl Transaction {
     ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE refresh_tokens SET used_at = $1, successor_salt = $2 \
             WHERE id = $3 AND used_at IS NULL";
-        let used = on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(now)
-            .bind(successor_salt.as_slice())
-            .bind(id)
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?;
+        let used = sql!(self, query(SQL, now, successor_salt.as_slice(), id).execute)?;
         Ok(used == 1)
     }
 
@@ -179,13 +170,7 @@ impl Transaction {
         until: UnixTime,
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE sessions SET expires_at = $1 WHERE id = $2 AND ended_at IS NULL";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(until)
-            .bind(id)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, until, id).execute).map(drop)
     }
 
     /// Ends the session, and with it every token that it gave out.
@@ -195,12 +180,6 @@ impl Transaction {
         now: UnixTime,
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE sessions SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(now)
-            .bind(id)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, now, id).execute).map(drop)
     }
 }

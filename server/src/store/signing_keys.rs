@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Store, StoreError, Transaction, UnixTime, on_pool, on_transaction};
+use super::{Store, StoreError, Transaction, UnixTime, sql};
 use crate::vault::seal::Sealed;
 
 /// A signing key to be.
@@ -34,20 +34,13 @@ impl Store {
         const SQL: &str = "SELECT id, public_key, salt, secret, master_key_id, status \
             FROM signing_keys WHERE status <> 'retired' AND algorithm = 'EdDSA' \
             AND (valid_until IS NULL OR valid_until > $1) ORDER BY id";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(now)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, now).fetch_all)
     }
 
     /// Notes that tokens of these keys have all ended.
     pub(crate) async fn retire_old_signing_keys(&self, now: UnixTime) -> Result<u64, StoreError> {
         const SQL: &str = "UPDATE signing_keys SET status = 'retired' WHERE status = 'previous' AND valid_until <= $1";
-        Ok(on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(now)
-            .execute(pool)
-            .await
-            .map(|done| done.rows_affected()))?)
+        sql!(self, query(SQL, now).execute)
     }
 }
 
@@ -60,17 +53,20 @@ impl Transaction {
         const SQL: &str = "INSERT INTO signing_keys \
             (id, algorithm, public_key, salt, secret, master_key_id, created_at, status) \
             VALUES ($1, 'EdDSA', $2, $3, $4, $5, $6, 'current')";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(new.id)
-            .bind(&new.public_key)
-            .bind(&new.sealed.salt)
-            .bind(&new.sealed.ciphertext)
-            .bind(&new.sealed.master_key_id)
-            .bind(new.created_at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                new.id,
+                &new.public_key,
+                &new.sealed.salt,
+                &new.sealed.ciphertext,
+                &new.sealed.master_key_id,
+                new.created_at
+            )
+            .execute
+        )
+        .map(drop)
     }
 
     /// Makes the current key a previous one, whose tokens count until then, and destroys its
@@ -78,12 +74,6 @@ impl Transaction {
     pub(crate) async fn retire_signing_key(&mut self, until: UnixTime) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE signing_keys SET status = 'previous', valid_until = $1, \
             secret = $2, salt = $2 WHERE status = 'current'";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(until)
-            .bind(b"".as_slice())
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, until, b"".as_slice()).execute).map(drop)
     }
 }

@@ -2,9 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{
-    Store, StoreError, StoredPlan, TenantId, Transaction, UnixTime, UserId, on_pool, on_transaction,
-};
+use super::{Store, StoreError, StoredPlan, TenantId, Transaction, UnixTime, UserId, sql};
 
 /// A member of a tenant with the tenant's plan and, when the role is the tenant's own, its list.
 macro_rules! membership_where {
@@ -58,11 +56,7 @@ impl Store {
         user: UserId,
     ) -> Result<Option<StoredMembership>, StoreError> {
         const SQL: &str = membership_where!("m.tenant_id = $1 AND m.user_id = $2");
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(user)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant, user).fetch_optional)
     }
 
     /// Every tenant that the user belongs to, after this one.
@@ -73,12 +67,7 @@ impl Store {
         rows: i64,
     ) -> Result<Vec<StoredMembership>, StoreError> {
         const SQL: &str = membership_where!("m.user_id = $1 AND t.id > $2 ORDER BY t.id LIMIT $3");
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(user)
-            .bind(after)
-            .bind(rows)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, user, after, rows).fetch_all)
     }
 
     pub(crate) async fn member(
@@ -90,11 +79,7 @@ impl Store {
             m.created_at FROM memberships m JOIN users u ON u.id = m.user_id \
             LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role \
             WHERE m.tenant_id = $1 AND u.id = $2";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(user)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant, user).fetch_optional)
     }
 
     pub(crate) async fn members(
@@ -107,20 +92,12 @@ impl Store {
             m.created_at FROM memberships m JOIN users u ON u.id = m.user_id \
             LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role \
             WHERE m.tenant_id = $1 AND u.id > $2 ORDER BY u.id LIMIT $3";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(after)
-            .bind(rows)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant, after, rows).fetch_all)
     }
 
     pub(crate) async fn roles(&self, tenant: TenantId) -> Result<Vec<StoredRole>, StoreError> {
         const SQL: &str = "SELECT name, permissions FROM roles WHERE tenant_id = $1 ORDER BY name";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant).fetch_all)
     }
 
     pub(crate) async fn role(
@@ -129,11 +106,7 @@ impl Store {
         name: &str,
     ) -> Result<Option<StoredRole>, StoreError> {
         const SQL: &str = "SELECT name, permissions FROM roles WHERE tenant_id = $1 AND name = $2";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(name)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant, name).fetch_optional)
     }
 }
 
@@ -145,14 +118,7 @@ impl Transaction {
         now: UnixTime,
     ) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(id)
-            .bind(name)
-            .bind(now)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, id, name, now).execute).map(drop)
     }
 
     pub(crate) async fn change_tenant(
@@ -161,13 +127,7 @@ impl Transaction {
         name: Option<&str>,
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE tenants SET name = COALESCE($2, name) WHERE id = $1";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(id)
-            .bind(name)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, id, name).execute).map(drop)
     }
 
     pub(crate) async fn insert_membership(
@@ -178,15 +138,7 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO memberships (tenant_id, user_id, role, created_at) \
             VALUES ($1, $2, $3, $4)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(user)
-            .bind(role)
-            .bind(now)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, user, role, now).execute).map(drop)
     }
 
     pub(crate) async fn change_membership(
@@ -195,14 +147,7 @@ impl Transaction {
         role: &str,
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE memberships SET role = $3 WHERE tenant_id = $1 AND user_id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(user)
-            .bind(role)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, user, role).execute).map(drop)
     }
 
     pub(crate) async fn delete_membership(
@@ -210,24 +155,13 @@ impl Transaction {
         (tenant, user): (TenantId, UserId),
     ) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM memberships WHERE tenant_id = $1 AND user_id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(user)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, user).execute).map(drop)
     }
 
     /// Holds the tenant, so that of two changes of its members one sees the other's.
     pub(crate) async fn hold_tenant(&mut self, tenant: TenantId) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE tenants SET name = name WHERE id = $1";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant).execute).map(drop)
     }
 
     /// How many members have this role.
@@ -237,11 +171,7 @@ impl Transaction {
         role: &str,
     ) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT COUNT(*) FROM memberships WHERE tenant_id = $1 AND role = $2";
-        Ok(on_transaction!(self, |db| sqlx::query_scalar(SQL)
-            .bind(tenant)
-            .bind(role)
-            .fetch_one(db)
-            .await)?)
+        sql!(self, query_scalar(SQL, tenant, role).fetch_one)
     }
 
     /// Whether a member or an open invitation has this role.
@@ -253,11 +183,7 @@ impl Transaction {
         const SQL: &str = "SELECT \
             (SELECT COUNT(*) FROM memberships WHERE tenant_id = $1 AND role = $2) \
             + (SELECT COUNT(*) FROM invitations WHERE tenant_id = $1 AND role = $2)";
-        let users: i64 = on_transaction!(self, |db| sqlx::query_scalar(SQL)
-            .bind(tenant)
-            .bind(role)
-            .fetch_one(db)
-            .await)?;
+        let users: i64 = sql!(self, query_scalar(SQL, tenant, role).fetch_one)?;
         Ok(users > 0)
     }
 
@@ -271,15 +197,7 @@ impl Transaction {
         const SQL: &str = "INSERT INTO roles (tenant_id, name, permissions, created_at) \
             VALUES ($1, $2, $3, $4) \
             ON CONFLICT (tenant_id, name) DO UPDATE SET permissions = excluded.permissions";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(name)
-            .bind(permissions)
-            .bind(now)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, name, permissions, now).execute).map(drop)
     }
 
     pub(crate) async fn delete_role(
@@ -288,12 +206,6 @@ impl Transaction {
         name: &str,
     ) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM roles WHERE tenant_id = $1 AND name = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(name)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, name).execute).map(drop)
     }
 }

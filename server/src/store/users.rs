@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, on_pool, on_transaction};
+use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, sql};
 use crate::accounts::{Email, Profile, Tenant, Username};
 
 /// A user with the tenant joined first.
@@ -114,10 +114,7 @@ impl Store {
     ) -> Result<Option<StoredUser>, StoreError> {
         const SQL: &str = user_where!("u.username_key = $1");
         let key = username.key();
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(key)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, key).fetch_optional)
     }
 
     pub(crate) async fn user_by_email(
@@ -126,10 +123,7 @@ impl Store {
     ) -> Result<Option<StoredUser>, StoreError> {
         const SQL: &str = user_where!("u.email_key = $1");
         let key = email.key();
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(key)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, key).fetch_optional)
     }
 
     pub(crate) async fn user_in_tenant(
@@ -138,28 +132,18 @@ impl Store {
         tenant: TenantId,
     ) -> Result<Option<StoredUser>, StoreError> {
         const SQL: &str = user_where!("u.id = $1 AND m.tenant_id = $2");
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(id)
-            .bind(tenant)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, id, tenant).fetch_optional)
     }
 
     pub(crate) async fn user_by_id(&self, id: UserId) -> Result<Option<StoredUser>, StoreError> {
         const SQL: &str = user_where!("u.id = $1");
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(id)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, id).fetch_optional)
     }
 
     /// Whether an operator's account exists.
     pub(crate) async fn has_server_admin(&self) -> Result<bool, StoreError> {
         const SQL: &str = "SELECT COUNT(*) FROM users WHERE server_admin = $1";
-        let count: i64 = on_pool!(self, |pool| sqlx::query_scalar(SQL)
-            .bind(true)
-            .fetch_one(pool)
-            .await)?;
+        let count: i64 = sql!(self, query_scalar(SQL, true).fetch_one)?;
         Ok(count > 0)
     }
 
@@ -172,14 +156,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         const SQL: &str =
             "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3";
-        on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(new)
-            .bind(id)
-            .bind(old)
-            .execute(pool)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, new, id, old).execute).map(drop)
     }
 }
 
@@ -194,49 +171,40 @@ impl Transaction {
         const MEMBER: &str = "INSERT INTO memberships (tenant_id, user_id, role, created_at) \
             VALUES ($1, $2, 'owner', $3)";
         let (username, email) = (user.username.as_ref(), user.email.as_ref());
-        on_transaction!(self, |db| sqlx::query(TENANT)
-            .bind(user.tenant_id)
-            .bind(&user.tenant_name)
-            .bind(user.created_at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        on_transaction!(self, |db| sqlx::query(USER)
-            .bind(user.id)
-            .bind(username.map(Username::text))
-            .bind(username.map(Username::key))
-            .bind(email.map(Email::text))
-            .bind(email.map(Email::key))
-            .bind(&user.full_name)
-            .bind(&user.password_hash)
-            .bind(if user.pending { "pending" } else { "active" })
-            .bind(user.email_verified)
-            .bind(user.server_admin)
-            .bind(user.created_at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        on_transaction!(self, |db| sqlx::query(MEMBER)
-            .bind(user.tenant_id)
-            .bind(user.id)
-            .bind(user.created_at)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(TENANT, user.tenant_id, &user.tenant_name, user.created_at).execute
+        )?;
+        sql!(
+            self,
+            query(
+                USER,
+                user.id,
+                username.map(Username::text),
+                username.map(Username::key),
+                email.map(Email::text),
+                email.map(Email::key),
+                &user.full_name,
+                &user.password_hash,
+                if user.pending { "pending" } else { "active" },
+                user.email_verified,
+                user.server_admin,
+                user.created_at
+            )
+            .execute
+        )?;
+        sql!(
+            self,
+            query(MEMBER, user.tenant_id, user.id, user.created_at).execute
+        )
+        .map(drop)
     }
 
     /// The address is known to be the user's; an account that waited for that becomes active.
     pub(crate) async fn verify_email(&mut self, id: UserId) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE users SET email_verified = $1, \
             status = CASE status WHEN 'pending' THEN 'active' ELSE status END WHERE id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(true)
-            .bind(id)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, true, id).execute).map(drop)
     }
 
     pub(crate) async fn set_user_status(
@@ -245,24 +213,12 @@ impl Transaction {
         status: &str,
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE users SET status = $1 WHERE id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(status)
-            .bind(id)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, status, id).execute).map(drop)
     }
 
     pub(crate) async fn note_login(&mut self, id: UserId, now: UnixTime) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE users SET last_login_at = $1, failed_login_attempts = 0, \
             locked_until = NULL WHERE id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(now)
-            .bind(id)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, now, id).execute).map(drop)
     }
 }

@@ -2,8 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, VmId};
-use super::{on_pool, on_transaction};
+use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, VmId, sql};
 
 /// A VM, as its owners know it.
 #[derive(FromRow)]
@@ -33,11 +32,7 @@ impl Store {
     ) -> Result<Option<StoredVm>, StoreError> {
         const SQL: &str = "SELECT id, name, status, created_at, last_seen_at, protection, \
             agent_version, suspected_clone FROM vms WHERE tenant_id = $1 AND id = $2";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(id)
-            .fetch_optional(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant, id).fetch_optional)
     }
 
     pub(crate) async fn vms(
@@ -49,12 +44,7 @@ impl Store {
         const SQL: &str = "SELECT id, name, status, created_at, last_seen_at, protection, \
             agent_version, suspected_clone FROM vms \
             WHERE tenant_id = $1 AND name > $2 ORDER BY name LIMIT $3";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(tenant)
-            .bind(after)
-            .bind(rows)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, tenant, after, rows).fetch_all)
     }
 
     /// Every VM of this name or id, of whatever tenant: for the operator alone.
@@ -64,11 +54,7 @@ impl Store {
         id: Option<VmId>,
     ) -> Result<Vec<(TenantId, VmId)>, StoreError> {
         const SQL: &str = "SELECT tenant_id, id FROM vms WHERE name = $1 OR id = $2 ORDER BY id";
-        Ok(on_pool!(self, |pool| sqlx::query_as(SQL)
-            .bind(name)
-            .bind(id)
-            .fetch_all(pool)
-            .await)?)
+        sql!(self, query_as(SQL, name, id).fetch_all)
     }
 
     /// Notes that the agent of this VM is there.
@@ -79,16 +65,19 @@ impl Store {
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE vms SET last_seen_at = $3, protection = $4, agent_version = $5 \
             WHERE tenant_id = $1 AND id = $2";
-        on_pool!(self, |pool| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(id)
-            .bind(seen.at)
-            .bind(seen.protection)
-            .bind(seen.agent_version)
-            .execute(pool)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(
+                SQL,
+                tenant,
+                id,
+                seen.at,
+                seen.protection,
+                seen.agent_version
+            )
+            .execute
+        )
+        .map(drop)
     }
 }
 
@@ -102,17 +91,11 @@ impl Transaction {
         const SQL: &str = "INSERT INTO vms \
             (id, tenant_id, name, status, created_by, created_at, suspected_clone) \
             VALUES ($1, $2, $3, 'active', $4, $5, $6)";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(id)
-            .bind(tenant)
-            .bind(name)
-            .bind(created_by)
-            .bind(created_at)
-            .bind(false)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(
+            self,
+            query(SQL, id, tenant, name, created_by, created_at, false).execute
+        )
+        .map(drop)
     }
 
     pub(crate) async fn rename_vm(
@@ -121,14 +104,7 @@ impl Transaction {
         name: &str,
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE vms SET name = $3 WHERE tenant_id = $1 AND id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(id)
-            .bind(name)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, id, name).execute).map(drop)
     }
 
     /// Sets a VM active again, and takes it for no clone any more.
@@ -138,14 +114,7 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE vms SET status = 'active', suspected_clone = $3 \
             WHERE tenant_id = $1 AND id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(id)
-            .bind(false)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, id, false).execute).map(drop)
     }
 
     pub(crate) async fn cut_off_vm(
@@ -153,13 +122,7 @@ impl Transaction {
         (tenant, id): (TenantId, VmId),
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE vms SET status = 'cut_off' WHERE tenant_id = $1 AND id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(id)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, id).execute).map(drop)
     }
 
     pub(crate) async fn mark_suspected_clone(
@@ -167,14 +130,7 @@ impl Transaction {
         (tenant, id): (TenantId, VmId),
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE vms SET suspected_clone = $3 WHERE tenant_id = $1 AND id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(id)
-            .bind(true)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, id, true).execute).map(drop)
     }
 
     pub(crate) async fn delete_vm(
@@ -182,12 +138,6 @@ impl Transaction {
         (tenant, id): (TenantId, VmId),
     ) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM vms WHERE tenant_id = $1 AND id = $2";
-        on_transaction!(self, |db| sqlx::query(SQL)
-            .bind(tenant)
-            .bind(id)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        sql!(self, query(SQL, tenant, id).execute).map(drop)
     }
 }
