@@ -104,6 +104,16 @@ impl Agent {
         self.program.kill();
     }
 
+    /// Stops it where it stands: its connections stay open, and it answers nothing.
+    pub fn pause(&self) {
+        self.program.pause();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.program.resume();
+    }
+
     /// Asks it to end.
     pub fn terminate(&mut self) -> ExitStatus {
         self.program.terminate()

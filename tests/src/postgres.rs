@@ -1,28 +1,40 @@
-//! A private PostgreSQL: one cluster a test process, one database a story.
+//! A private PostgreSQL: one cluster a test process and one database a story, or a cluster that a
+//! story has for itself and may ill-treat.
 //!
 //! A small shell process owns the cluster. It waits for the end of its input, which comes when the
 //! test process is gone for whatever reason, then stops PostgreSQL and removes its folder.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use rustix::process::geteuid;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sqlx::{Connection, PgConnection};
 
 /// A fresh, empty database.
 pub struct Database {
     url: String,
+    cluster: Arc<Cluster>,
 }
 
 impl Database {
     /// Makes a database that no other story sees. Fails where PostgreSQL is not installed.
     pub async fn create() -> Self {
+        static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
+        let cluster = SHARED.get_or_init(|| Arc::new(Cluster::start()));
+        Self::create_in(Arc::clone(cluster)).await
+    }
+
+    /// The same in a cluster of its own, which can be killed and paused.
+    pub async fn create_alone() -> Self {
+        Self::create_in(Arc::new(Cluster::start())).await
+    }
+
+    async fn create_in(cluster: Arc<Cluster>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let cluster = CLUSTER.get_or_init(Cluster::start);
         let name = format!("story_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut connection = PgConnection::connect(&cluster.url("postgres"))
             .await
@@ -32,31 +44,60 @@ impl Database {
             .execute(&mut connection)
             .await
             .unwrap();
-        Self {
-            url: cluster.url(&name),
-        }
+        let url = cluster.url(&name);
+        Self { url, cluster }
     }
 
     /// Where the cluster keeps everything.
     pub fn folder(&self) -> &Path {
-        &CLUSTER
-            .get()
-            .expect("a database is made in a cluster")
-            .folder
+        &self.cluster.folder
     }
 
     /// For `DATABASE_URL`.
     pub fn url(&self) -> &str {
         &self.url
     }
-}
 
-static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    /// Kills PostgreSQL with all its processes, as a crash of its machine would.
+    pub fn kill(&self) {
+        self.own_cluster().signal(Signal::KILL);
+    }
+
+    /// Starts PostgreSQL again after [`kill`](Self::kill), and waits until it has recovered.
+    pub fn start_again(&self) {
+        self.own_cluster().start_again();
+    }
+
+    /// Stops PostgreSQL where it stands: connections stay open, and nothing answers.
+    pub fn pause(&self) {
+        self.own_cluster().signal(Signal::STOP);
+    }
+
+    /// Lets PostgreSQL go on.
+    pub fn resume(&self) {
+        self.own_cluster().signal(Signal::CONT);
+    }
+
+    fn own_cluster(&self) -> &Cluster {
+        assert!(
+            Arc::strong_count(&self.cluster) == 1,
+            "other stories use this PostgreSQL: make the database with `create_alone`"
+        );
+        &self.cluster
+    }
+}
 
 struct Cluster {
     folder: PathBuf,
-    /// The end of its input, which comes with our own end, tells it to clean up.
-    _owner: Child,
+    owner: Mutex<Owner>,
+}
+
+/// The shell. The end of its input, which comes with our own end, tells it to clean up.
+struct Owner {
+    shell: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    postmaster: Pid,
 }
 
 impl Cluster {
@@ -66,24 +107,40 @@ impl Cluster {
             .tempdir()
             .unwrap()
             .keep();
-        let mut owner = owner_command(&folder)
+        let mut shell = owner_command(&folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("a shell starts PostgreSQL");
-        let mut first = String::new();
-        BufReader::new(owner.stdout.take().unwrap())
-            .read_line(&mut first)
-            .unwrap();
-        assert!(
-            first == "ready\n",
-            "PostgreSQL does not start: see {}",
-            folder.display()
-        );
-        Self {
-            folder,
-            _owner: owner,
+        let mut output = BufReader::new(shell.stdout.take().unwrap());
+        let postmaster = started(&mut output, &folder);
+        let owner = Mutex::new(Owner {
+            input: shell.stdin.take(),
+            shell,
+            output,
+            postmaster,
+        });
+        Self { folder, owner }
+    }
+
+    fn start_again(&self) {
+        let mut owner = self.owner.lock().unwrap();
+        owner.input.as_mut().unwrap().write_all(b"start\n").unwrap();
+        owner.postmaster = started(&mut owner.output, &self.folder);
+    }
+
+    /// Children first: a dead parent has none to be found.
+    fn signal(&self, signal: Signal) {
+        let postmaster = self.owner.lock().unwrap().postmaster;
+        let pid = postmaster.as_raw_nonzero();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        for child in children.unwrap_or_default().split_ascii_whitespace() {
+            if let Some(child) = child.parse().ok().and_then(Pid::from_raw) {
+                // It may have ended meanwhile.
+                let _ = kill_process(child, signal);
+            }
         }
+        kill_process(postmaster, signal).unwrap();
     }
 
     fn url(&self, database: &str) -> String {
@@ -92,6 +149,21 @@ impl Cluster {
             self.folder.display()
         )
     }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.shell.wait();
+    }
+}
+
+fn started(output: &mut impl BufRead, folder: &Path) -> Pid {
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    let pid = line.trim_end().strip_prefix("ready ");
+    pid.and_then(|pid| Pid::from_raw(pid.parse().ok()?))
+        .unwrap_or_else(|| panic!("PostgreSQL does not start: see {}", folder.display()))
 }
 
 /// PostgreSQL refuses to run as root: root lends the cluster to the user `postgres`.
@@ -155,16 +227,23 @@ folder=$1
 PATH=$2:$PATH
 initdb --pgdata="$folder/data" --username=keyferry --auth=trust --encoding=UTF8 --no-sync \
     >"$folder/initdb.log" 2>&1
-postgres -D "$folder/data" -k "$folder" -c listen_addresses= -c fsync=off \
-    -c max_connections=200 >"$folder/postgres.log" 2>&1 </dev/null &
-server=$!
-until pg_isready --quiet --host="$folder"; do
-    kill -0 "$server"
-    sleep 0.05
+start() {
+    postgres -D "$folder/data" -k "$folder" -c listen_addresses= -c fsync=off \
+        -c max_connections=200 >>"$folder/postgres.log" 2>&1 </dev/null &
+    server=$!
+    until pg_isready --quiet --host="$folder"; do
+        kill -0 "$server"
+        sleep 0.05
+    done
+    echo "ready $server"
+}
+start
+while read -r _; do
+    wait "$server" || true
+    start
 done
-echo ready
-cat >/dev/null
-kill -INT "$server"
+kill -CONT "$server" 2>/dev/null || true
+kill -INT "$server" 2>/dev/null || true
 wait "$server" || true
 rm -rf "$folder"
 "#;

@@ -91,6 +91,16 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// Stops it where it stands: its connections stay open, and it answers nothing.
+    pub fn pause(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
+    }
+
     /// Asks it to end, and waits until it did.
     pub fn terminate(&mut self) -> ExitStatus {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();

@@ -1,6 +1,7 @@
 //! The real server, on a free port of this machine.
 
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
 use hyper::Method;
@@ -17,23 +18,42 @@ pub struct Server {
     program: Program,
     url: String,
     fingerprint: String,
+    /// What it was told, to start it again.
+    told: Told,
+}
+
+/// What a server is started with.
+#[derive(Clone)]
+pub(crate) struct Told {
+    /// Names its log.
+    pub(crate) name: String,
+    pub(crate) listen: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) settings: Vec<(String, String)>,
 }
 
 impl Server {
     /// Starts it with its data in the stage.
     pub fn start(stage: &Stage) -> Self {
-        Self::start_at(stage, "127.0.0.1:0", &[])
+        Self::start_with(stage, &[])
     }
 
     /// Starts it with more settings.
     pub fn start_with(stage: &Stage, settings: &[(&str, &str)]) -> Self {
-        Self::start_at(stage, "127.0.0.1:0", settings)
+        let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
+        let told = Told {
+            name: "server".to_owned(),
+            listen: "127.0.0.1:0".to_owned(),
+            data_dir: stage.data_dir(),
+            settings: settings.iter().map(owned).collect(),
+        };
+        Self::launch(stage, &told).ready(told)
     }
 
     /// Kills it as a crash would, and starts it again at the same address.
     pub fn crash_and_restart(&mut self, stage: &Stage) {
-        self.program.kill();
-        *self = Self::start_at(stage, &self.listen(), &[]);
+        self.kill();
+        self.start_again(stage);
     }
 
     /// Kills it as a crash would.
@@ -43,7 +63,19 @@ impl Server {
 
     /// Starts it again at the same address.
     pub fn start_again(&mut self, stage: &Stage) {
-        *self = Self::start_at(stage, &self.listen(), &[]);
+        let mut told = self.told.clone();
+        told.listen = self.listen();
+        *self = Self::launch(stage, &told).ready(told);
+    }
+
+    /// Stops it where it stands: its connections stay open, and it answers nothing.
+    pub fn pause(&self) {
+        self.program.pause();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.program.resume();
     }
 
     /// Asks it to end.
@@ -125,11 +157,13 @@ impl Server {
         })
     }
 
-    fn start_at(stage: &Stage, listen: &str, settings: &[(&str, &str)]) -> Self {
-        let mut program = Program::start(stage, "server", binary("keyferry-server"), |command| {
+    /// Starts it, and does not wait until it listens.
+    pub(crate) fn launch(stage: &Stage, told: &Told) -> Launched {
+        let server = binary("keyferry-server");
+        Launched(Program::start(stage, &told.name, server, |command| {
             command
-                .args(["serve", "--listen", listen, "--data-dir"])
-                .arg(stage.data_dir());
+                .args(["serve", "--listen", &told.listen, "--data-dir"])
+                .arg(&told.data_dir);
             // The lowest cost that the server accepts, and no limits that a story does not set:
             // stories are about other things.
             command
@@ -137,20 +171,31 @@ impl Server {
                 .env("AUTH_REGISTRATIONS_PER_HOUR", "0")
                 .env("AUTH_REFRESHES_PER_HOUR", "0")
                 .env("RUST_LOG", "debug");
-            command.envs(settings.iter().copied());
             if let Some(database) = stage.database() {
                 command.env("DATABASE_URL", database.url());
             }
-        });
-        let ready = program.next_line();
+            let settings = told.settings.iter();
+            command.envs(settings.map(|(name, value)| (name, value)));
+        }))
+    }
+}
+
+/// A server that may not listen yet.
+pub(crate) struct Launched(Program);
+
+impl Launched {
+    /// Waits until it listens.
+    pub(crate) fn ready(mut self, told: Told) -> Server {
+        let ready = self.0.next_line();
         let words: Vec<&str> = ready.split(' ').collect();
         let [_ready, url, fingerprint] = words[..] else {
             panic!("`{ready}` is no ready line")
         };
-        Self {
+        Server {
             url: url.to_owned(),
             fingerprint: fingerprint.to_owned(),
-            program,
+            program: self.0,
+            told,
         }
     }
 }

@@ -15,15 +15,24 @@ pub struct Stage {
 impl Stage {
     /// An empty folder, and an empty database where the engine needs one.
     pub async fn new(engine: Engine) -> Self {
+        let database = match engine {
+            Engine::Sqlite => None,
+            Engine::Postgres => Some(Database::create().await),
+        };
+        Self::with(database)
+    }
+
+    /// The same with a PostgreSQL of its own, which the story may kill and pause.
+    pub async fn with_own_postgres() -> Self {
+        Self::with(Some(Database::create_alone().await))
+    }
+
+    fn with(database: Option<Database>) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("keyferry-story-")
             .tempdir()
             .unwrap();
         std::fs::create_dir(folder.path().join("tmp")).unwrap();
-        let database = match engine {
-            Engine::Sqlite => None,
-            Engine::Postgres => Some(Database::create().await),
-        };
         Self { folder, database }
     }
 

@@ -9,6 +9,7 @@ mod cli;
 mod crash;
 mod disk;
 mod enrolment;
+mod harness;
 mod host_channel;
 mod identity;
 mod mail;
