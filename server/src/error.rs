@@ -88,6 +88,12 @@ pub(crate) enum ApiError {
     /// The tenant's plan allows no more of these.
     #[error("The plan allows no more of these.")]
     PlanLimit,
+    /// An account without an address was to be mailed to.
+    #[error("The account has no e-mail address to write to.")]
+    NoEmail,
+    /// An admin was to close the account that they act with.
+    #[error("This is your own account; another admin can close it.")]
+    OwnAccount,
     /// The body is over the limit.
     #[error("The body is too large.")]
     BodyTooLarge,
@@ -148,41 +154,53 @@ impl ApiError {
 
     /// The stable code, for programs.
     pub(crate) const fn code(&self) -> &'static str {
+        self.answer().1
+    }
+
+    /// The status of the answer.
+    pub(crate) const fn status(&self) -> u16 {
+        self.answer().0
+    }
+
+    /// Status and code, as docs/STATUS_CODES.md lists them.
+    const fn answer(&self) -> (u16, &'static str) {
         match self {
-            Self::MalformedRequest(_) => "malformed_request",
-            Self::InvalidJson => "invalid_json",
-            Self::Invalid(_) => "invalid_input",
-            Self::WeakPassword(_) => "weak_password",
-            Self::AlreadyRegistered(_) => "already_registered",
-            Self::InvalidSealed => "invalid_sealed",
-            Self::UpgradeRequired => "upgrade_required",
-            Self::InvalidToken => "invalid_token",
-            Self::InvalidCode => "invalid_code",
-            Self::InvalidMfaToken => "invalid_mfa_token",
-            Self::EmailUnverified => "email_unverified",
-            Self::Unauthenticated => "unauthenticated",
-            Self::InvalidCredentials => "invalid_credentials",
-            Self::InvalidRefreshToken => "invalid_refresh_token",
-            Self::Forbidden => "forbidden",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed(_) => "method_not_allowed",
-            Self::RequestTimeout => "request_timeout",
-            Self::AlreadyExists => "already_exists",
-            Self::VersionConflict => "version_conflict",
-            Self::KeyRevoked => "key_revoked",
-            Self::VmCutOff => "vm_cut_off",
-            Self::LastOwner => "last_owner",
-            Self::RoleInUse => "role_in_use",
-            Self::PlanLimit => "plan_limit",
-            Self::BodyTooLarge => "body_too_large",
-            Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::HeadTooLarge => "head_too_large",
-            Self::ForeignPage => "csrf_token_missing",
-            Self::RateLimited(_) => "rate_limited",
-            Self::UnknownHost => "unknown_host",
-            Self::Overloaded => "overloaded",
-            Self::Unavailable(_) => "unavailable",
-            Self::Internal(_) => "internal",
+            Self::MalformedRequest(_) => (400, "malformed_request"),
+            Self::InvalidJson => (400, "invalid_json"),
+            Self::Invalid(_) => (400, "invalid_input"),
+            Self::WeakPassword(_) => (400, "weak_password"),
+            Self::AlreadyRegistered(_) => (400, "already_registered"),
+            Self::InvalidSealed => (400, "invalid_sealed"),
+            Self::UpgradeRequired => (400, "upgrade_required"),
+            Self::InvalidToken => (400, "invalid_token"),
+            Self::InvalidCode => (401, "invalid_code"),
+            Self::InvalidMfaToken => (401, "invalid_mfa_token"),
+            Self::Unauthenticated => (401, "unauthenticated"),
+            Self::InvalidCredentials => (401, "invalid_credentials"),
+            Self::InvalidRefreshToken => (401, "invalid_refresh_token"),
+            Self::EmailUnverified => (403, "email_unverified"),
+            Self::Forbidden => (403, "forbidden"),
+            Self::ForeignPage => (403, "csrf_token_missing"),
+            Self::NotFound => (404, "not_found"),
+            Self::MethodNotAllowed(_) => (405, "method_not_allowed"),
+            Self::RequestTimeout => (408, "request_timeout"),
+            Self::AlreadyExists => (409, "already_exists"),
+            Self::VersionConflict => (409, "version_conflict"),
+            Self::KeyRevoked => (409, "key_revoked"),
+            Self::VmCutOff => (409, "vm_cut_off"),
+            Self::LastOwner => (409, "last_owner"),
+            Self::RoleInUse => (409, "role_in_use"),
+            Self::PlanLimit => (409, "plan_limit"),
+            Self::NoEmail => (409, "no_email"),
+            Self::OwnAccount => (409, "own_account"),
+            Self::BodyTooLarge => (413, "body_too_large"),
+            Self::UnsupportedMediaType => (415, "unsupported_media_type"),
+            Self::UnknownHost => (421, "unknown_host"),
+            Self::RateLimited(_) => (429, "rate_limited"),
+            Self::HeadTooLarge => (431, "head_too_large"),
+            Self::Internal(_) => (500, "internal"),
+            Self::Overloaded => (503, "overloaded"),
+            Self::Unavailable(_) => (503, "unavailable"),
         }
     }
 

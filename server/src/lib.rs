@@ -17,6 +17,7 @@ mod http;
 mod limits;
 mod mail;
 mod network;
+mod operators;
 mod page;
 mod secret;
 mod sessions;

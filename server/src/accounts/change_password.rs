@@ -23,7 +23,7 @@ pub(crate) struct ChangeRequest {
 }
 
 /// A password that is ready to take the place of the old one.
-pub(super) struct Replacement {
+pub(crate) struct Replacement {
     user: UserId,
     old_hash: String,
     new_hash: String,
@@ -59,7 +59,7 @@ pub(crate) async fn change_password(
 
 impl Replacement {
     /// Checks the new password against the policy and the user's earlier ones, and hashes it.
-    pub(super) async fn hash(app: &App, user: &StoredUser, new: &Secret) -> Result<Self, ApiError> {
+    pub(crate) async fn hash(app: &App, user: &StoredUser, new: &Secret) -> Result<Self, ApiError> {
         let policy = &app.config.passwords;
         let password = NewPassword::parse(new.expose(), &user.known_words(), policy);
         let password = password.map_err(of_new_password)?;
@@ -76,7 +76,7 @@ impl Replacement {
 }
 
 /// Sets the password and ends every session but the one to keep.
-pub(super) async fn replace(
+pub(crate) async fn replace(
     app: &App,
     mut change: Transaction,
     new: &Replacement,

@@ -10,7 +10,6 @@ mod mailed_token;
 mod me;
 pub(crate) mod mfa;
 mod names;
-mod operate;
 mod password;
 mod register;
 mod reset_password;
@@ -21,17 +20,16 @@ use serde::Serialize;
 
 pub(crate) use api_keys::{add_api_key, list_api_keys, revoke_api_key};
 pub(crate) use change::change_me;
-pub(crate) use change_password::change_password;
+pub(crate) use change_password::{Replacement, change_password, replace};
 pub(crate) use close::close_me;
 pub(crate) use export::export_me;
 pub(crate) use hasher::{HashError, PasswordHasher};
 pub(crate) use me::{Me, me};
 pub(crate) use mfa::{confirm_totp, remove_totp, renew_recovery_codes, show_mfa, start_totp};
 pub(crate) use names::{Email, Username};
-pub(crate) use operate::{Status, find_account, set_password, set_status, unlock};
 pub(crate) use password::NewPassword;
 pub(crate) use register::{NewAccount, Standing, create, free_text, register};
-pub(crate) use reset_password::{forgot_password, reset_password};
+pub(crate) use reset_password::{forgot_password, mailed_reset, reset_password};
 pub(crate) use verify_email::{resend_verification, verify_email};
 
 use crate::store::{TenantId, UnixTime, UserId};

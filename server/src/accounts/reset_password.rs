@@ -4,15 +4,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::Email;
 use super::change_password::{Replacement, replace};
-use super::mailed_token::{hash_of, mail_later};
+use super::mailed_token::{MailedToken, hash_of, mail_later};
 use super::verify_email::{Address, MailOnItsWay};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
+use crate::mail::Mail;
 use crate::secret::Secret;
 use crate::sessions::Origin;
-use crate::store::EmailTokenPurpose;
+use crate::store::{EmailTokenPurpose, StoreError, Transaction, UserId};
 
 /// A token out of a mail, and what the password shall be.
 #[derive(Deserialize, JsonSchema)]
@@ -29,6 +31,16 @@ pub(crate) async fn forgot_password(
     request: Address,
 ) -> Result<MailOnItsWay, ApiError> {
     mail_later(app, origin, request.parse()?, EmailTokenPurpose::Reset).await
+}
+
+/// A mail with a link for this user, to be sent once the change is durable.
+pub(crate) async fn mailed_reset(
+    app: &App,
+    change: &mut Transaction,
+    (user, email): (UserId, &Email),
+) -> Result<Mail, StoreError> {
+    let token = MailedToken::new(app, EmailTokenPurpose::Reset, user, email);
+    token.keep(app, change).await
 }
 
 /// Takes the token back and sets the password. Every session ends.

@@ -8,14 +8,15 @@ use serde_json::json;
 use super::init::{explain, password};
 use super::start::{Reachable, start};
 use super::{Failure, Settings};
-use crate::accounts::{self, NewAccount, Standing, Status};
+use crate::accounts::{self, NewAccount, Standing};
 use crate::app::App;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::error::ApiError;
+use crate::operators::{self, Operator, Status};
 use crate::sessions::Origin;
-use crate::store::uuid_v7;
-use crate::{stop, tenants};
+use crate::stop;
+use crate::store::{StoredUser, uuid_v7};
 
 #[derive(Args)]
 pub(super) struct Admin {
@@ -44,7 +45,7 @@ enum Action {
     },
     /// Give an account a new password and end its sessions
     ResetPassword {
-        /// Username or e-mail address
+        /// Username, e-mail address or id
         account: String,
         /// Read the password from standard input instead of asking for it
         #[arg(long)]
@@ -52,17 +53,17 @@ enum Action {
     },
     /// Let an account that was locked after failed logins be tried again
     Unlock {
-        /// Username or e-mail address
+        /// Username, e-mail address or id
         account: String,
     },
     /// Close an account and end its sessions
     Disable {
-        /// Username or e-mail address
+        /// Username, e-mail address or id
         account: String,
     },
     /// Open an account that was closed
     Enable {
-        /// Username or e-mail address
+        /// Username, e-mail address or id
         account: String,
     },
     /// Put the tenant of an account on a plan
@@ -97,6 +98,7 @@ pub(super) async fn admin(config: Config, flags: Admin) -> Result<(), Failure> {
 }
 
 async fn act(app: &App, origin: &Origin, action: Action) -> Result<String, Failure> {
+    let by = Operator::on_host(origin);
     match action {
         Action::Create {
             username,
@@ -113,28 +115,28 @@ async fn act(app: &App, origin: &Origin, action: Action) -> Result<String, Failu
             account,
             password_stdin,
         } => {
-            let user = accounts::find_account(app, &account).await.map_err(named)?;
+            let user = find(app, &account).await?;
             let new = password(password_stdin)?;
-            let set = accounts::set_password(app, origin, (&user, &new)).await;
+            let set = operators::set_password(app, &by, (&user, &new)).await;
             set.map_err(explain)?;
             Ok("The password is changed; every session of the account has ended.".to_owned())
         }
         Action::Unlock { account } => {
-            let user = accounts::find_account(app, &account).await.map_err(named)?;
-            accounts::unlock(app, origin, &user).await?;
+            let user = find(app, &account).await?;
+            operators::unlock(app, &by, &user).await?;
             Ok("The account is unlocked.".to_owned())
         }
         Action::Disable { account } => {
-            set_status(app, origin, (&account, Status::Disabled)).await?;
+            set_status(app, &by, (&account, Status::Disabled)).await?;
             Ok("The account is closed; its sessions have ended.".to_owned())
         }
         Action::Enable { account } => {
-            set_status(app, origin, (&account, Status::Active)).await?;
+            set_status(app, &by, (&account, Status::Active)).await?;
             Ok("The account is open.".to_owned())
         }
         Action::Plan { account, plan } => {
-            let user = accounts::find_account(app, &account).await.map_err(named)?;
-            let changed = tenants::change_plan(app, origin, (user.tenant_id, &plan)).await;
+            let user = find(app, &account).await?;
+            let changed = operators::change_plan(app, &by, (user.tenant_id, &plan)).await;
             changed.map_err(explain)?;
             Ok(format!("The tenant is on the plan {plan}."))
         }
@@ -143,16 +145,21 @@ async fn act(app: &App, origin: &Origin, action: Action) -> Result<String, Failu
 
 async fn set_status(
     app: &App,
-    origin: &Origin,
+    by: &Operator,
     (account, status): (&str, Status),
 ) -> Result<(), Failure> {
-    let user = accounts::find_account(app, account).await.map_err(named)?;
-    Ok(accounts::set_status(app, origin, (&user, status)).await?)
+    let user = find(app, account).await?;
+    Ok(operators::set_status(app, by, (&user, status)).await?)
+}
+
+async fn find(app: &App, account: &str) -> Result<StoredUser, Failure> {
+    let name = account.parse().map_err(named)?;
+    operators::find_account(app, &name).await.map_err(named)
 }
 
 fn named(refused: ApiError) -> Failure {
     match refused {
-        ApiError::NotFound | ApiError::Invalid(_) => "there is no such account".into(),
+        ApiError::NotFound => "there is no such account".into(),
         other => other.into(),
     }
 }

@@ -35,6 +35,14 @@ impl Attached {
             .contains_key(&vm)
     }
 
+    /// Of how many VMs an agent is connected here.
+    pub(crate) fn count(&self) -> usize {
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
     /// Notes a session for as long as the seat is kept.
     pub(super) fn seat(&self, vm: VmId) -> Seat {
         *self

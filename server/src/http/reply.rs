@@ -55,7 +55,7 @@ pub(super) fn closing(mut reply: Reply) -> Reply {
 
 /// The answer to a refused request.
 pub(super) fn problem(refused: &ApiError) -> Reply {
-    let status = status(refused);
+    let status = StatusCode::from_u16(refused.status()).expect("the codes are those of HTTP");
     let problem = Problem {
         kind: format!("urn:keyferry:error:{}", refused.code()),
         title: status.canonical_reason().unwrap_or_default(),
@@ -139,44 +139,6 @@ fn with_body(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Reply {
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     reply
-}
-
-const fn status(refused: &ApiError) -> StatusCode {
-    match refused {
-        ApiError::MalformedRequest(_)
-        | ApiError::InvalidJson
-        | ApiError::Invalid(_)
-        | ApiError::WeakPassword(_)
-        | ApiError::AlreadyRegistered(_)
-        | ApiError::InvalidSealed
-        | ApiError::InvalidToken
-        | ApiError::UpgradeRequired => StatusCode::BAD_REQUEST,
-        ApiError::Unauthenticated
-        | ApiError::InvalidCredentials
-        | ApiError::InvalidCode
-        | ApiError::InvalidMfaToken
-        | ApiError::InvalidRefreshToken => StatusCode::UNAUTHORIZED,
-        ApiError::EmailUnverified | ApiError::Forbidden | ApiError::ForeignPage => {
-            StatusCode::FORBIDDEN
-        }
-        ApiError::NotFound => StatusCode::NOT_FOUND,
-        ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-        ApiError::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-        ApiError::AlreadyExists
-        | ApiError::VersionConflict
-        | ApiError::KeyRevoked
-        | ApiError::VmCutOff
-        | ApiError::LastOwner
-        | ApiError::RoleInUse
-        | ApiError::PlanLimit => StatusCode::CONFLICT,
-        ApiError::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ApiError::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        ApiError::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
-        ApiError::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
-        ApiError::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        ApiError::Overloaded | ApiError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-        ApiError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    }
 }
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");

@@ -11,7 +11,7 @@ use super::describe::{Answer, Slot};
 use super::table::{Access, Route, access, after, argument, caller, routes, slot, unread};
 use super::{cookies, openapi, reply, request, status, websocket};
 use crate::sessions::Permission;
-use crate::{accounts, delivery, sessions, tenants, vault};
+use crate::{accounts, delivery, operators, sessions, tenants, vault};
 
 routes! {
     GET    "/"                         anyone          => OK         status::index();
@@ -25,46 +25,46 @@ routes! {
     POST   "/auth/register"            anyone          => CREATED    accounts::register(app, origin, body) then close;
     POST   "/auth/login"               anyone          => OK         cookies::sign_in(call, body) then close;
     POST   "/auth/refresh"             anyone          => OK         cookies::refresh(call, body);
-    POST   "/auth/logout"              signed_in       => NO_CONTENT cookies::sign_out(call, caller);
-    POST   "/auth/logout-all"          signed_in       => NO_CONTENT cookies::sign_out_everywhere(call, caller);
+    POST   "/auth/logout"              person          => NO_CONTENT cookies::sign_out(call, caller);
+    POST   "/auth/logout-all"          person          => NO_CONTENT cookies::sign_out_everywhere(call, caller);
     GET    "/auth/sessions"            signed_in       => OK         sessions::list(app, caller, page);
-    DELETE "/auth/sessions/{session}"  signed_in       => NO_CONTENT sessions::end(app, caller, session);
+    DELETE "/auth/sessions/{session}"  person          => NO_CONTENT sessions::end(app, caller, session);
     GET    "/auth/devices"             signed_in       => OK         sessions::list_devices(app, caller, page);
-    DELETE "/auth/devices/{device}"    signed_in       => NO_CONTENT sessions::forget_device(app, caller, device);
+    DELETE "/auth/devices/{device}"    person          => NO_CONTENT sessions::forget_device(app, caller, device);
     POST   "/auth/email/verify"        anyone          => NO_CONTENT accounts::verify_email(app, origin, body);
     POST   "/auth/email/resend"        anyone          => ACCEPTED   accounts::resend_verification(app, origin, body);
     POST   "/auth/password/forgot"     anyone          => ACCEPTED   accounts::forgot_password(app, origin, body);
     POST   "/auth/password/reset"      anyone          => NO_CONTENT accounts::reset_password(app, origin, body) then close;
-    POST   "/auth/password/change"     signed_in       => NO_CONTENT accounts::change_password(app, caller, body) then close;
+    POST   "/auth/password/change"     person          => NO_CONTENT accounts::change_password(app, caller, body) then close;
     GET    "/auth/me"                  signed_in       => OK         accounts::me(app, caller);
-    PATCH  "/auth/me"                  signed_in       => OK         accounts::change_me(app, origin, caller, body) then close;
-    DELETE "/auth/me"                  signed_in       => NO_CONTENT accounts::close_me(app, caller, body) then close;
-    GET    "/auth/me/export"           signed_in       => OK         accounts::export_me(app, caller);
+    PATCH  "/auth/me"                  person          => OK         accounts::change_me(app, origin, caller, body) then close;
+    DELETE "/auth/me"                  person          => NO_CONTENT accounts::close_me(app, caller, body) then close;
+    GET    "/auth/me/export"           person          => OK         accounts::export_me(app, caller);
     GET    "/auth/mfa"                 signed_in       => OK         accounts::show_mfa(app, caller);
     POST   "/auth/mfa/verify"          anyone          => OK         cookies::verify_mfa(call, body) then close;
-    POST   "/auth/mfa/totp/start"      signed_in       => CREATED    accounts::start_totp(app, caller) then close;
-    POST   "/auth/mfa/totp/confirm"    signed_in       => OK         accounts::confirm_totp(app, caller, body) then close;
-    DELETE "/auth/mfa/totp"            signed_in       => NO_CONTENT accounts::remove_totp(app, caller, body) then close;
-    POST   "/auth/mfa/recovery-codes"  signed_in       => OK         accounts::renew_recovery_codes(app, caller, body) then close;
+    POST   "/auth/mfa/totp/start"      person          => CREATED    accounts::start_totp(app, caller) then close;
+    POST   "/auth/mfa/totp/confirm"    person          => OK         accounts::confirm_totp(app, caller, body) then close;
+    DELETE "/auth/mfa/totp"            person          => NO_CONTENT accounts::remove_totp(app, caller, body) then close;
+    POST   "/auth/mfa/recovery-codes"  person          => OK         accounts::renew_recovery_codes(app, caller, body) then close;
 
     GET    "/auth/api-keys"            signed_in       => OK         accounts::list_api_keys(app, caller, page);
-    POST   "/auth/api-keys"            signed_in       => CREATED    accounts::add_api_key(app, caller, body) then close;
-    DELETE "/auth/api-keys/{id}"       signed_in       => NO_CONTENT accounts::revoke_api_key(app, caller, id);
+    POST   "/auth/api-keys"            person          => CREATED    accounts::add_api_key(app, caller, body) then close;
+    DELETE "/auth/api-keys/{id}"       person          => NO_CONTENT accounts::revoke_api_key(app, caller, id);
 
     GET    "/tenants"                  signed_in       => OK         tenants::list(app, caller, page);
-    POST   "/tenants"                  signed_in       => CREATED    tenants::add_tenant(app, caller, body);
+    POST   "/tenants"                  person          => CREATED    tenants::add_tenant(app, caller, body);
     GET    "/tenants/current"          signed_in       => OK         tenants::show_tenant(app, caller);
     PATCH  "/tenants/current"          may(TenantAdmin) => OK        tenants::change_tenant(app, caller, body);
-    POST   "/tenants/current/leave"    signed_in       => NO_CONTENT tenants::leave(app, caller);
-    POST   "/tenants/{tenant}/enter"   signed_in       => OK         tenants::enter(app, origin, caller, tenant) then close;
+    POST   "/tenants/current/leave"    person          => NO_CONTENT tenants::leave(app, caller);
+    POST   "/tenants/{tenant}/enter"   person          => OK         tenants::enter(app, origin, caller, tenant) then close;
     GET    "/members"                  may(UserRead)   => OK         tenants::members(app, caller, page);
     PATCH  "/members/{user}"           may(UserAdmin)  => OK         tenants::change_member(app, caller, user, body);
     DELETE "/members/{user}"           may(UserAdmin)  => NO_CONTENT tenants::remove_member(app, caller, user);
     GET    "/invitations"              may(UserAdmin)  => OK         tenants::invitations(app, caller, page);
     POST   "/invitations"              may(UserAdmin)  => CREATED    tenants::invite(app, caller, body);
-    POST   "/invitations/accept"       signed_in       => OK         tenants::join(app, caller, body);
+    POST   "/invitations/accept"       person          => OK         tenants::join(app, caller, body);
     DELETE "/invitations/{invitation}" may(UserAdmin)  => NO_CONTENT tenants::withdraw(app, caller, invitation);
-    GET    "/roles"                    may(UserRead)   => OK         tenants::roles(app, caller);
+    GET    "/roles"                    may(UserRead)   => OK         tenants::roles(app, caller, page);
     PUT    "/roles/{name}"             may(TenantAdmin) => OK        tenants::put_role(app, caller, name, body);
     DELETE "/roles/{name}"             may(TenantAdmin) => NO_CONTENT tenants::delete_role(app, caller, name);
     GET    "/plans"                    anyone          => OK         tenants::plans(app);
@@ -85,6 +85,16 @@ routes! {
     POST   "/vms/{id}/ticket"          may(VmEnroll)   => CREATED    delivery::issue_ticket(app, caller, id) then close;
     POST   "/vms/{id}/wipe"            may(VmWrite)    => ACCEPTED   delivery::wipe_vm(app, caller, id);
     GET    "/vms/{id}/held"            may(VmRead)     => OK         delivery::held(app, caller, id, page);
+
+    GET    "/admin/users"              server_admin    => OK         operators::users(app, caller, page);
+    GET    "/admin/users/{account}"    server_admin    => OK         operators::show_user(app, caller, account);
+    POST   "/admin/users/{account}/unlock"  server_admin => OK       operators::unlock_user(app, caller, account);
+    POST   "/admin/users/{account}/disable" server_admin => OK       operators::disable_user(app, caller, account);
+    POST   "/admin/users/{account}/enable"  server_admin => OK       operators::enable_user(app, caller, account);
+    POST   "/admin/users/{account}/reset-password" server_admin => ACCEPTED operators::reset_user_password(app, caller, account);
+    GET    "/admin/tenants"            server_admin    => OK         operators::tenants(app, caller, page);
+    PATCH  "/admin/tenants/{tenant}"   server_admin    => OK         operators::change_tenant(app, caller, tenant, body);
+    GET    "/admin/stats"              server_admin    => OK         operators::stats(app, caller);
 
     GET    "/agent"                    anyone          => SWITCHING_PROTOCOLS websocket::upgrade(call, request);
 }

@@ -4,6 +4,7 @@ use keyferry_protocol::ids::KeyName;
 use schemars::{Schema, json_schema};
 
 use crate::error::ApiError;
+use crate::operators::AccountName;
 use crate::store::{DeviceId, InvitationId, ServiceKeyId, SessionId, TenantId, UserId, VmId};
 use crate::tenants::RoleName;
 
@@ -31,6 +32,21 @@ impl Segment for RoleName {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": Self::PATTERN })
+    }
+}
+
+impl Segment for AccountName {
+    /// The `@` of an address may come encoded.
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        text.replace("%40", "@").parse()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "An id, a username or an e-mail address.",
+            "pattern": "^[A-Za-z0-9_.+@-]{3,100}$",
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use super::request::Head;
 use super::segment::Segment;
 use crate::error::ApiError;
 use crate::page::Page;
-use crate::sessions::{self, Origin, Permission, SignedIn};
+use crate::sessions::{self, Origin, Permission, ServerAdmin, SignedIn};
 
 /// One endpoint. The row that dispatches it is the row that describes it.
 pub(super) struct Route {
@@ -36,8 +36,12 @@ pub(super) enum Access {
     Anyone,
     /// Every signed-in caller, for what is their own.
     SignedIn,
+    /// People: signed-in callers with a session, so no program with an API key.
+    Person,
     /// Callers with this permission in the tenant that they are signed in to.
     May(Permission),
+    /// People who are admins of this server.
+    ServerAdmin,
 }
 
 /// What a route does with a request.
@@ -60,6 +64,17 @@ impl Call<'_> {
             None => cookies::session_token(&app.config.cookies, self.head)?,
         };
         sessions::signed_in(app, self.origin, token).await
+    }
+
+    pub(super) async fn person(&self) -> Result<SignedIn, ApiError> {
+        let caller = self.signed_in().await?;
+        caller.session_id()?;
+        Ok(caller)
+    }
+
+    pub(super) async fn server_admin(&self) -> Result<ServerAdmin, ApiError> {
+        let caller = self.signed_in().await?;
+        sessions::server_admin(&self.connection.app, caller).await
     }
 
     pub(super) async fn permitted(&self, permission: Permission) -> Result<SignedIn, ApiError> {
@@ -182,8 +197,14 @@ macro_rules! access {
     (signed_in) => {
         Access::SignedIn
     };
+    (person) => {
+        Access::Person
+    };
     (may $permission:ident) => {
         Access::May(Permission::$permission)
+    };
+    (server_admin) => {
+        Access::ServerAdmin
     };
 }
 
@@ -193,6 +214,12 @@ macro_rules! caller {
     };
     ($call:ident, signed_in) => {
         $call.signed_in().await?
+    };
+    ($call:ident, person) => {
+        $call.person().await?
+    };
+    ($call:ident, server_admin) => {
+        $call.server_admin().await?
     };
     ($call:ident, may $permission:ident) => {
         $call.permitted(Permission::$permission).await?

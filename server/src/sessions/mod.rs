@@ -10,6 +10,7 @@ mod permissions;
 mod refresh;
 mod second_factor;
 mod seen;
+mod server_admin;
 mod service_key;
 mod sign_in;
 mod sign_out;
@@ -33,6 +34,7 @@ pub(crate) use permissions::{BuiltIn, LONGEST, MOST, Permission, Permissions, Ro
 pub(crate) use refresh::{RefreshRequest, refresh};
 pub(crate) use second_factor::{SecondFactor, verify_mfa};
 pub(crate) use seen::SeenSessions;
+pub(crate) use server_admin::{ServerAdmin, server_admin};
 pub(crate) use service_key::ServiceKey;
 pub(crate) use sign_in::{Credentials, SignInAnswer, SignInOutcome, sign_in};
 pub(crate) use sign_out::sign_out;

@@ -95,9 +95,15 @@ impl Store {
         sql!(self, query_as(SQL, tenant, after, rows).fetch_all)
     }
 
-    pub(crate) async fn roles(&self, tenant: TenantId) -> Result<Vec<StoredRole>, StoreError> {
-        const SQL: &str = "SELECT name, permissions FROM roles WHERE tenant_id = $1 ORDER BY name";
-        sql!(self, query_as(SQL, tenant).fetch_all)
+    pub(crate) async fn roles(
+        &self,
+        tenant: TenantId,
+        after: &str,
+        rows: i64,
+    ) -> Result<Vec<StoredRole>, StoreError> {
+        const SQL: &str = "SELECT name, permissions FROM roles \
+            WHERE tenant_id = $1 AND name > $2 ORDER BY name LIMIT $3";
+        sql!(self, query_as(SQL, tenant, after, rows).fetch_all)
     }
 
     pub(crate) async fn role(

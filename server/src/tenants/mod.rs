@@ -1,7 +1,6 @@
 //! Tenants: who belongs to them, in which role, on which plan.
 
 mod change_member;
-mod change_plan;
 mod change_tenant;
 mod enter;
 mod invite;
@@ -11,7 +10,6 @@ mod plan;
 mod roles;
 
 pub(crate) use change_member::{change_member, leave, remove_member};
-pub(crate) use change_plan::change_plan;
 pub(crate) use change_tenant::{add_tenant, change_tenant, show_tenant};
 pub(crate) use enter::enter;
 pub(crate) use invite::{invitations, invite, withdraw};

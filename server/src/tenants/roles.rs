@@ -8,7 +8,7 @@ use super::require_reach;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
-use crate::page::List;
+use crate::page::{List, Page};
 use crate::sessions::{BuiltIn, LONGEST, MOST, Permission, Permissions, Role, SignedIn};
 
 /// A role and what it permits.
@@ -36,18 +36,34 @@ impl ShownRole {
     }
 }
 
-/// Every role that a member of the caller's tenant can have.
-pub(crate) async fn roles(app: &App, caller: &SignedIn) -> Result<List<ShownRole>, ApiError> {
+/// Every role that a member of the caller's tenant can have: everyone's, then its own by name.
+pub(crate) async fn roles(
+    app: &App,
+    caller: &SignedIn,
+    page: &Page,
+) -> Result<List<ShownRole>, ApiError> {
     caller.require(Permission::UserRead)?;
-    let mut shown: Vec<ShownRole> = BuiltIn::ALL
+    let after = page.after.as_deref().unwrap_or_default();
+    let place = BuiltIn::ALL.iter().position(|role| role.name() == after);
+    let (skipped, own_after) = match place {
+        Some(place) => (place + 1, ""),
+        None if after.is_empty() => (0, ""),
+        None => (BuiltIn::ALL.len(), after),
+    };
+    let own = app
+        .store
+        .roles(caller.tenant_id(), own_after, page.rows())
+        .await?;
+    let own = own
         .into_iter()
-        .map(|role| ShownRole::of(&role.into()))
-        .collect();
-    for stored in app.store.roles(caller.tenant_id()).await? {
-        let role = Role::of(stored.name, Some(&stored.permissions)).map_err(ApiError::internal)?;
-        shown.push(ShownRole::of(&role));
-    }
-    Ok(List::whole(shown))
+        .map(|stored| Role::of(stored.name, Some(&stored.permissions)));
+    let own = own.collect::<Result<Vec<_>, _>>();
+    let built_in = BuiltIn::ALL.into_iter().skip(skipped).map(Role::from);
+    let shown = built_in
+        .chain(own.map_err(ApiError::internal)?)
+        .map(|role| ShownRole::of(&role));
+    let shown = shown.take(usize::from(page.limit) + 1).collect();
+    Ok(List::new(shown, page, |role| role.name.clone()))
 }
 
 /// Makes a role, or changes what it permits; for its members it counts from the next request on.
