@@ -7,7 +7,9 @@
 //! All its state is in the connection. Events only say "look again": the session compares what
 //! the database allows with what it has told, and says the difference. PROTOCOL.md §7.
 
+mod deliver;
 mod enter;
+mod hear;
 mod line;
 mod serve;
 mod told;

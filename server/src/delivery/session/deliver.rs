@@ -1,0 +1,163 @@
+//! Says what has changed: the difference between what the agent may have and what it was told.
+
+use std::time::Duration;
+
+use keyferry_protocol::memory::LockedBox;
+use keyferry_protocol::wire::{Put, ToAgent};
+use serde_json::json;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::Ended;
+use super::line::LineError;
+use super::serve::Session;
+use super::told::{Allowed, Change, Wanted};
+use crate::store::ProviderKeyId;
+use crate::vault::{record_context, seal};
+
+impl Session<'_> {
+    /// Tells the agent the difference between what it may have and what it was told.
+    pub(super) async fn deliver(&mut self) -> Result<(), Ended> {
+        let (place, key) = (
+            (self.entered.tenant, self.entered.vm),
+            self.entered.agent_key.0,
+        );
+        if !self.app.store.agent_is_welcome(place, &key).await? {
+            return Err(self.wipe().await);
+        }
+        let now = self.app.clock.now();
+        let rows = self
+            .app
+            .store
+            .deliverable_versions(self.entered.tenant, now)
+            .await?;
+        let allowed = Allowed::of(rows, self.entered.vm, now)
+            .map_err(|cause| Ended::Unreadable(cause.into()))?;
+        let changes = self.told.changes(&allowed);
+        // What goes is said before anything is written: it is a fact of the database already.
+        for change in &changes {
+            if let Change::Revoke { name, .. } = change {
+                debug!(vm = %self.entered.vm, key = %name, "revocation pushed");
+                self.say(&ToAgent::Revoke { key: name.clone() }).await?;
+            }
+        }
+        self.write_down(&changes, &allowed).await?;
+        for change in &changes {
+            match change {
+                Change::Revoke { .. } => {}
+                Change::Put { key, version } => self.put(*key, *version, &allowed).await?,
+                Change::Retire { name, version, .. } => {
+                    let (key, version) = (name.clone(), *version);
+                    self.say(&ToAgent::Retire { key, version }).await?;
+                }
+            }
+            self.told.note(change, &allowed);
+        }
+        self.plan_next_look(&allowed);
+        Ok(())
+    }
+
+    /// Nothing is delivered that is not written down first.
+    async fn write_down(&mut self, changes: &[Change], allowed: &Allowed) -> Result<(), Ended> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let now = self.app.clock.now();
+        let mut transaction = self.app.store.begin().await?;
+        for change in changes {
+            let (action, name, version) = match change {
+                Change::Revoke { key, name } => {
+                    transaction
+                        .told_away(self.held(*key), None, ("revoke", now))
+                        .await?;
+                    ("key.withdrawn", name.clone(), None)
+                }
+                Change::Retire { key, name, version } => {
+                    let held = self.held(*key);
+                    transaction
+                        .told_away(held, Some((*version).into()), ("retire", now))
+                        .await?;
+                    ("key.retired", name.clone(), Some(*version))
+                }
+                Change::Put { key, version } => {
+                    let Some(wanted) = allowed.keys.get(key) else {
+                        continue;
+                    };
+                    transaction
+                        .told_put(self.held(*key), (*version).into(), now)
+                        .await?;
+                    self.names.insert(wanted.name.clone(), *key);
+                    ("key.delivered", wanted.name.clone(), Some(*version))
+                }
+            };
+            let actor = self.actor();
+            let detail = json!({ "version": version });
+            let entry = self.entry(&actor, action, (Some(name.as_str()), detail));
+            transaction.insert_audit_event(self.app, &entry).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn put(
+        &mut self,
+        key: ProviderKeyId,
+        version: u32,
+        allowed: &Allowed,
+    ) -> Result<(), Ended> {
+        let Some(wanted) = allowed.keys.get(&key) else {
+            return Ok(());
+        };
+        let place = (self.entered.tenant, key);
+        let Some(sealed) = self.app.store.sealed_version(place, version.into()).await? else {
+            debug!(key = %wanted.name, version, "a version was destroyed before it was delivered");
+            return Ok(());
+        };
+        let message = self.unsealed(wanted, (key, version), &sealed)?;
+        debug!(vm = %self.entered.vm, key = %wanted.name, version, "key pushed");
+        self.line.say(message).await?;
+        Ok(())
+    }
+
+    /// Locked memory to locked memory: from the record into the message.
+    fn unsealed(
+        &self,
+        wanted: &Wanted,
+        (key, version): (ProviderKeyId, u32),
+        sealed: &seal::Sealed,
+    ) -> Result<LockedBox, Ended> {
+        let context = record_context(self.entered.tenant, key, version);
+        let value = seal::open(&self.app.master_key, &context, sealed)
+            .map_err(|cause| Ended::Unreadable(cause.into()))?;
+        let end = wanted.policy.expires_at.map_or(0, |end| end.microseconds());
+        let put = ToAgent::Put(Put {
+            key: wanted.name.clone(),
+            version,
+            not_after: u64::try_from(end).unwrap_or(0),
+            provider: &wanted.provider,
+            delivery: wanted.policy.delivery.into(),
+            allowed_hosts: wanted
+                .policy
+                .allowed_hosts
+                .iter()
+                .map(String::as_str)
+                .collect(),
+            value: value.expose(),
+        });
+        Ok(put.encode(&self.app.arena).map_err(LineError::from)?)
+    }
+
+    fn plan_next_look(&mut self, allowed: &Allowed) {
+        self.lease = allowed.lease();
+        let now = self.app.clock.now();
+        let renewal = Duration::from_secs(u64::from(self.lease) / 3).min(MOST_BETWEEN_LOOKS);
+        let change = allowed
+            .changes_at
+            .map(|at| at.since(now).max(LEAST_BETWEEN_LOOKS));
+        self.look_at = Instant::now() + change.map_or(renewal, |change| change.min(renewal));
+    }
+}
+
+/// However long the lease is, a lost event is noticed by then.
+const MOST_BETWEEN_LOOKS: Duration = Duration::from_secs(60);
+const LEAST_BETWEEN_LOOKS: Duration = Duration::from_millis(50);
