@@ -5,16 +5,16 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore,
-    SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, PeerIncompatible,
+    RootCertStore, SignatureScheme, WantsVerifier,
 };
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -37,9 +37,11 @@ impl SpkiPin {
     pub fn of_certificate(certificate: &[u8]) -> Result<Self, TlsError> {
         let certificate = CertificateDer::from(certificate);
         let parsed = ParsedCertificate::try_from(&certificate).map_err(TlsError::Certificate)?;
-        Ok(Self(
-            Sha256::digest(parsed.subject_public_key_info()).into(),
-        ))
+        Ok(Self::of(&parsed))
+    }
+
+    fn of(certificate: &ParsedCertificate<'_>) -> Self {
+        Self(Sha256::digest(certificate.subject_public_key_info()).into())
     }
 }
 
@@ -84,24 +86,45 @@ pub enum TlsError {
 
 /// A configuration of rustls for one server. It needs no process-wide provider.
 pub fn client_config(trust: &ServerTrust) -> Result<ClientConfig, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(TlsError::Setup)?;
     let mut config = match trust {
-        ServerTrust::Pinned(pin) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(PinVerifier {
-                pin: *pin,
-                provider,
-            }))
-            .with_no_client_auth(),
-        ServerTrust::System => builder
+        ServerTrust::Pinned(pin) => verified_by(Arc::new(PinVerifier::new(Some(*pin))))?,
+        ServerTrust::System => builder()?
             .with_root_certificates(system_roots()?)
             .with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// What a server showed to somebody who trusted none.
+pub struct Observed(Arc<PinVerifier>);
+
+impl Observed {
+    /// Its pin, if it answered at all.
+    #[must_use]
+    pub fn pin(&self) -> Option<SpkiPin> {
+        self.0.seen.get().copied()
+    }
+}
+
+/// A configuration that refuses every server, once it has shown its certificate.
+pub fn observing_config() -> Result<(ClientConfig, Observed), TlsError> {
+    let verifier = Arc::new(PinVerifier::new(None));
+    let config = verified_by(Arc::clone(&verifier))?;
+    Ok((config, Observed(verifier)))
+}
+
+fn verified_by(verifier: Arc<PinVerifier>) -> Result<ClientConfig, TlsError> {
+    Ok(builder()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth())
+}
+
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsError::Setup)
 }
 
 fn system_roots() -> Result<RootCertStore, TlsError> {
@@ -114,11 +137,22 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     }
 }
 
-/// Accepts one public key, and demands proof that the peer holds it.
+/// Accepts one public key, or none, and demands proof that the peer holds it.
 #[derive(Debug)]
 struct PinVerifier {
-    pin: SpkiPin,
-    provider: Arc<CryptoProvider>,
+    pin: Option<SpkiPin>,
+    seen: OnceLock<SpkiPin>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl PinVerifier {
+    fn new(pin: Option<SpkiPin>) -> Self {
+        Self {
+            pin,
+            seen: OnceLock::new(),
+            algorithms: aws_lc_rs::default_provider().signature_verification_algorithms,
+        }
+    }
 }
 
 impl ServerCertVerifier for PinVerifier {
@@ -130,12 +164,11 @@ impl ServerCertVerifier for PinVerifier {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let spki = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
-        let seen: [u8; 32] = Sha256::digest(spki).into();
-        if bool::from(seen.ct_eq(&self.pin.0)) {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(CertificateError::ApplicationVerificationFailure.into())
+        let seen = SpkiPin::of(&ParsedCertificate::try_from(end_entity)?);
+        let _the_first_one_counts = self.seen.set(seen);
+        match self.pin {
+            Some(pin) if bool::from(seen.0.ct_eq(&pin.0)) => Ok(ServerCertVerified::assertion()),
+            _ => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
     }
 
@@ -154,14 +187,11 @@ impl ServerCertVerifier for PinVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let schemes = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, schemes)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 

@@ -1,28 +1,25 @@
 //! A server of one VM, with nothing but the protocol: no accounts, no database.
 
+mod certificate;
+mod session;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use keyferry_protocol::agreement::KeyPair;
-use keyferry_protocol::channel::{Receiver, Sender};
-use keyferry_protocol::handshake::{CredentialKind, Suite, server};
-use keyferry_protocol::ids::{CredentialId, SessionId, VmId};
+use keyferry_protocol::handshake::{CredentialKind, Suite};
+use keyferry_protocol::ids::CredentialId;
 use keyferry_protocol::memory::{Arena, self_test};
 use keyferry_protocol::ticket::Ticket;
-use keyferry_protocol::wire::{Accept, Delivery, Put, ToAgent, ToServer};
-use keyferry_sdk::tls::SpkiPin;
-use rustls::pki_types::PrivateKeyDer;
-use tokio::io::{AsyncRead, AsyncWrite};
+use keyferry_protocol::wire::{Delivery, ToServer};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+
+use certificate::Certificate;
+use session::session;
 
 /// The server and what it has heard.
 pub(crate) struct Server {
@@ -238,202 +235,5 @@ async fn listen(shared: Arc<Shared>, listener: TcpListener, certificate: Option<
                 }
             }
         });
-    }
-}
-
-struct Certificate {
-    pin: [u8; 32],
-    acceptor: TlsAcceptor,
-}
-
-impl Certificate {
-    fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(["another.example".to_owned()]).unwrap();
-        let der = made.cert.der().clone();
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![der.clone()], key)
-            .unwrap();
-        let SpkiPin(pin) = SpkiPin::of_certificate(&der).unwrap();
-        Self {
-            pin,
-            acceptor: Arc::new(config).into(),
-        }
-    }
-}
-
-trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
-
-type Stream = Box<dyn Transport>;
-
-struct Session {
-    socket: WebSocketStream<Stream>,
-    sender: Sender,
-    receiver: Receiver,
-}
-
-async fn session(shared: Arc<Shared>, stream: Stream) {
-    #[expect(clippy::result_large_err, reason = "the library's signature")]
-    let choose = |request: &Request, mut response: Response| {
-        assert_eq!(request.uri().path(), "/agent");
-        let protocol = request.headers()["sec-websocket-protocol"].clone();
-        assert_eq!(protocol, "keyferry.v1");
-        response
-            .headers_mut()
-            .insert("sec-websocket-protocol", protocol);
-        Ok(response)
-    };
-    let mut socket = tokio_tungstenite::accept_hdr_async(stream, choose)
-        .await
-        .unwrap();
-    let Some((sender, receiver)) = shake_hands(&shared, &mut socket).await else {
-        let _gone = socket.close(None).await;
-        return;
-    };
-    let mut session = Session {
-        socket,
-        sender,
-        receiver,
-    };
-    let mut commands = shared.commands.subscribe();
-    session.welcome(&shared).await;
-    shared.sessions.fetch_add(1, Ordering::SeqCst);
-    loop {
-        tokio::select! {
-            said = session.hear() => match said {
-                Some(said) => shared.hear.send(said).unwrap_or_default(),
-                None => return,
-            },
-            command = commands.recv() => {
-                let hang = matches!(command, Ok(Command::Hang) | Err(_));
-                if let (false, Ok(command)) = (hang, command) {
-                    session.carry_out(&shared, command).await;
-                }
-                shared.told.notify_waiters();
-                if hang {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-async fn shake_hands(
-    shared: &Shared,
-    socket: &mut WebSocketStream<Stream>,
-) -> Option<(Sender, Receiver)> {
-    let first = binary(socket).await?;
-    let offered =
-        server::receive(&shared.arena, &shared.key, Suite::Hybrid, &first).expect("a fair offer");
-    let credential = offered.credential();
-    let known = shared
-        .credentials
-        .lock()
-        .unwrap()
-        .get(&(credential.kind, credential.id))
-        .copied();
-    let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
-    let (awaiting, second) = offered.reply(&mut rng).unwrap();
-    socket.send(Message::Binary(second.into())).await.ok()?;
-    let third = binary(socket).await?;
-    if shared.refusing.load(Ordering::SeqCst) {
-        return None;
-    }
-    let secret = shared.arena.hold(&known?).unwrap();
-    let proven = awaiting.verify(&third, &secret).ok()?;
-    Some(proven.channel.split())
-}
-
-async fn binary(socket: &mut WebSocketStream<Stream>) -> Option<Vec<u8>> {
-    loop {
-        match socket.next().await?.ok()? {
-            Message::Binary(message) => return Some(message.to_vec()),
-            Message::Ping(_) | Message::Pong(_) => {}
-            _ => return None,
-        }
-    }
-}
-
-impl Session {
-    async fn welcome(&mut self, shared: &Shared) {
-        let (mut id, mut secret) = ([0; 16], [0; 32]);
-        getrandom::fill(&mut id).unwrap();
-        getrandom::fill(&mut secret).unwrap();
-        let accept = Accept {
-            session: SessionId([3; 16]),
-            vm: VmId([4; 16]),
-            lease_seconds: 900,
-            next_id: CredentialId(id),
-            next_secret: &secret,
-        };
-        self.say(shared, &ToAgent::Accept(accept)).await;
-        let ready = self.hear().await;
-        if ready
-            != Some(ToServer::Ready {
-                credential: CredentialId(id),
-            })
-        {
-            return;
-        }
-        // From here on only the newest is good: a retired one would show a clone.
-        let newest = HashMap::from([((CredentialKind::Reattach, CredentialId(id)), secret)]);
-        *shared.credentials.lock().unwrap() = newest;
-        let names: Vec<_> = shared.keys.lock().unwrap().keys().cloned().collect();
-        for name in names {
-            self.carry_out(shared, Command::Put(name)).await;
-        }
-        self.carry_out(shared, Command::Lease(900)).await;
-    }
-
-    async fn carry_out(&mut self, shared: &Shared, command: Command) {
-        match command {
-            Command::Put(name) => {
-                let Some(stored) = shared.keys.lock().unwrap().get(&name).cloned() else {
-                    return;
-                };
-                let put = Put {
-                    key: name.parse().unwrap(),
-                    version: stored.version,
-                    not_after: 0,
-                    provider: "custom",
-                    delivery: stored.delivery,
-                    allowed_hosts: Vec::new(),
-                    value: &stored.value,
-                };
-                self.say(shared, &ToAgent::Put(put)).await;
-            }
-            Command::Revoke(name) => {
-                self.say(
-                    shared,
-                    &ToAgent::Revoke {
-                        key: name.parse().unwrap(),
-                    },
-                )
-                .await;
-            }
-            Command::Lease(seconds) => self.say(shared, &ToAgent::Lease { seconds }).await,
-            Command::Wipe => self.say(shared, &ToAgent::Wipe).await,
-            Command::Hang => {}
-        }
-    }
-
-    async fn say(&mut self, shared: &Shared, message: &ToAgent<'_>) {
-        let sealed = self
-            .sender
-            .seal(message.encode(&shared.arena).unwrap())
-            .unwrap();
-        let _the_agent_may_be_gone = self.socket.send(Message::Binary(sealed.into())).await;
-    }
-
-    async fn hear(&mut self) -> Option<ToServer> {
-        let sealed = binary(&mut self.socket).await?;
-        let plain = self.receiver.open(&sealed).unwrap();
-        Some(ToServer::decode(plain.expose()).unwrap())
     }
 }

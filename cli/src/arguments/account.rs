@@ -1,0 +1,132 @@
+//! Who one is at a server: `keyferry register`, `login`, `sessions`, `account`, `password`, `mfa` and
+//! `api-keys`.
+
+use clap::{Args, Subcommand};
+use keyferry_sdk::tls::SpkiPin;
+
+use crate::rest::Address;
+
+/// Which server, and why it is trusted.
+#[derive(Args)]
+pub struct Contact {
+    /// Such as `https://keys.example.org:8443`. Default: the server of the last session.
+    #[arg(long, value_name = "URL")]
+    pub server: Option<Address>,
+    /// What the server printed at its first start: `sha256:...`. Without it, the system's root
+    /// certificates decide, and else you are asked.
+    #[arg(long, value_name = "PIN")]
+    pub fingerprint: Option<SpkiPin>,
+}
+
+/// See [`super::Command::Register`].
+#[derive(Args)]
+pub struct Register {
+    #[command(flatten)]
+    pub(crate) contact: Contact,
+    /// The name to sign in with.
+    #[arg(long)]
+    pub(crate) username: Option<String>,
+    /// An address to sign in with.
+    #[arg(long, required_unless_present = "username")]
+    pub(crate) email: Option<String>,
+    /// Your full name.
+    #[arg(long)]
+    pub(crate) full_name: Option<String>,
+    /// The name of your team.
+    #[arg(long)]
+    pub(crate) tenant_name: Option<String>,
+    /// Read the password from standard input.
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+}
+
+/// See [`super::Command::Login`].
+#[derive(Args)]
+pub struct Login {
+    #[command(flatten)]
+    pub(crate) contact: Contact,
+    /// A user name or an e-mail address. Default: asked for.
+    #[arg(long)]
+    pub(crate) username: Option<String>,
+    /// Read the password from standard input, and from a second line the code of the second
+    /// factor, if you have one.
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+}
+
+/// See [`super::Command::Sessions`].
+#[derive(Subcommand)]
+pub enum Sessions {
+    /// List your sessions, newest first.
+    List,
+    /// End one of them.
+    End {
+        /// Its id.
+        id: uuid::Uuid,
+    },
+}
+
+/// See [`super::Command::Account`].
+#[derive(Subcommand)]
+pub enum Account {
+    /// Show your account and what you may do.
+    Show,
+    /// Print everything that the server knows of you, as JSON.
+    Export,
+    /// Close your account; what only you own is destroyed, and your machines wipe.
+    Close {
+        /// Read the password from standard input, and from a second line a code of the second
+        /// factor, if you have one.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+/// See [`super::Command::Password`].
+#[derive(Subcommand)]
+pub enum Password {
+    /// Replace it; all other sessions end.
+    Change {
+        /// Read the present password and the new one from two lines of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+/// See [`super::Command::Mfa`]. Codes are asked for, or read from standard input.
+#[derive(Subcommand)]
+pub enum Mfa {
+    /// Tell which second factors you have.
+    Status,
+    /// Make a secret for an authenticator app.
+    Start,
+    /// Prove that the app has it, and get recovery codes.
+    Confirm,
+    /// Make new recovery codes; the old ones are void.
+    RecoveryCodes,
+    /// Go without a second factor.
+    Remove,
+}
+
+/// See [`super::Command::ApiKeys`].
+#[derive(Subcommand)]
+pub enum ApiKeys {
+    /// Make a key and print it, once.
+    Add {
+        /// What it is for.
+        name: String,
+        /// After how many days it ends. Default: never.
+        #[arg(long, value_name = "DAYS")]
+        expires_in_days: Option<u16>,
+        /// Permit this only, such as `vault:read`; can be repeated. Default: all that you may do.
+        #[arg(long = "permission", value_name = "PERMISSION")]
+        permissions: Vec<String>,
+    },
+    /// List your keys.
+    List,
+    /// End a key.
+    Revoke {
+        /// As the list tells it.
+        id: uuid::Uuid,
+    },
+}
