@@ -44,6 +44,9 @@ struct Arguments {
     /// How often to look, in microseconds.
     #[arg(long, default_value_t = 200)]
     every_us: u64,
+    /// Stay, holding the page, when the key is gone.
+    #[arg(long)]
+    stay: bool,
 }
 
 fn main() -> ExitCode {
@@ -66,6 +69,9 @@ fn follow(arguments: &Arguments) -> Result<(), Error> {
         if now.as_ref().ok() != seen.as_ref() || now.is_err() {
             seen = now.as_ref().ok().copied();
             if tell(&key, now) == Told::TheEnd {
+                if arguments.stay {
+                    stay();
+                }
                 return Ok(());
             }
         }
@@ -74,6 +80,12 @@ fn follow(arguments: &Arguments) -> Result<(), Error> {
         } else {
             let _the_page_says_what = changes.next();
         }
+    }
+}
+
+fn stay() -> ! {
+    loop {
+        std::thread::park();
     }
 }
 

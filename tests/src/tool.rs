@@ -11,24 +11,24 @@ pub struct Tool(Program);
 impl Tool {
     /// Opens a key once the agent holds it.
     pub async fn open(stage: &Stage, agent: &Agent, key: &str) -> Self {
-        agent.until_it_has(key).await;
-        let program = Program::start(stage, "tool", example("tool"), |command| {
-            command
-                .arg("--socket")
-                .arg(agent.socket())
-                .args(["--key", key]);
-        });
-        Self(program)
+        Self::open_with(stage, agent, key, &[]).await
     }
 
     /// The same, but it looks at its page itself, and hears nothing from the agent.
     pub async fn open_watching_the_page(stage: &Stage, agent: &Agent, key: &str) -> Self {
+        Self::open_with(stage, agent, key, &["--poll"]).await
+    }
+
+    /// The same, and it keeps its page when the key is gone.
+    pub async fn open_to_stay(stage: &Stage, agent: &Agent, key: &str) -> Self {
+        Self::open_with(stage, agent, key, &["--stay"]).await
+    }
+
+    async fn open_with(stage: &Stage, agent: &Agent, key: &str, options: &[&str]) -> Self {
         agent.until_it_has(key).await;
         let program = Program::start(stage, "tool", example("tool"), |command| {
-            command
-                .arg("--socket")
-                .arg(agent.socket())
-                .args(["--key", key, "--poll"]);
+            let command = command.arg("--socket").arg(agent.socket());
+            command.args(["--key", key]).args(options);
         });
         Self(program)
     }

@@ -27,7 +27,7 @@ async fn held_keys_are_in_secret_pages_only_and_revoked_keys_are_nowhere() {
     for number in 0..5 {
         agent.until_holding(&format!("key-{number}"), 1).await;
     }
-    let mut tool = Tool::open(&stage, &agent, "key-0").await;
+    let mut tool = Tool::open_to_stay(&stage, &agent, "key-0").await;
     assert_eq!(tool.next_event()["sha256"], keys[0].sha256());
     let all: Vec<&Secret> = keys.iter().collect();
     let guarded = agent.status().await.protection != "memfd_secret";
@@ -51,6 +51,7 @@ async fn held_keys_are_in_secret_pages_only_and_revoked_keys_are_nowhere() {
     })
     .await;
     assert_nowhere(agent.pid(), &all);
+    assert_nowhere(tool.pid(), &all);
     assert_nowhere(server.pid(), &all);
 }
 
