@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::{Database, Engine};
+use crate::{Database, Engine, PATIENCE};
 
 /// Declare it first in a story: what is declared later ends earlier.
 pub struct Stage {
@@ -54,6 +56,47 @@ impl Stage {
     /// The server's data.
     pub fn data_dir(&self) -> PathBuf {
         self.path("data")
+    }
+
+    /// Asks the database behind the server's back for one number.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        match self.database() {
+            None => {
+                let mut file = self.open_file().await;
+                sqlx::query_scalar(sql).fetch_one(&mut file).await.unwrap()
+            }
+            Some(database) => {
+                let mut server = PgConnection::connect(database.url()).await.unwrap();
+                sqlx::query_scalar(sql)
+                    .fetch_one(&mut server)
+                    .await
+                    .unwrap()
+            }
+        }
+    }
+
+    /// Changes the database behind the server's back, and tells how many rows that met.
+    pub async fn change(&self, sql: &'static str) -> u64 {
+        match self.database() {
+            None => {
+                let mut file = self.open_file().await;
+                let done = sqlx::query(sql).execute(&mut file).await.unwrap();
+                done.rows_affected()
+            }
+            Some(database) => {
+                let mut server = PgConnection::connect(database.url()).await.unwrap();
+                let done = sqlx::query(sql).execute(&mut server).await.unwrap();
+                done.rows_affected()
+            }
+        }
+    }
+
+    async fn open_file(&self) -> SqliteConnection {
+        let file = self.data_dir().join("keyferry.db");
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .busy_timeout(PATIENCE);
+        SqliteConnection::connect_with(&options).await.unwrap()
     }
 
     /// The database, unless it is a file among the server's data.

@@ -13,6 +13,7 @@ mod harness;
 mod host_channel;
 mod identity;
 mod mail;
+mod newcomer;
 mod proxy;
 mod renewal;
 mod rotation_and_revocation;

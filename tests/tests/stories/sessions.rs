@@ -6,19 +6,21 @@
 )]
 
 use std::collections::BTreeSet;
+use std::io::Write;
 
 use hyper::{Method, StatusCode};
 use keyferry_cli::rest::Answer;
-use keyferry_tests::{Engine, PASSWORD, Person, Server, Stage, binary, on_both_engines};
+use keyferry_tests::{Engine, PASSWORD, Person, Server, Stage, binary, on_both_engines, until};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
 
 on_both_engines!(
     six_wrong_passwords_make_the_right_one_wait,
     a_lockout_outlives_a_killed_server,
     a_user_sees_and_ends_their_sessions,
     a_lost_answer_to_a_refresh_logs_nobody_out,
+    a_refresh_whose_server_died_before_the_answer_is_repeated,
+    a_token_that_is_used_again_after_the_grace_ends_its_session,
     a_fourth_registration_within_an_hour_waits,
     a_person_ends_a_session_from_the_command_line,
 );
@@ -91,6 +93,59 @@ async fn a_lost_answer_to_a_refresh_logs_nobody_out(engine: Engine) {
     assert_eq!(next.status, StatusCode::OK);
 }
 
+async fn a_refresh_whose_server_died_before_the_answer_is_repeated(engine: Engine) {
+    const USED: &str = "SELECT COUNT(*) FROM refresh_tokens WHERE used_at IS NOT NULL";
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start_with(&stage, &[("KEYFERRY_PLAIN_HTTP", "true")]);
+    let session = register(&server, "ada").await;
+    let body = json!({ "refresh_token": session["refresh_token"] }).to_string();
+    let mut silent = server.connect();
+    write!(
+        silent,
+        "POST /auth/refresh HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    until("the token is used up", async || {
+        (stage.count(USED).await == 1).then_some(())
+    })
+    .await;
+    server.crash_and_restart(&stage);
+    let again = refresh(&server, &session["refresh_token"]).await;
+    assert_eq!(again.status, StatusCode::OK, "{}", again.body);
+    let next = refresh(&server, &again.body["refresh_token"]).await;
+    assert_eq!(next.status, StatusCode::OK, "{}", next.body);
+}
+
+async fn a_token_that_is_used_again_after_the_grace_ends_its_session(engine: Engine) {
+    const ELEVEN_SECONDS_PASS: &str =
+        "UPDATE refresh_tokens SET used_at = used_at - 11000000 WHERE used_at IS NOT NULL";
+    let (stage, server) = stage(engine).await;
+    let session = register(&server, "ada").await;
+    let elsewhere = login(&server, "ada", PASSWORD).await.body;
+    let thief = refresh(&server, &session["refresh_token"]).await.body;
+    assert_eq!(stage.change(ELEVEN_SECONDS_PASS).await, 1);
+    let victim = refresh(&server, &session["refresh_token"]).await;
+    assert_eq!(victim.status, StatusCode::UNAUTHORIZED);
+    // Neither branch lives on, not even by its access token; another session of the user does.
+    let dead = refresh(&server, &thief["refresh_token"]).await;
+    assert_eq!(dead.status, StatusCode::UNAUTHORIZED);
+    for (tokens, lives) in [(&session, false), (&thief, false), (&elsewhere, true)] {
+        let me = ask(
+            &server,
+            Method::GET,
+            "/auth/me",
+            &token(tokens, "access_token"),
+        )
+        .await;
+        assert_eq!(me.status == StatusCode::OK, lives, "{}", me.body);
+    }
+    let reported = "SELECT COUNT(*) FROM audit_events \
+        WHERE action = 'security.refresh_token_reused'";
+    assert_eq!(stage.count(reported).await, 1);
+}
+
 async fn a_fourth_registration_within_an_hour_waits(engine: Engine) {
     let stage = Stage::new(engine).await;
     let server = Server::start_with(&stage, &[("AUTH_REGISTRATIONS_PER_HOUR", "3")]);
@@ -128,7 +183,6 @@ async fn a_person_ends_a_session_from_the_command_line(engine: Engine) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_refreshes_of_one_token_over_two_servers_leave_one_branch() {
-    const LIVE: &str = "SELECT COUNT(*) FROM refresh_tokens WHERE used_at IS NULL";
     let stage = Stage::new(Engine::Postgres).await;
     let servers = [Server::start(&stage), Server::start(&stage)];
     let session = register(&servers[0], "ada").await;
@@ -143,13 +197,8 @@ async fn fifty_refreshes_of_one_token_over_two_servers_leave_one_branch() {
         .collect();
     assert_eq!(successors.len(), 1, "all got the same successor");
 
-    let url = stage.database().unwrap().url();
-    let mut database = PgConnection::connect(url).await.unwrap();
-    let live: i64 = sqlx::query_scalar(LIVE)
-        .fetch_one(&mut database)
-        .await
-        .unwrap();
-    assert_eq!(live, 1);
+    let live = "SELECT COUNT(*) FROM refresh_tokens WHERE used_at IS NULL";
+    assert_eq!(stage.count(live).await, 1);
     let access = token(&answers[0].body, "access_token");
     for server in &servers {
         let me = ask(server, Method::GET, "/auth/me", &access).await;
