@@ -1,4 +1,5 @@
 //! What the targets share: an arena, reproducible randomness, and both ends of a handshake.
+#![cfg(feature = "targets")]
 
 use std::convert::Infallible;
 use std::sync::LazyLock;

@@ -28,6 +28,9 @@ mod tenants;
 mod testing;
 mod vault;
 
+#[cfg(feature = "fuzzing")]
+pub use http::fuzzing;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

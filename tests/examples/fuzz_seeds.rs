@@ -14,6 +14,7 @@ use keyferry_protocol::sealed::{put_info, seal};
 use keyferry_protocol::ticket::Ticket;
 use keyferry_protocol::wire::{Accept, Access, Delivery, Held, Outcome, Put, ToAgent, ToServer};
 use rand_core::UnwrapErr;
+use serde_json::json;
 
 fn main() {
     let folder = std::env::args_os()
@@ -27,6 +28,8 @@ fn main() {
     to_server(&folder, &arena);
     local(&folder);
     texts(&folder, &arena, &server);
+    requests(&folder);
+    answers(&folder);
 }
 
 fn handshakes(folder: &Path, arena: &Arena, server: &KeyPair) {
@@ -179,6 +182,12 @@ fn local(folder: &Path) {
             version: 2,
             state: PageState::Live,
         },
+        Reply::Proxied {
+            port: 40_000,
+            name: name(),
+            provider: "openai".into(),
+            token: TOKEN.into(),
+        },
     ];
     let frames = requests
         .iter()
@@ -221,8 +230,88 @@ fn texts(folder: &Path, arena: &Arena, server: &KeyPair) {
     write(folder, "key_name", "usual", b"groq-prod_2.x");
 }
 
+/// To the server and to the agent's proxy. A byte before a head says where it is cut.
+fn requests(folder: &Path) {
+    let heads = [
+        (
+            "get",
+            "GET /keys HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\n\r\n",
+        ),
+        (
+            "put",
+            "PUT /keys/a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+        ),
+        (
+            "chunks",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ),
+        (
+            "agent",
+            "GET /agent HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
+        ),
+    ];
+    for (name, head) in heads {
+        write(
+            folder,
+            "request_head",
+            name,
+            format!("\x14{head}").as_bytes(),
+        );
+        let proxied = head.replacen("\r\n", &format!("\r\nx-api-key: {TOKEN}\r\n"), 1);
+        write(folder, "proxy_request", name, proxied.as_bytes());
+    }
+    let google = format!("GET /@host/v1?key={TOKEN}&a=b HTTP/1.1\r\n\r\n");
+    write(folder, "proxy_request", "google", google.as_bytes());
+    let bodies = [
+        json!({ "username": "ada", "email": "a@b", "password": "x", "full_name": "A", "tenant_name": "T" }),
+        json!({ "username": "ada", "password": "x", "mfa_code": "1", "cookie": true }),
+        json!({ "refresh_token": "x", "token": "x", "mfa_token": "x", "code": "1" }),
+        json!({ "provider": "openai", "sealed": "x", "version": 1, "policy": { "delivery": "raw",
+            "vms": [], "lease_seconds": 60, "allowed_hosts": ["a"], "expires_at": "x" } }),
+        json!({ "value": "x", "overlap_seconds": 60, "name": "a", "permissions": ["vault:read"] }),
+        json!({ "current_password": "x", "new_password": "y", "role": "member", "status": "x" }),
+    ];
+    for (number, body) in bodies.iter().enumerate() {
+        write(
+            folder,
+            "json_body",
+            &number.to_string(),
+            body.to_string().as_bytes(),
+        );
+    }
+}
+
+/// To the agent's proxy. Before an answer, a byte says whether it is one to HEAD, and one where its
+/// body is cut.
+fn answers(folder: &Path) {
+    let answers = [
+        (
+            "length",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        ),
+        (
+            "chunks",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        ),
+        ("close", "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello"),
+        ("interim", "HTTP/1.1 100 Continue\r\n\r\n"),
+    ];
+    for (name, answer) in answers {
+        write(
+            folder,
+            "proxy_answer",
+            name,
+            format!("\0\x03{answer}").as_bytes(),
+        );
+    }
+    let chunks = b"\x035;a=b\r\nhello\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\n";
+    write(folder, "proxy_chunks", "two", chunks);
+}
+
 fn write(folder: &Path, target: &str, name: &str, bytes: &[u8]) {
     let folder = folder.join(target);
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(format!("seed-{name}")), bytes).unwrap();
 }
+
+const TOKEN: &str = "kfp_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

@@ -28,6 +28,9 @@ pub(super) struct Operation<'a> {
     pub(super) answer: Option<Schema>,
     /// The media type of the answer.
     pub(super) gives: &'static str,
+    /// Reads a body as the route does.
+    #[cfg(feature = "fuzzing")]
+    pub(super) reads: Option<super::fuzzing::ReadBody>,
 }
 
 /// What a use case may answer with.
@@ -122,6 +125,8 @@ impl Schemas {
             body: None,
             answer: None,
             gives: "application/json",
+            #[cfg(feature = "fuzzing")]
+            reads: None,
         }
     }
 
@@ -151,6 +156,10 @@ impl Operation<'_> {
 
     pub(super) fn body<T: DeserializeOwned + JsonSchema>(&mut self, _: &Slot<T>) {
         self.body = Some(self.schemas.taken.subschema_for::<T>());
+        #[cfg(feature = "fuzzing")]
+        {
+            self.reads = Some(|bytes| super::request::parse::<T>(bytes).map(drop));
+        }
     }
 
     pub(super) fn segment<T: Segment>(&mut self, name: &str, _: &Slot<T>) {

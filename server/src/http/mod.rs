@@ -5,6 +5,8 @@ mod client;
 mod cookies;
 mod describe;
 mod dispatch;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guard;
 mod openapi;
 mod origins;

@@ -129,7 +129,7 @@ async fn gather(mut body: Limited<Incoming>) -> Result<Zeroizing<Vec<u8>>, ApiEr
 }
 
 /// Parses one object. The parser's own words can repeat what was sent, so they are not passed on.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(ApiError::InvalidJson);
     }
@@ -150,6 +150,7 @@ fn fault_of(cause: &serde_json::Error, bytes: &[u8]) -> ApiError {
         words
             .strip_prefix(start)
             .and_then(|rest| rest.split('`').next())
+            .filter(|name| name.len() <= LONGEST_NAME)
     };
     if let Some(field) = named("unknown field `") {
         ApiError::invalid(field, "is not known here")
@@ -169,10 +170,14 @@ fn member_before(bytes: &[u8], line: usize, column: usize) -> String {
     let name = text
         .rsplit_once("\":")
         .and_then(|(start, _)| start.rsplit_once('"'));
-    let name = name.map(|(_, name)| name).filter(|name| name.len() <= 64);
+    let name = name
+        .map(|(_, name)| name)
+        .filter(|name| name.len() <= LONGEST_NAME);
     name.unwrap_or("body").to_owned()
 }
 
+/// A longer name than any member has is not repeated.
+const LONGEST_NAME: usize = 64;
 /// The largest body, in bytes.
 pub(super) const MAX_BODY: usize = 64 * 1024;
 

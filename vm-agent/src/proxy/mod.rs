@@ -13,6 +13,8 @@ mod body;
 mod caller;
 mod destination;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod head;
 mod listen;
 mod outward;
