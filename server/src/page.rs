@@ -19,6 +19,7 @@ pub(crate) struct Page {
 
 /// A piece of a list.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ListOf{T}")]
 pub(crate) struct List<T> {
     items: Vec<T>,
     next_cursor: Option<String>,

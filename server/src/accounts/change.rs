@@ -5,8 +5,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::mailed_token::MailedToken;
+use super::register::FREE_TEXT;
 use super::register::free_text;
-use super::{Email, Me, me};
+use super::{Email, Me, Username, me};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
@@ -20,9 +21,12 @@ use crate::store::{AccountChange, EmailTokenPurpose, StoreError, StoredUser};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MeChange {
+    #[schemars(regex(pattern = Username::PATTERN))]
     username: Option<String>,
+    #[schemars(regex(pattern = Email::PATTERN), length(max = 100))]
     email: Option<String>,
     /// An empty text takes the name away.
+    #[schemars(length(max = 100), regex(pattern = FREE_TEXT))]
     full_name: Option<String>,
     /// Needed for another address, since whoever reads its mail can reset the password.
     current_password: Option<Secret>,

@@ -19,6 +19,7 @@ use crate::store::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeRequest {
     current_password: Secret,
+    #[schemars(length(min = 8, max = 72))]
     new_password: Secret,
 }
 

@@ -13,6 +13,9 @@ pub(crate) struct Username(String);
 pub(crate) struct Email(String);
 
 impl Username {
+    /// What it looks like.
+    pub(crate) const PATTERN: &str = "^[A-Za-z0-9_.-]{3,50}$";
+
     pub(crate) fn text(&self) -> &str {
         &self.0
     }
@@ -24,6 +27,9 @@ impl Username {
 }
 
 impl Email {
+    /// What it looks like, at most 100 characters long.
+    pub(crate) const PATTERN: &str = r"^[^\s<>@\x00-\x1f\x7f-\x9f]+@[^\s<>@\x00-\x1f\x7f-\x9f]+$";
+
     pub(crate) fn text(&self) -> &str {
         &self.0
     }

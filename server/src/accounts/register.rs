@@ -17,11 +17,20 @@ use crate::store::{EmailTokenPurpose, NewUser, StoreError, TenantId, UserId};
 /// What a new account is made from.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [
+    { "required": ["username"], "properties": { "username": { "type": "string" } } },
+    { "required": ["email"], "properties": { "email": { "type": "string" } } },
+]))]
 pub(crate) struct NewAccount {
+    #[schemars(regex(pattern = Username::PATTERN))]
     username: Option<String>,
+    #[schemars(regex(pattern = Email::PATTERN), length(max = 100))]
     email: Option<String>,
+    #[schemars(length(min = 8, max = 72))]
     password: Secret,
+    #[schemars(length(max = 100), regex(pattern = FREE_TEXT))]
     full_name: Option<String>,
+    #[schemars(length(max = 100), regex(pattern = FREE_TEXT))]
     tenant_name: Option<String>,
 }
 
@@ -207,6 +216,12 @@ impl Names {
         Ok(())
     }
 }
+
+/// A text without control characters.
+pub(crate) const FREE_TEXT: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+/// One that says something.
+pub(crate) const NAME: &str =
+    r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$";
 
 /// A name that people read: trimmed, and `None` when nothing is left.
 pub(crate) fn free_text(field: &str, text: Option<&str>) -> Result<Option<String>, ApiError> {

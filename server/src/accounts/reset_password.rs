@@ -21,6 +21,7 @@ use crate::store::{EmailTokenPurpose, StoreError, Transaction, UserId};
 #[serde(deny_unknown_fields)]
 pub(crate) struct Reset {
     token: Secret,
+    #[schemars(length(min = 8, max = 72))]
     new_password: Secret,
 }
 

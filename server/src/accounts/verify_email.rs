@@ -24,6 +24,7 @@ pub(crate) struct Verification {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Address {
+    #[schemars(regex(pattern = Email::PATTERN), length(max = 100))]
     email: String,
 }
 

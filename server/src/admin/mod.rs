@@ -2,6 +2,7 @@
 
 mod harden;
 mod init;
+mod openapi;
 mod people;
 mod rotate;
 mod serve;
@@ -38,6 +39,8 @@ enum Command {
     Init(Init),
     /// Manage accounts and tenants on this host
     Admin(people::Admin),
+    /// Print the OpenAPI document of this version; no server needs to run
+    Openapi,
     /// What the host does for its virtual machines
     #[command(subcommand)]
     Vm(Vm),
@@ -162,6 +165,7 @@ fn execute(command: Command) -> Result<(), Failure> {
             let config = flags.settings.parse(Vec::new())?;
             runtime.block_on(people::admin(config, flags))
         }
+        Command::Openapi => openapi::print(),
         Command::Rotate(Rotate::Jwt { settings, json }) => {
             let config = settings.parse(Vec::new())?;
             runtime.block_on(rotate::jwt(config, json))

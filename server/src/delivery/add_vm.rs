@@ -16,8 +16,12 @@ use crate::store::VmId;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewVm {
+    #[schemars(regex(pattern = NAME))]
     name: String,
 }
+
+/// What the name of a VM looks like: the same as that of a key.
+pub(super) const NAME: &str = "^[A-Za-z0-9_.-]{1,64}$";
 
 /// Adds a VM; it has no agent until one enrols.
 pub(crate) async fn add_vm(app: &App, caller: &SignedIn, new: NewVm) -> Result<Vm, ApiError> {

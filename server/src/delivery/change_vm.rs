@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::add_vm::parse_name;
+use super::add_vm::{NAME, parse_name};
 use super::vm::{Vm, owned};
 use crate::app::App;
 use crate::audit::Entry;
@@ -17,6 +17,7 @@ use crate::store::{StoreError, Transaction, VmId};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VmChange {
+    #[schemars(regex(pattern = NAME))]
     name: Option<String>,
     status: Option<Status>,
 }

@@ -7,7 +7,9 @@ mod describe;
 mod dispatch;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod docs;
 mod guard;
+mod guide;
 mod openapi;
 mod origins;
 mod raw_head;
@@ -40,6 +42,7 @@ use crate::app::App;
 use addresses::{Addresses, Seat};
 use guard::Guard;
 
+pub(crate) use openapi::describe_all as openapi;
 pub(crate) use tls::{Identity, names};
 
 /// A bound socket, and how its connections are protected.

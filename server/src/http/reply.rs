@@ -132,7 +132,7 @@ pub(super) fn log(refused: &ApiError, request_id: Uuid) {
     error!(request = %request_id, code = refused.code(), cause = causes, "a request failed");
 }
 
-fn with_body(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Reply {
+pub(super) fn with_body(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Reply {
     let mut reply = Response::new(Full::new(Bytes::from(bytes)));
     *reply.status_mut() = status;
     reply

@@ -9,7 +9,7 @@ use hyper::{Method, StatusCode};
 
 use super::describe::{Answer, Slot};
 use super::table::{Access, Route, access, after, argument, caller, routes, slot, unread};
-use super::{cookies, openapi, reply, request, status, websocket};
+use super::{cookies, docs, openapi, reply, request, status, websocket};
 use crate::sessions::Permission;
 use crate::{accounts, delivery, operators, sessions, tenants, vault};
 
@@ -19,6 +19,7 @@ routes! {
     GET    "/ready"                    anyone          => OK         status::ready(app);
     GET    "/database/status"          anyone          => OK         status::database(app);
     GET    "/openapi.json"             anyone          => OK         openapi::document();
+    GET    "/docs"                     anyone          => OK         docs::page();
     GET    "/.well-known/jwks.json"    anyone          => OK         sessions::published(app);
     GET    "/.well-known/keyferry"     anyone          => OK         status::instance(app);
 

@@ -128,14 +128,13 @@ pub(super) fn find(
     } else {
         method
     };
-    let here = || routes.iter().filter(|route| route.matches(path));
+    let first = routes.iter().find(|route| route.matches(path));
+    let pattern = first.ok_or(ApiError::NotFound)?.path;
+    let here = || routes.iter().filter(|route| route.path == pattern);
     if let Some(route) = here().find(|route| route.method == *wanted) {
         return Ok(route);
     }
     let allowed: Vec<&str> = here().map(Route::allows).collect();
-    if allowed.is_empty() {
-        return Err(ApiError::NotFound);
-    }
     Err(ApiError::MethodNotAllowed(allowed.join(", ")))
 }
 
@@ -306,6 +305,14 @@ mod tests {
             panic!("{refused}")
         };
         assert_eq!(allowed, "PUT, GET, HEAD, DELETE");
+    }
+
+    #[test]
+    fn a_literal_path_does_not_borrow_methods_from_a_pattern() {
+        let path = ["invitations", "accept"];
+        let refused = find(ROUTES, &Method::DELETE, &path).err().unwrap();
+        assert!(matches!(refused, ApiError::MethodNotAllowed(allowed) if allowed == "POST"));
+        assert!(find(ROUTES, &Method::DELETE, &["invitations", "x"]).is_ok());
     }
 
     #[test]

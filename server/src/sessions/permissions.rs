@@ -242,7 +242,7 @@ impl JsonSchema for Permissions {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let name = json_schema!({ "type": "string", "pattern": PATTERN, "maxLength": LONGEST });
-        json_schema!({ "type": "array", "items": name, "maxItems": MOST, "uniqueItems": true })
+        json_schema!({ "type": "array", "items": name, "maxItems": MOST })
     }
 }
 

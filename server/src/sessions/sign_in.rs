@@ -17,6 +17,16 @@ use crate::store::{StoredUser, UserId};
 /// Who the caller claims to be.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    {
+        "required": ["username"],
+        "properties": { "username": { "type": "string" }, "email": { "type": "null" } },
+    },
+    {
+        "required": ["email"],
+        "properties": { "email": { "type": "string" }, "username": { "type": "null" } },
+    },
+]))]
 pub(crate) struct Credentials {
     username: Option<String>,
     email: Option<String>,

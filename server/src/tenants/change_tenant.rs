@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::list::OwnTenant;
-use crate::accounts::free_text;
+use crate::accounts::{self, free_text};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
@@ -16,7 +16,7 @@ use crate::store::TenantId;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewTenant {
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(length(min = 1, max = 100), regex(pattern = accounts::NAME))]
     name: String,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct NewTenant {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TenantChange {
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(length(min = 1, max = 100), regex(pattern = accounts::NAME))]
     name: Option<String>,
 }
 

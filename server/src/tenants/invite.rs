@@ -23,6 +23,7 @@ use crate::store::{InvitationId, NewInvitation, StoredInvitation, UnixTime, User
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewInvite {
+    #[schemars(regex(pattern = Email::PATTERN), length(max = 100))]
     email: String,
     role: String,
 }

@@ -53,7 +53,9 @@ pub(crate) enum DeliveryName {
 pub(crate) struct NewPolicy {
     vms: Option<Vms>,
     delivery: Option<DeliveryName>,
+    #[schemars(length(max = MOST_HOSTS), inner(regex(pattern = HOST)))]
     allowed_hosts: Option<Vec<String>>,
+    #[schemars(range(min = 30, max = 86_400))]
     lease_seconds: Option<u32>,
     expires_at: Option<UnixTime>,
 }
@@ -128,6 +130,10 @@ impl From<DeliveryName> for Delivery {
         }
     }
 }
+
+/// The same, as far as a pattern tells it.
+const HOST: &str = "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\
+    (\\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?){0,3}(:[1-9][0-9]{0,3})?$";
 
 /// A DNS name (RFC 1123 §2.1) with an optional port.
 fn is_host(text: &str) -> bool {

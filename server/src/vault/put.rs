@@ -20,8 +20,23 @@ use crate::store::{NewKeyRow, NewVersionRow, ProviderKeyId};
 /// The body of `PUT /keys/{name}`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    {
+        "required": ["value"],
+        "properties": { "value": { "type": "string" }, "sealed": { "type": "null" } },
+    },
+    {
+        "required": ["sealed", "version"],
+        "properties": {
+            "sealed": { "type": "string" },
+            "version": { "type": "integer" },
+            "value": { "type": "null" },
+        },
+    },
+]))]
 pub(crate) struct NewKey {
     provider: Provider,
+    #[schemars(length(min = 1, max = 8192), regex(pattern = r"^[^\x00\r\n]+$"))]
     value: Option<Secret>,
     sealed: Option<String>,
     version: Option<u32>,

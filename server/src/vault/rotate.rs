@@ -20,11 +20,27 @@ use crate::sessions::{Permission, SignedIn};
 /// The body of `POST /keys/{name}/rotate`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    {
+        "required": ["value"],
+        "properties": { "value": { "type": "string" }, "sealed": { "type": "null" } },
+    },
+    {
+        "required": ["sealed", "version"],
+        "properties": {
+            "sealed": { "type": "string" },
+            "version": { "type": "integer" },
+            "value": { "type": "null" },
+        },
+    },
+]))]
 pub(crate) struct NewVersion {
+    #[schemars(length(min = 1, max = 8192), regex(pattern = r"^[^\x00\r\n]+$"))]
     value: Option<Secret>,
     sealed: Option<String>,
     version: Option<u32>,
     #[serde(default)]
+    #[schemars(range(max = 86_400))]
     overlap_seconds: u32,
 }
 

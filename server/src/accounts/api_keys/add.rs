@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::ApiKey;
-use crate::accounts::register::free_text;
+use crate::accounts::register::{NAME, free_text};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
@@ -19,8 +19,11 @@ use crate::store::{NewServiceKeyRow, ServiceKeyId, StoredServiceKey};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewApiKey {
+    #[schemars(length(min = 1, max = 100), regex(pattern = NAME))]
     name: String,
+    #[schemars(range(min = 1, max = 3650))]
     expires_in_days: Option<u16>,
+    #[schemars(with = "Option<Vec<Permission>>")]
     permissions: Option<Vec<String>>,
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::world::{Caller, World};
-use crate::http::describe::Schemas;
+use crate::http::guide::Guide;
 use crate::http::table::{Route, parameter, segments};
 use crate::sessions::Permission;
 use crate::store::{DeviceId, NewDevice};
@@ -91,47 +91,20 @@ impl World {
         id.to_string()
     }
 
+    /// The example of the route's guide, under names that are new.
     async fn body(&self, route: &Route) -> Value {
-        let mut schemas = Schemas::new();
-        let mut operation = schemas.operation();
-        (route.describe)(&mut operation);
-        if operation.body.is_none() {
+        let Some(mut body) = Guide::to(route.name).and_then(Guide::example) else {
             return Value::Null;
-        }
+        };
         let name = self.new_name();
-        match route.name {
-            "accounts_register" => json!({ "username": name, "password": "SecurePass123!" }),
-            "cookies_sign_in" => json!({ "username": name, "password": "SecurePass123!" }),
-            "cookies_refresh" => json!({ "refresh_token": "kfr_none" }),
-            "cookies_verify_mfa" => json!({ "mfa_token": "kfm_none", "code": "000000" }),
-            "accounts_confirm_totp" | "accounts_remove_totp" | "accounts_renew_recovery_codes" => {
-                json!({ "code": "000000" })
+        for (member, value) in body.as_object_mut().unwrap() {
+            match member.as_str() {
+                "name" | "username" => *value = json!(name),
+                "email" => *value = json!(format!("{name}@example.org")),
+                _ => {}
             }
-            "accounts_change_me" => json!({ "full_name": name }),
-            "accounts_close_me" => json!({ "current_password": "WrongPass123!" }),
-            "accounts_add_api_key" => json!({ "name": name }),
-            "accounts_verify_email" => json!({ "token": "kfe_none" }),
-            "accounts_resend_verification" | "accounts_forgot_password" => {
-                json!({ "email": format!("{name}@example.org") })
-            }
-            "accounts_reset_password" => {
-                json!({ "token": "kfe_none", "new_password": "SecurePass123!" })
-            }
-            "accounts_change_password" => json!({
-                "current_password": "SecurePass123!", "new_password": "SecurePass124!"
-            }),
-            "tenants_add_tenant" | "tenants_change_tenant" => json!({ "name": name }),
-            "tenants_change_member" => json!({ "role": "member" }),
-            "tenants_invite" => json!({ "email": format!("{name}@x.org"), "role": "viewer" }),
-            "tenants_join" => json!({ "token": "kfi_none" }),
-            "tenants_put_role" => json!({ "permissions": ["code:generate"] }),
-            "vault_put" => json!({ "provider": "custom", "value": "a value" }),
-            "vault_rotate" => json!({ "value": "another value" }),
-            "delivery_add_vm" => json!({ "name": name }),
-            "delivery_change_vm" => json!({ "name": name }),
-            "operators_change_tenant" => json!({ "plan": "pro" }),
-            other => panic!("say here what a body of {other} looks like"),
         }
+        body
     }
 }
 
@@ -155,6 +128,7 @@ pub(super) fn handed_out(route: &Route) -> &'static [Permission] {
     match route.name {
         "tenants_change_member" => &[UserRead, VaultRead, VaultWrite, VmEnroll, VmRead, VmWrite],
         "tenants_remove_member" | "tenants_invite" => &[VaultRead, VmRead],
+        "accounts_add_api_key" => &[VaultRead],
         _ => &[],
     }
 }
