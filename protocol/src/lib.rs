@@ -5,6 +5,7 @@
 
 pub mod aead;
 pub mod agreement;
+pub mod approval;
 pub mod channel;
 pub mod handshake;
 pub mod ids;

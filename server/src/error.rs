@@ -34,6 +34,21 @@ pub(crate) enum ApiError {
     /// The agent route was called without an upgrade.
     #[error("This route is a WebSocket with the subprotocol keyferry.v1.")]
     UpgradeRequired,
+    /// Nobody has decided yet.
+    #[error("Nobody has approved this code yet; ask again.")]
+    AuthorizationPending,
+    /// The agent asks too often.
+    #[error("Ask less often.")]
+    SlowDown,
+    /// A person said no, or has withdrawn the approval.
+    #[error("The request was denied.")]
+    EnrolmentDenied,
+    /// Ten minutes are over.
+    #[error("The code has expired; ask for a new one.")]
+    EnrolmentEnded,
+    /// Somebody was faster.
+    #[error("This code has been decided already.")]
+    AlreadyDecided,
     /// A mailed token is of no use.
     #[error("The token is unknown, has expired or was used before.")]
     InvalidToken,
@@ -172,6 +187,10 @@ impl ApiError {
             Self::AlreadyRegistered(_) => (400, "already_registered"),
             Self::InvalidSealed => (400, "invalid_sealed"),
             Self::UpgradeRequired => (400, "upgrade_required"),
+            Self::AuthorizationPending => (400, "authorization_pending"),
+            Self::SlowDown => (400, "slow_down"),
+            Self::EnrolmentDenied => (400, "access_denied"),
+            Self::EnrolmentEnded => (400, "expired_token"),
             Self::InvalidToken => (400, "invalid_token"),
             Self::InvalidCode => (401, "invalid_code"),
             Self::InvalidMfaToken => (401, "invalid_mfa_token"),
@@ -185,6 +204,7 @@ impl ApiError {
             Self::MethodNotAllowed(_) => (405, "method_not_allowed"),
             Self::RequestTimeout => (408, "request_timeout"),
             Self::AlreadyExists => (409, "already_exists"),
+            Self::AlreadyDecided => (409, "already_decided"),
             Self::VersionConflict => (409, "version_conflict"),
             Self::KeyRevoked => (409, "key_revoked"),
             Self::VmCutOff => (409, "vm_cut_off"),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::names::{
-    LOCKOUT_MINUTES, MAILS_PER_HOUR, MAX_ACCOUNT_FAILURES, MAX_FAILED_ATTEMPTS, REFRESHES_PER_HOUR,
-    REGISTRATIONS_PER_HOUR,
+    ENROLMENTS_PER_HOUR, LOCKOUT_MINUTES, MAILS_PER_HOUR, MAX_ACCOUNT_FAILURES,
+    MAX_FAILED_ATTEMPTS, REFRESHES_PER_HOUR, REGISTRATIONS_PER_HOUR,
 };
 use super::parse::number;
 use super::{ConfigError, Sources};
@@ -25,6 +25,8 @@ pub(crate) struct LimitSettings {
     pub(crate) registrations: Option<Quota>,
     /// Mails that an address, or an account, makes the server send.
     pub(crate) mails: Option<Quota>,
+    /// Agents of an address that ask to be approved.
+    pub(crate) enrolments: Option<Quota>,
 }
 
 impl LimitSettings {
@@ -42,6 +44,7 @@ impl LimitSettings {
             refreshes: quota(REFRESHES_PER_HOUR, 10, HOUR)?,
             registrations: quota(REGISTRATIONS_PER_HOUR, 3, HOUR)?,
             mails: quota(MAILS_PER_HOUR, 3, HOUR)?,
+            enrolments: quota(ENROLMENTS_PER_HOUR, 60, HOUR)?,
         })
     }
 }

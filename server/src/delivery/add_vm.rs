@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
 use crate::sessions::{Permission, SignedIn};
-use crate::store::VmId;
+use crate::store::{Transaction, VmId};
 
 /// The body of `POST /vms`.
 #[derive(Deserialize, JsonSchema)]
@@ -27,23 +27,30 @@ pub(super) const NAME: &str = "^[A-Za-z0-9_.-]{1,64}$";
 pub(crate) async fn add_vm(app: &App, caller: &SignedIn, new: NewVm) -> Result<Vm, ApiError> {
     caller.require(Permission::VmWrite)?;
     let name = parse_name(&new.name)?;
+    let mut change = app.store.begin().await?;
+    let id = insert(app, caller, &mut change, &name).await?;
+    change.commit().await?;
+    Ok(Vm::of(app, owned(app, caller, id).await?))
+}
+
+/// Makes a VM known, if the plan allows one more.
+pub(super) async fn insert(
+    app: &App,
+    caller: &SignedIn,
+    change: &mut Transaction,
+    name: &KeyName,
+) -> Result<VmId, ApiError> {
     let now = app.clock.now();
     let id = VmId::new(now, &mut app.rng());
-    let place = (caller.tenant_id(), id);
-    let mut change = app.store.begin().await?;
-    if change
-        .vms_left(caller.tenant_id())
-        .await?
-        .is_some_and(|left| left <= 0)
-    {
+    let tenant = caller.tenant_id();
+    if change.vms_left(tenant).await?.is_some_and(|left| left <= 0) {
         return Err(ApiError::PlanLimit);
     }
-    change
-        .insert_vm(place, name.as_str(), (caller.user_id(), now))
-        .await?;
+    let made = (caller.user_id(), now);
+    change.insert_vm((tenant, id), name.as_str(), made).await?;
     let (actor, subject) = (caller.actor(), id.to_string());
     let entry = Entry {
-        tenant: Some(caller.tenant_id()),
+        tenant: Some(tenant),
         actor: &actor,
         action: "vm.add",
         subject: Some(&subject),
@@ -51,8 +58,7 @@ pub(crate) async fn add_vm(app: &App, caller: &SignedIn, new: NewVm) -> Result<V
         correlation: caller.request_id(),
     };
     change.insert_audit_event(app, &entry).await?;
-    change.commit().await?;
-    Ok(Vm::of(app, owned(app, caller, id).await?))
+    Ok(id)
 }
 
 /// A VM's name obeys the rules of a key's.

@@ -73,6 +73,7 @@ async fn ticket(
         actor: "operator".to_owned(),
         correlation,
         way: "host channel",
+        agent_key: None,
     };
     let (ticket, _expires_at) = issue(app, &vm, &issued_for).await?;
     let text = ticket.print(&app.arena).map_err(ApiError::internal)?;

@@ -42,6 +42,7 @@ pub(crate) async fn issue_ticket(
         actor: caller.actor(),
         correlation: caller.request_id(),
         way: "request",
+        agent_key: None,
     };
     let (ticket, expires_at) = issue(app, &vm, &issued_for).await?;
     let printed = ticket.print(&app.arena).map_err(ApiError::internal)?;
@@ -57,6 +58,8 @@ pub(super) struct IssuedFor {
     pub(super) actor: String,
     pub(super) correlation: Uuid,
     pub(super) way: &'static str,
+    /// The only agent that may redeem it, where it is known beforehand.
+    pub(super) agent_key: Option<[u8; 32]>,
 }
 
 /// Makes and stores a ticket for a VM that is not cut off.
@@ -116,6 +119,7 @@ fn row(
         tenant: issued_for.tenant,
         vm,
         created_by: issued_for.created_by,
+        agent_key: issued_for.agent_key,
         sealed: sealed.map_err(ApiError::internal)?,
         created_at: now,
         expires_at: now + TICKET_LIFE,

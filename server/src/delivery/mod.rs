@@ -3,6 +3,7 @@
 mod add_vm;
 mod attached;
 mod change_vm;
+pub(crate) mod enrolments;
 mod held;
 pub(crate) mod host_channel;
 mod issue_ticket;

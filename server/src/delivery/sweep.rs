@@ -31,7 +31,8 @@ async fn once(app: &App) -> Result<u64, StoreError> {
         .store
         .delete_retired_credentials(now - CREDENTIALS_KNOWN)
         .await?;
-    Ok(versions + tickets + credentials)
+    let enrolments = app.store.delete_ended_enrolments(now).await?;
+    Ok(versions + tickets + credentials + enrolments)
 }
 
 const EVERY: Duration = Duration::from_secs(60);

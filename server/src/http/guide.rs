@@ -164,6 +164,20 @@ const GUIDES: &[Guide] = &[
     guide("operators_change_tenant", "Puts a tenant on a plan.", r#"{"plan": "pro"}"#, ""),
     guide("operators_stats", "How much there is on this server.", "", ""),
 
+    guide("delivery_enrolments_ask", "An agent asks to be approved, and gets the code that it shows.",
+        r#"{"agent_key": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE", "name": "kali-1"}"#,
+        "429 rate_limited"),
+    guide("delivery_enrolments_poll", "An agent asks whether it has been approved, and fetches its ticket.",
+        r#"{"device_code": "kfd_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#,
+        "400 authorization_pending 400 slow_down 400 access_denied 400 expired_token 409 vm_cut_off"),
+    guide("delivery_enrolments_list", "The agents that wait for this tenant, and those that it has decided.", "", ""),
+    guide("delivery_enrolments_show", "The agent that shows this code.", "", "404 not_found 429 rate_limited"),
+    guide("delivery_enrolments_approve", "Lets the agent that shows this code enrol.",
+        r#"{"name": "kali-1"}"#,
+        "404 not_found 409 already_decided 409 vm_cut_off 409 plan_limit 429 rate_limited"),
+    guide("delivery_enrolments_deny", "Turns the agent that shows this code away.", "",
+        "404 not_found 409 already_decided 429 rate_limited"),
+
     guide("websocket_upgrade", "The agent protocol, in a WebSocket of the subprotocol `keyferry.v1`.",
         "", "400 upgrade_required"),
 ];

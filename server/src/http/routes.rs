@@ -97,6 +97,13 @@ routes! {
     PATCH  "/admin/tenants/{tenant}"   server_admin    => OK         operators::change_tenant(app, caller, tenant, body);
     GET    "/admin/stats"              server_admin    => OK         operators::stats(app, caller);
 
+    POST   "/enrolments"               anyone          => CREATED    delivery::enrolments::ask(app, origin, body);
+    POST   "/enrolments/poll"          anyone          => OK         delivery::enrolments::poll(app, origin, body);
+    GET    "/enrolments"               may(VmEnroll)   => OK         delivery::enrolments::list(app, caller, page);
+    GET    "/enrolments/{code}"        may(VmEnroll)   => OK         delivery::enrolments::show(app, caller, code);
+    POST   "/enrolments/{code}/approve" may(VmEnroll)  => OK         delivery::enrolments::approve(app, caller, code, body);
+    POST   "/enrolments/{code}/deny"   may(VmEnroll)   => OK         delivery::enrolments::deny(app, caller, code);
+
     GET    "/agent"                    anyone          => SWITCHING_PROTOCOLS websocket::upgrade(call, request);
 }
 

@@ -1,5 +1,6 @@
 //! What may stand in a path where its pattern has a parameter.
 
+use keyferry_protocol::approval::UserCode;
 use keyferry_protocol::ids::KeyName;
 use schemars::{Schema, json_schema};
 
@@ -22,6 +23,17 @@ impl Segment for KeyName {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$" })
+    }
+}
+
+impl Segment for UserCode {
+    /// What is no code belongs to nothing.
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        text.parse().map_err(|_| ApiError::NotFound)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[B-DF-HJ-NP-TV-XZ]{4}(-[B-DF-HJ-NP-TV-XZ]{4}){2}$" })
     }
 }
 

@@ -30,6 +30,30 @@ pub(crate) async fn registration(app: &App, origin: &Origin) -> Result<(), ApiEr
     take_for_address(app, "register", app.config.limits.registrations, origin).await
 }
 
+/// Bounds the agents of one address that ask to be approved.
+pub(crate) async fn enrolment(app: &App, origin: &Origin) -> Result<(), ApiError> {
+    take_for_address(app, "enrolment", app.config.limits.enrolments, origin).await
+}
+
+/// Whether a user may name one more code of a waiting agent, after wrong ones.
+pub(crate) async fn may_guess_code(app: &App, user: UserId) -> Result<(), ApiError> {
+    let now = app.clock.now();
+    app.counters
+        .look(&guesses(user), GUESSES, now)
+        .await
+        .opens()
+}
+
+/// Counts a code that no agent shows.
+pub(crate) async fn guessed_code(app: &App, user: UserId) {
+    let now = app.clock.now();
+    app.counters.charge(guesses(user), GUESSES, now).await;
+}
+
+fn guesses(user: UserId) -> String {
+    format!("code:{user}")
+}
+
 /// Bounds refreshes of one user.
 pub(crate) async fn refresh(app: &App, user: UserId) -> Result<(), ApiError> {
     let name = format!("refresh:{user}");
@@ -126,6 +150,8 @@ impl Standing {
     }
 }
 
+/// Wrong codes of waiting agents.
+const GUESSES: Quota = Quota::new(10, Duration::from_secs(600));
 const MOVES: Quota = Quota::new(1, Duration::from_secs(3_600));
 /// Tokens with invented keys do not cost a query each.
 const READINGS: Quota = Quota::new(5, Duration::from_secs(5));

@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     /// A login that owes a second factor.
     Mfa,
     Invitation,
+    /// An agent that waits for approval.
+    Device,
 }
 
 impl Purpose {
@@ -29,6 +31,7 @@ impl Purpose {
             Self::Mail => "kfe_",
             Self::Mfa => "kfm_",
             Self::Invitation => "kfi_",
+            Self::Device => "kfd_",
         }
     }
 }

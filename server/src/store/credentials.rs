@@ -37,6 +37,8 @@ pub(crate) struct NewTicket {
     pub(crate) vm: VmId,
     /// Nobody for a ticket over the host channel.
     pub(crate) created_by: Option<UserId>,
+    /// The only agent that may redeem it, if one is known.
+    pub(crate) agent_key: Option<[u8; 32]>,
     pub(crate) sealed: Sealed,
     pub(crate) created_at: UnixTime,
     pub(crate) expires_at: UnixTime,
@@ -107,7 +109,8 @@ impl Store {
 impl Transaction {
     pub(crate) async fn insert_ticket(&mut self, new: &NewTicket) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO tickets (id, tenant_id, vm_id, created_by, salt, secret, \
-            master_key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+            master_key_id, created_at, expires_at, redeemed_by) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
         sql!(
             self,
             query(
@@ -120,7 +123,8 @@ impl Transaction {
                 &new.sealed.ciphertext,
                 &new.sealed.master_key_id,
                 new.created_at,
-                new.expires_at
+                new.expires_at,
+                new.agent_key.as_ref().map(<[u8; 32]>::as_slice)
             )
             .execute
         )
@@ -149,7 +153,9 @@ impl Transaction {
         const CREDENTIALS: &str =
             "DELETE FROM reattach_credentials WHERE tenant_id = $1 AND vm_id = $2";
         const TICKETS: &str = "DELETE FROM tickets WHERE tenant_id = $1 AND vm_id = $2";
-        for sql in [CREDENTIALS, TICKETS] {
+        const APPROVALS: &str =
+            "DELETE FROM enrolment_requests WHERE tenant_id = $1 AND vm_id = $2";
+        for sql in [CREDENTIALS, TICKETS, APPROVALS] {
             sql!(self, query(sql, tenant, vm).execute)?;
         }
         Ok(())

@@ -73,6 +73,8 @@ ids! {
     ServiceKeyId
     /// An open invitation.
     InvitationId
+    /// An agent that waits for approval.
+    EnrolmentId
     /// An enrolment ticket or a reattach credential.
     TicketId
 }

@@ -7,6 +7,7 @@ mod audit;
 mod credentials;
 mod devices;
 mod email_tokens;
+mod enrolments;
 mod held;
 mod ids;
 mod invitations;
@@ -38,10 +39,11 @@ pub(crate) use account::{AccountChange, OwnEvent};
 pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
 pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
+pub(crate) use enrolments::{Decision, NewEnrolment, StoredEnrolment};
 pub(crate) use held::Held;
 pub(crate) use ids::{
-    DeviceId, InvitationId, ProviderKeyId, ServiceKeyId, SessionId, TenantId, TicketId, UserId,
-    VmId, uuid_v7,
+    DeviceId, EnrolmentId, InvitationId, ProviderKeyId, ServiceKeyId, SessionId, TenantId,
+    TicketId, UserId, VmId, uuid_v7,
 };
 pub(crate) use invitations::{NewInvitation, StoredInvitation};
 pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};

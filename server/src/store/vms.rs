@@ -35,6 +35,16 @@ impl Store {
         sql!(self, query_as(SQL, tenant, id).fetch_optional)
     }
 
+    pub(crate) async fn vm_named(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<Option<StoredVm>, StoreError> {
+        const SQL: &str = "SELECT id, name, status, created_at, last_seen_at, protection, \
+            agent_version, suspected_clone FROM vms WHERE tenant_id = $1 AND name = $2";
+        sql!(self, query_as(SQL, tenant, name).fetch_optional)
+    }
+
     pub(crate) async fn vms(
         &self,
         tenant: TenantId,

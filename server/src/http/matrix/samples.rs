@@ -48,6 +48,11 @@ impl World {
                 let made = self.make("POST /invitations", invitation).await;
                 made["id"].as_str().unwrap().to_owned()
             }
+            ("enrolments", "code") => {
+                let agent = json!({ "agent_key": AGENT_KEY, "tenant": self.tenant });
+                let made = self.make("POST /enrolments", agent).await;
+                made["user_code"].as_str().unwrap().to_owned()
+            }
             ("admin", "account") => self.user().await.0.to_string(),
             ("admin", "tenant") => self.user().await.1.to_string(),
             _ => panic!("say here what {{{parameter}}} of {} stands for", route.path),
@@ -115,7 +120,8 @@ pub(super) fn refused_by_nature(route: &Route) -> Option<u16> {
         "accounts_change_password"
         | "accounts_close_me"
         | "accounts_reset_password"
-        | "accounts_verify_email" => Some(400),
+        | "accounts_verify_email"
+        | "delivery_enrolments_poll" => Some(400),
         "accounts_remove_totp" | "accounts_renew_recovery_codes" => Some(401),
         "tenants_join" | "accounts_confirm_totp" => Some(404),
         _ => None,
@@ -129,6 +135,11 @@ pub(super) fn handed_out(route: &Route) -> &'static [Permission] {
         "tenants_change_member" => &[UserRead, VaultRead, VaultWrite, VmEnroll, VmRead, VmWrite],
         "tenants_remove_member" | "tenants_invite" => &[VaultRead, VmRead],
         "accounts_add_api_key" => &[VaultRead],
+        // The machine is a new one.
+        "delivery_enrolments_approve" => &[VmWrite],
         _ => &[],
     }
 }
+
+/// 32 bytes.
+const AGENT_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";

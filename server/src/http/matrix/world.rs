@@ -34,6 +34,7 @@ impl World {
         let mut config = Config::for_tests();
         let limits = &mut config.limits;
         (limits.failed_logins, limits.registrations, limits.mails) = (None, None, None);
+        limits.enrolments = None;
         let line = Line::open_with(config).await;
         let mut world = Self {
             line,

@@ -1,0 +1,96 @@
+//! An agent asks to be approved.
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use keyferry_protocol::agreement::PublicKey;
+use keyferry_protocol::approval::{UserCode, fingerprint};
+use rand_core::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracing::info;
+
+use super::{INTERVAL, LIFE};
+use crate::app::App;
+use crate::delivery::add_vm::parse_name;
+use crate::error::ApiError;
+use crate::limits;
+use crate::secret::Handed;
+use crate::sessions::Origin;
+use crate::sessions::opaque::{OpaqueToken, Purpose};
+use crate::store::{EnrolmentId, NewEnrolment, StoreError, TenantId};
+
+/// The body of `POST /enrolments`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asking {
+    agent_key: String,
+    name: Option<String>,
+    tenant: Option<TenantId>,
+}
+
+/// What the agent shows, and how it asks again.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Asked {
+    device_code: Handed,
+    user_code: String,
+    nonce: String,
+    fingerprint: String,
+    expires_in: u64,
+    interval: u64,
+}
+
+/// Notes a request, for a person to find by its code.
+pub(crate) async fn ask(app: &App, origin: &Origin, asking: Asking) -> Result<Asked, ApiError> {
+    let agent = parse_key(&asking.agent_key)?;
+    if let Some(name) = &asking.name {
+        parse_name(name)?;
+    }
+    limits::enrolment(app, origin).await?;
+    let now = app.clock.now();
+    let (all, own) = app.store.waiting_enrolments(asking.tenant, now).await?;
+    if all >= MOST_WAITING || own >= MOST_OF_ONE_TENANT {
+        return Err(ApiError::Overloaded);
+    }
+    let mut nonce = [0; 16];
+    app.rng().fill_bytes(&mut nonce);
+    let code = UserCode::of(agent, app.server_keys.noise.public(), &nonce);
+    let device = OpaqueToken::random(&mut app.rng());
+    let new = NewEnrolment {
+        id: EnrolmentId::new(now, &mut app.rng()),
+        code: code.letters(),
+        device_hash: device.hash(),
+        agent_key: agent.0,
+        name: asking.name.as_deref(),
+        address: origin.peer.map(|address| address.to_string()),
+        tenant: asking.tenant,
+        created_at: now,
+        expires_at: now + LIFE,
+    };
+    app.store
+        .insert_enrolment(&new)
+        .await
+        .map_err(|cause| match cause {
+            StoreError::Dangling(_) => ApiError::invalid("tenant", "is not known here"),
+            other => other.into(),
+        })?;
+    info!(request = %origin.request_id, enrolment = %new.id, "an agent waits for approval");
+    Ok(Asked {
+        device_code: Handed::new(device.text(Purpose::Device)),
+        user_code: code.to_string(),
+        nonce: Base64UrlUnpadded::encode_string(&nonce),
+        fingerprint: fingerprint(agent),
+        expires_in: LIFE.as_secs(),
+        interval: INTERVAL.as_secs(),
+    })
+}
+
+fn parse_key(text: &str) -> Result<PublicKey, ApiError> {
+    let mut key = [0; 32];
+    match Base64UrlUnpadded::decode(text, &mut key) {
+        Ok(bytes) if bytes.len() == 32 => Ok(PublicKey(key)),
+        _ => Err(ApiError::invalid("agent_key", "is 32 bytes in base64url")),
+    }
+}
+
+/// Strangers can make us hold so many, for ten minutes.
+const MOST_WAITING: i64 = 1_024;
+const MOST_OF_ONE_TENANT: i64 = 64;
