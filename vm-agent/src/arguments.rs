@@ -10,13 +10,15 @@ use keyferry_sdk::DEFAULT_SOCKET;
 /// them.
 #[derive(Debug, Parser)]
 #[command(name = "keyferry-agent", version)]
-pub(crate) struct Arguments {
+pub struct Arguments {
+    /// What to do.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub command: Command,
 }
 
+/// The commands.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub enum Command {
     /// Enrol this machine with a ticket and hold its keys until stopped.
     Run(Run),
     /// Show what the running agent holds and how it is. Exit code 0: healthy, 1: stale or
@@ -24,46 +26,50 @@ pub(crate) enum Command {
     Status(Status),
 }
 
+/// See [`Command::Run`].
 #[derive(Debug, Args)]
-pub(crate) struct Run {
+pub struct Run {
     /// Where tools connect.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    pub(crate) socket: PathBuf,
+    pub socket: PathBuf,
+    /// How the machine enrols.
     #[command(flatten)]
-    pub(crate) ticket: TicketFrom,
+    pub ticket: TicketFrom,
     /// The settings file (TOML).
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     /// Run where the kernel lacks Landlock, and say so in the status.
     #[arg(long)]
-    pub(crate) allow_degraded: bool,
+    pub allow_degraded: bool,
     /// The group that may open the socket, by name or number.
     #[arg(long, value_name = "GROUP")]
-    pub(crate) socket_group: Option<String>,
+    pub socket_group: Option<String>,
 }
 
-/// Where the ticket comes from: without any of these options, the systemd credential `ticket`.
+/// Where the ticket comes from: without any of these options, the systemd credential `ticket`, and
+/// without one, the host, where it has laid a channel.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-pub(crate) struct TicketFrom {
+pub struct TicketFrom {
     /// Read the ticket from standard input.
     #[arg(long)]
-    pub(crate) ticket_stdin: bool,
+    pub ticket_stdin: bool,
     /// Read the ticket from this open file descriptor.
     #[arg(long, value_name = "NUMBER")]
-    pub(crate) ticket_fd: Option<RawFd>,
+    pub ticket_fd: Option<RawFd>,
     /// Ask the host for tickets, at every start and whenever one is needed, over this serial port;
     /// `auto` for /dev/virtio-ports/org.keyferry.0 (on the host: keyferry-server vm channel).
     #[arg(long, value_name = "PATH|auto")]
-    pub(crate) channel: Option<PathBuf>,
+    pub channel: Option<PathBuf>,
 }
 
+/// See [`Command::Status`].
 #[derive(Debug, Args)]
-pub(crate) struct Status {
+pub struct Status {
     /// The agent's socket.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    pub(crate) socket: PathBuf,
+    pub socket: PathBuf,
     /// Print JSON.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
 }

@@ -1,17 +1,27 @@
 //! How long keys may stay without a word from the server (PROTOCOL.md §6).
 //!
-//! Measured on two clocks, whichever has run further: the monotonic one stands still while the
-//! machine is suspended, the boot-time one does not. That they move apart shows the suspension.
+//! Measured on several clocks, whichever has run further: the monotonic one stands still while the
+//! machine is suspended, the boot-time one while it is paused by its host, the host's never. That
+//! they move apart shows it.
 
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::machine::HostView;
 
 /// The lease and what has been seen of the clocks.
 #[derive(Debug)]
 pub struct Lease {
     granted: Option<Granted>,
     last_seen: Moment,
+    last_host: Option<SeenHost>,
+}
+
+/// The host, and this machine's boot-time clock when it was looked at.
+#[derive(Debug, Clone, Copy)]
+struct SeenHost {
+    host: HostView,
+    boot: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +39,8 @@ pub enum Verdict {
     Left(Duration),
     /// The lease has ended: wipe.
     Over,
-    /// The machine was suspended since the last look: wipe, and shake hands anew.
+    /// The machine was suspended, paused, restored or cloned since the last look: wipe, and shake
+    /// hands anew.
     Jumped,
 }
 
@@ -39,6 +50,7 @@ impl Lease {
         Self {
             granted: None,
             last_seen: now,
+            last_host: SeenHost::at(now),
         }
     }
 
@@ -59,12 +71,21 @@ impl Lease {
 
     /// Looks at the clocks, and remembers them for the next look.
     pub fn judge(&mut self, now: Moment) -> Verdict {
-        let jumped = apart(now).abs_diff(apart(self.last_seen)) > JUMP;
+        let suspended = apart(now).abs_diff(apart(self.last_seen)) > JUMP;
         self.last_seen = now;
-        if jumped {
+        if self.host_jumped(now) || suspended {
             return Verdict::Jumped;
         }
         self.left(now)
+    }
+
+    /// Looks at the host, if the moment shows it.
+    fn host_jumped(&mut self, now: Moment) -> bool {
+        let Some(seen) = SeenHost::at(now) else {
+            return false;
+        };
+        let before = self.last_host.replace(seen);
+        before.is_some_and(|before| seen.is_apart_from(&before))
     }
 
     /// What is left, without remembering anything.
@@ -74,11 +95,34 @@ impl Lease {
         };
         let monotonic = now.monotonic.saturating_sub(at.monotonic);
         let boot = now.boot.saturating_sub(at.boot);
-        match length.checked_sub(monotonic.max(boot)) {
+        let host = host_clock(now).zip(host_clock(at));
+        let host = host.map_or(Duration::ZERO, |(now, at)| now.saturating_sub(at));
+        match length.checked_sub(monotonic.max(boot).max(host)) {
             Some(left) if !left.is_zero() => Verdict::Left(left),
             _ => Verdict::Over,
         }
     }
+}
+
+impl SeenHost {
+    fn at(moment: Moment) -> Option<Self> {
+        let boot = moment.boot;
+        moment.host.map(|host| Self { host, boot })
+    }
+
+    /// Another generation, or a clock that went at another pace than ours.
+    fn is_apart_from(&self, before: &Self) -> bool {
+        let clocks = self.host.clock.zip(before.host.clock);
+        let apart = clocks.is_some_and(|(now, then)| {
+            // now - then and boot - boot, without negative spans.
+            (now + before.boot).abs_diff(then + self.boot) > JUMP
+        });
+        apart || self.host.generation != before.host.generation
+    }
+}
+
+fn host_clock(moment: Moment) -> Option<Duration> {
+    moment.host?.clock
 }
 
 /// How long the machine has been suspended in all.
@@ -86,7 +130,8 @@ fn apart(moment: Moment) -> Duration {
     moment.boot.saturating_sub(moment.monotonic)
 }
 
-/// The two clocks are read one after the other; this much apart is no accident.
+/// The clocks are read one after the other, and the host's shows whole seconds; this much apart is
+/// no accident.
 const JUMP: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
@@ -100,6 +145,18 @@ mod tests {
             monotonic: Duration::from_secs(monotonic),
             boot: Duration::from_secs(monotonic + suspended),
             wall: Duration::ZERO,
+            host: None,
+        }
+    }
+
+    fn beside_host(monotonic: u64, clock: u64) -> Moment {
+        let host = HostView {
+            clock: Some(Duration::from_secs(clock)),
+            generation: 0,
+        };
+        Moment {
+            host: Some(host),
+            ..moment(monotonic, 0)
         }
     }
 
@@ -171,5 +228,57 @@ mod tests {
     fn the_time_between_two_readings_is_no_suspension() {
         let mut lease = leased(moment(100, 0));
         assert!(matches!(lease.judge(moment(110, 2)), Verdict::Left(_)));
+    }
+
+    #[test]
+    fn a_machine_that_its_host_paused_is_noticed_once() {
+        let mut lease = leased(beside_host(100, 5000));
+        assert_eq!(lease.judge(beside_host(101, 5031)), Verdict::Jumped);
+        assert!(matches!(
+            lease.judge(beside_host(102, 5032)),
+            Verdict::Left(_)
+        ));
+    }
+
+    #[test]
+    fn a_restored_machine_is_noticed_by_its_hosts_clock() {
+        let mut lease = leased(beside_host(100, 5000));
+        lease.judge(beside_host(400, 5300));
+        assert_eq!(lease.judge(beside_host(100, 9000)), Verdict::Jumped);
+    }
+
+    #[test]
+    fn a_changed_generation_id_is_noticed_at_once() {
+        let mut lease = leased(beside_host(100, 5000));
+        let mut moment = beside_host(100, 5000);
+        moment.host.as_mut().unwrap().generation = 1;
+        assert_eq!(lease.judge(moment), Verdict::Jumped);
+        assert!(matches!(lease.judge(moment), Verdict::Left(_)));
+    }
+
+    #[test]
+    fn a_host_clock_of_whole_seconds_is_no_jump() {
+        let mut lease = leased(beside_host(100, 5000));
+        for (monotonic, clock) in [(101, 5002), (102, 5002), (3000, 7899), (3001, 7901)] {
+            let verdict = lease.judge(beside_host(monotonic, clock));
+            assert_ne!(verdict, Verdict::Jumped, "{monotonic} {clock}");
+        }
+    }
+
+    #[test]
+    fn a_look_that_leaves_out_the_host_forgets_nothing_of_it() {
+        let mut lease = leased(beside_host(100, 5000));
+        lease.judge(moment(101, 0));
+        assert_eq!(lease.judge(beside_host(102, 5100)), Verdict::Jumped);
+    }
+
+    #[test]
+    fn many_short_pauses_do_not_stretch_a_lease() {
+        let mut lease = leased(beside_host(100, 5000));
+        let end = (1..900).find(|second| {
+            let moment = beside_host(100 + second, 5000 + 2 * second);
+            lease.judge(moment) == Verdict::Over
+        });
+        assert_eq!(end, Some(450));
     }
 }

@@ -2,12 +2,14 @@
 //! memory, and hands them to the tools that may have them.
 
 pub mod agent;
+pub mod arguments;
 pub mod causes;
 pub mod clock;
 pub mod config;
 pub mod harden;
 pub mod keyring;
 pub mod lease;
+pub mod machine;
 pub mod proxy;
 pub mod socket;
 #[expect(

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-mod arguments;
 mod run;
 mod show_status;
 mod ticket_source;
@@ -10,9 +9,8 @@ mod ticket_source;
 use std::process::ExitCode;
 
 use clap::Parser;
+use keyferry_agent::arguments::{Arguments, Command};
 use keyferry_protocol::memory::WipingAllocator;
-
-use arguments::{Arguments, Command};
 
 /// What is freed is wiped first: the net below everything that is meant to be in locked memory.
 #[global_allocator]

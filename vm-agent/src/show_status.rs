@@ -4,11 +4,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use keyferry_agent::arguments;
 use keyferry_agent::causes::with_causes;
 use keyferry_sdk::status::{ConnectionState, Health, Status};
 use keyferry_sdk::{Error, blocking};
-
-use crate::arguments;
 
 /// Exit code 0: healthy, 1: stale or disconnected, 2: not running.
 pub(crate) fn show_status(options: &arguments::Status) -> ExitCode {

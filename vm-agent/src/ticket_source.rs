@@ -8,12 +8,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
+use keyferry_agent::arguments::TicketFrom;
 use keyferry_agent::{config, sys};
 use keyferry_protocol::memory::{Arena, LockedBox, MemoryError, scrub};
 use keyferry_protocol::ticket::{Ticket, TicketError};
 use zeroize::Zeroizing;
-
-use crate::arguments::TicketFrom;
 
 /// Why there is no ticket.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +52,9 @@ pub(crate) fn read_ticket(from: &TicketFrom, arena: &Arena) -> Result<Ticket, No
             read_all(descriptor.as_fd(), &name, arena)
         }
         (false, None) => {
-            let path = credential().ok_or(NoTicket::NotGiven)?;
+            let path = credential()
+                .filter(|path| path.exists())
+                .ok_or(NoTicket::NotGiven)?;
             let name = path.display().to_string();
             let file = File::open(path).map_err(|source| NoTicket::Unreadable {
                 from: name.clone(),

@@ -9,7 +9,8 @@ use keyferry_protocol::channel::LONGEST_SEALED;
 use keyferry_protocol::handshake::agent::{Hello, begin};
 use keyferry_protocol::handshake::{Claims, CredentialRef, Suite};
 use keyferry_protocol::ids::InstanceId;
-use keyferry_protocol::memory::{Arena, LockedBox};
+use keyferry_protocol::memory::{Arena, LockedBox, MemoryError};
+use rand_core::CryptoRng;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -67,6 +68,23 @@ pub struct Identity {
     pub key: KeyPair,
     /// What it says of itself.
     pub claims: Claims,
+}
+
+impl Identity {
+    /// A new key pair in locked memory, and a new name for this run.
+    pub fn fresh(
+        arena: &Arena,
+        claims: Claims,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, MemoryError> {
+        let mut instance = [0; 16];
+        rng.fill_bytes(&mut instance);
+        Ok(Self {
+            instance: InstanceId(instance),
+            key: KeyPair::generate(arena, rng)?,
+            claims,
+        })
+    }
 }
 
 /// What it offers: a ticket, or what the last session handed over.

@@ -12,6 +12,7 @@ use crate::socket::Peer;
 impl Agent {
     /// Makes a token for a key, if the policy lets the tool use it.
     pub fn lend(&self, peer: &Peer, holder: Holder, key: &KeyName) -> Result<Lent, Refusal> {
+        self.enforce_before_use();
         let decided = self.parts.policy.permits(peer, key);
         let outcome = decided
             .map_err(|rule| refusal(RefusalCode::NotPermitted, &rule))
@@ -50,6 +51,7 @@ impl Agent {
         loan: &Loan,
         read: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, Refused> {
+        self.enforce_before_use();
         let read = self.look(|keys| keys.expose(&loan.key, read));
         let version = read.as_ref().map_or(0, |(version, _)| *version);
         self.note(&loan.key, version, (loan.uid, read.is_ok()));

@@ -36,6 +36,7 @@ pub struct Agent {
     accesses: Mutex<Accesses>,
     tokens: Mutex<Tokens>,
     changes: watch::Sender<()>,
+    suspensions: watch::Sender<()>,
     protection: ProtectionLevel,
     parts: Parts,
 }
@@ -66,11 +67,12 @@ impl Agent {
         Self {
             protection: keys.level(),
             keys: Mutex::new(keys),
-            lease: Mutex::new(Lease::new(parts.clock.now())),
+            lease: Mutex::new(Lease::new(parts.clock.look())),
             uplink: Mutex::default(),
             accesses: Mutex::default(),
             tokens: Mutex::default(),
             changes: watch::Sender::new(()),
+            suspensions: watch::Sender::new(()),
             parts,
         }
     }
@@ -95,13 +97,20 @@ impl Agent {
 
     /// The server grants a lease from now on.
     pub fn renew_lease(&self, length: Duration) {
-        lock(&self.lease).renew(length, self.parts.clock.now());
+        lock(&self.lease).renew(length, self.parts.clock.look());
     }
 
-    /// Looks at the clocks and wipes what they have ended. A jump between them is for the caller:
-    /// the session has to be shaken hands on anew.
+    /// Looks at the clocks and the host, and wipes what they have ended.
     pub fn enforce_lease(&self) -> Verdict {
-        let now = self.now();
+        self.enforce(self.parts.clock.look())
+    }
+
+    /// The same before a key is used: this process may have been stopped until just now.
+    fn enforce_before_use(&self) {
+        self.enforce(self.now());
+    }
+
+    fn enforce(&self, now: Moment) -> Verdict {
         let verdict = lock(&self.lease).judge(now);
         match verdict {
             Verdict::Over => {
@@ -109,8 +118,9 @@ impl Agent {
                 self.wipe(PageState::LeaseOver);
             }
             Verdict::Jumped => {
-                warn!("this machine was suspended or restored: all keys are wiped");
+                warn!("this machine was suspended, restored or cloned: all keys are wiped");
                 self.wipe(PageState::LeaseOver);
+                self.suspensions.send_replace(());
             }
             Verdict::None | Verdict::Left(_) => {
                 if lock(&self.keys).expire(now.wall) {
@@ -152,6 +162,12 @@ impl Agent {
         self.changes.subscribe()
     }
 
+    /// Wakes whenever this machine was suspended, restored or cloned: a session from before is not
+    /// to be used any more.
+    pub fn suspensions(&self) -> watch::Receiver<()> {
+        self.suspensions.subscribe()
+    }
+
     /// A tool has connected.
     pub fn join(&self) -> Guest<'_> {
         Guest {
@@ -162,6 +178,7 @@ impl Agent {
 
     /// Hands a key to a tool, if the policy lets it have it.
     pub fn open(&self, guest: &Guest<'_>, peer: &Peer, key: &KeyName) -> Result<Opened, Refusal> {
+        self.enforce_before_use();
         let decided = self.parts.policy.permits(peer, key);
         let outcome = decided
             .map_err(|rule| refusal(RefusalCode::NotPermitted, &rule))

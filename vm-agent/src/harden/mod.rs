@@ -20,7 +20,7 @@ use std::io;
 use keyferry_protocol::memory::{MemoryError, ProtectionLevel};
 use serde::Serialize;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock;
 
 /// One thing that was given up, for `status` and the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -88,7 +88,7 @@ impl HardenError {
 /// The first half, before any secret is in this process.
 pub fn before_secrets() -> Result<(ProtectionLevel, Vec<Step>), HardenError> {
     // The first look at a clock reads the auxiliary vector, which is closed to us afterwards.
-    let _now = SystemClock.now();
+    let _now = clock::now();
     let mut steps = vec![dumps::no_core_files()?, dumps::not_dumpable()?];
     steps.push(privileges::no_new_privileges()?);
     let (level, step) = memory::prove()?;

@@ -3,16 +3,14 @@
 use std::error::Error;
 use std::path::Path;
 
+use keyferry_agent::arguments::TicketFrom;
 use keyferry_agent::config::Config;
 use keyferry_agent::upstream::{Backoff, Credentials, HostChannel, USUAL, Upstream};
-use keyferry_protocol::agreement::KeyPair;
 use keyferry_protocol::handshake::Claims;
-use keyferry_protocol::ids::InstanceId;
 use keyferry_protocol::memory::{Arena, ProtectionLevel};
 use keyferry_sdk::link::Identity;
 
-use crate::arguments::TicketFrom;
-use crate::ticket_source::read_ticket;
+use crate::ticket_source::{NoTicket, read_ticket};
 
 /// The agent's own key pair is made here, and dies with the process. With neither ticket nor host
 /// channel it refuses.
@@ -22,25 +20,26 @@ pub(super) fn upstream(
     config: &Config,
 ) -> Result<Upstream, Box<dyn Error>> {
     let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
-    let mut instance = [0; 16];
-    getrandom::fill(&mut instance)?;
-    let identity = Identity {
-        instance: InstanceId(instance),
-        key: KeyPair::generate(&arena, &mut rng)?,
-        claims: claims(arena.level()),
-    };
+    let identity = Identity::fresh(&arena, claims(arena.level()), &mut rng)?;
     let mut upstream = Upstream {
         targets: Vec::new(),
         identity,
         credentials: Credentials::none(),
-        host_channel: from.channel.as_deref().map(open_channel).transpose()?,
+        host_channel: None,
         backoff: Backoff::new(&config.reconnect),
         session_life: config.session.renew_seconds.span(),
         arena,
     };
-    if upstream.host_channel.is_none() {
-        let ticket = read_ticket(from, &upstream.arena)?;
-        upstream.enrol_with(ticket)?;
+    if let Some(path) = &from.channel {
+        upstream.host_channel = Some(open_channel(path)?);
+        return Ok(upstream);
+    }
+    match read_ticket(from, &upstream.arena) {
+        Ok(ticket) => upstream.enrol_with(ticket)?,
+        Err(NoTicket::NotGiven) if Path::new(USUAL).exists() => {
+            upstream.host_channel = Some(open_channel(Path::new(USUAL))?);
+        }
+        Err(none) => return Err(none.into()),
     }
     Ok(upstream)
 }

@@ -7,25 +7,29 @@
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use keyferry_agent::agent::{Agent, Parts};
+use keyferry_agent::arguments::Run;
 use keyferry_agent::causes::with_causes;
 use keyferry_agent::clock::SystemClock;
 use keyferry_agent::config::Config;
 use keyferry_agent::harden::{self, Step, Tolerance};
 use keyferry_agent::keyring::{Keyring, PageLimit};
+use keyferry_agent::machine::Machine;
 use keyferry_agent::proxy::{self, Outward};
 use keyferry_agent::socket::{self, Policy};
-use keyferry_agent::upstream::{self, Signals, Upstream};
+use keyferry_agent::upstream::{self, Upstream};
 use keyferry_protocol::memory::Arena;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::Run;
+use crate::ticket_source::NoTicket;
 
 mod enrol;
 
@@ -39,8 +43,16 @@ pub(crate) fn run(options: &Run) -> ExitCode {
                 reason = with_causes(error.as_ref()),
                 "the agent does not run"
             );
-            ExitCode::FAILURE
+            exit_code(error.as_ref())
         }
+    }
+}
+
+/// Trying again does not bring a ticket: a service manager is told so by `EX_CONFIG`.
+fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
+    match error.downcast_ref() {
+        Some(NoTicket::NotGiven) => ExitCode::from(78),
+        _ => ExitCode::FAILURE,
     }
 }
 
@@ -53,6 +65,8 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
     };
 
     let (level, mut steps) = harden::before_secrets()?;
+    let machine = Machine::open();
+    steps.push(machine.step());
     let arena = Arena::new(level)?;
     let upstream = enrol::upstream(arena.clone(), &options.ticket, &config)?;
     let outward = Outward::new(&config.proxy, arena.clone())?;
@@ -65,7 +79,8 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
     let keys = Keyring::new(arena, PageLimit(config.limits.pages_per_connection));
     let own_uid = rustix::process::geteuid().as_raw();
     let policy = Policy::new(config.policy, own_uid, gid);
-    let clock = Box::new(SystemClock);
+    let news = machine.news();
+    let clock = Box::new(SystemClock::new(machine));
     let agent = Agent::new(
         keys,
         Parts {
@@ -87,16 +102,18 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
             listener,
             path: &options.socket,
             proxy: (outward, bound),
+            news,
         },
     ))?;
     Ok(())
 }
 
-/// Where tools come in.
+/// Where tools, and news of the machine, come in.
 struct Doors<'a> {
     listener: std::os::unix::net::UnixListener,
     path: &'a Path,
     proxy: (Outward, proxy::Bound),
+    news: Option<OwnedFd>,
 }
 
 /// Until SIGTERM or SIGINT; then everything is wiped and the server is told.
@@ -107,17 +124,14 @@ async fn serve(agent: Arc<Agent>, upstream: Upstream, doors: Doors<'_>) -> io::R
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    let signals = Arc::new(Signals::default());
+    let stop = Notify::new();
     tokio::spawn(socket::listen(Arc::clone(&agent), listener));
     tokio::spawn(proxy::listen(Arc::clone(&agent), outward, bound));
-    tokio::spawn(upstream::keep_lease(
-        Arc::clone(&agent),
-        Arc::clone(&signals),
-    ));
+    tokio::spawn(upstream::keep_lease(Arc::clone(&agent), doors.news));
     tell_ready(doors.path)?;
 
     let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
-    let session = upstream::keep(&agent, upstream, &signals, &mut rng);
+    let session = upstream::keep(&agent, upstream, &stop, &mut rng);
     tokio::pin!(session);
     tokio::select! {
         () = &mut session => return Ok(()),
@@ -126,7 +140,7 @@ async fn serve(agent: Arc<Agent>, upstream: Upstream, doors: Doors<'_>) -> io::R
     }
     info!("stopping: all keys are wiped");
     let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    signals.stop.notify_one();
+    stop.notify_one();
     session.await;
     Ok(())
 }

@@ -3,6 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
 /// The process at the other end of a Unix socket, pinned: its number cannot be reused while this
 /// descriptor lives. `None` before Linux 6.5, or when that process is gone.
 pub fn peer_pidfd(socket: impl AsFd) -> Option<OwnedFd> {
@@ -39,6 +42,12 @@ pub fn inherited(descriptor: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: it is open, our parent opened it for us, and this is called once, before anything
     // else in this process opens one.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Waits for this descriptor in the runtime that this is called in.
+pub fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is one open descriptor until it is dropped, and has always that number.
+    Ok(unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?)
 }
 
 /// `asm-generic/socket.h`; the libc crate has no name for it yet.

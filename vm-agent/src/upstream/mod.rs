@@ -4,27 +4,26 @@ mod backoff;
 mod credentials;
 mod enrol;
 mod host_channel;
+mod keep_lease;
 mod session;
-
-use std::sync::Arc;
 
 use keyferry_protocol::memory::{Arena, LockedBox};
 use keyferry_protocol::wire::{ToAgent, ToServer};
 use keyferry_sdk::link::{Identity, Link, LinkError, Target, attach};
 use keyferry_sdk::status::ConnectionState;
 use rand_core::CryptoRng;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 pub use backoff::Backoff;
 pub use credentials::Credentials;
 pub use enrol::EnrolError;
 pub use host_channel::{HostChannel, HostChannelError, USUAL};
+pub use keep_lease::keep_lease;
 use session::{Ended, Session};
 
 use crate::agent::Agent;
 use crate::causes::with_causes;
-use crate::lease::Verdict;
 
 /// What the agent needs to get to its servers.
 pub struct Upstream {
@@ -45,42 +44,51 @@ pub struct Upstream {
 }
 
 /// What ends or interrupts a session from this side.
-#[derive(Debug, Default)]
-pub struct Signals {
-    /// The agent is to stop. A permit is kept, so that it is not missed.
-    pub stop: Notify,
-    /// The machine was suspended: the session is not to be trusted any more.
-    pub jumped: Notify,
+struct Interrupts<'a> {
+    stop: &'a Notify,
+    suspended: watch::Receiver<()>,
 }
 
-/// Keeps a session until the agent is to stop, then wipes and says goodbye.
-pub async fn keep(
-    agent: &Agent,
-    mut upstream: Upstream,
-    signals: &Signals,
-    rng: &mut impl CryptoRng,
-) {
+impl Interrupts<'_> {
+    /// The agent is to stop, or this machine is no longer what it was.
+    async fn next(&mut self) -> Ended {
+        tokio::select! {
+            () = self.stop.notified() => Ended::Stopped,
+            _ = self.suspended.changed() => Ended::Jumped,
+        }
+    }
+}
+
+/// Keeps a session until the agent is to stop (a permit of `stop` is kept, so that it is not
+/// missed), then wipes and says goodbye.
+pub async fn keep(agent: &Agent, mut upstream: Upstream, stop: &Notify, rng: &mut impl CryptoRng) {
+    let suspended = agent.suspensions();
+    let mut interrupts = Interrupts { stop, suspended };
     let mut server = 0;
     loop {
         if upstream.needs_the_host() {
-            if ask_the_host(agent, &mut upstream, signals, rng).await == Asked::Stopped {
+            if ask_the_host(agent, &mut upstream, stop, rng).await == Asked::Stopped {
                 break;
             }
             continue;
         }
-        let ended = match upstream.enter(agent, server, signals).await {
-            Entered::Session(session) => session.run(agent, &mut upstream, signals).await,
+        let ended = match upstream.enter(agent, server, &mut interrupts).await {
+            Entered::Session(session) => session.run(agent, &mut upstream, &mut interrupts).await,
             Entered::Not(ended) => ended,
         };
         note_end(agent, &ended);
         let wait = match ended {
             Ended::Stopped => break,
             Ended::CutOff if upstream.host_channel.is_none() => {
-                signals.stop.notified().await;
+                stop.notified().await;
                 break;
             }
             Ended::CutOff => upstream.backoff.slow(rng),
-            Ended::Jumped => continue,
+            Ended::Jumped => {
+                interrupts.suspended.mark_unchanged();
+                upstream.begin_anew(rng);
+                continue;
+            }
             Ended::Lost(LinkError::Refused) => {
                 server += 1;
                 upstream.refused(rng)
@@ -92,8 +100,7 @@ pub async fn keep(
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = signals.jumped.notified() => {}
-            () = signals.stop.notified() => break,
+            interrupt = interrupts.next() => if matches!(interrupt, Ended::Stopped) { break },
         }
     }
     agent.wipe(keyferry_protocol::memory::PageState::LeaseOver);
@@ -109,12 +116,12 @@ enum Asked {
 async fn ask_the_host(
     agent: &Agent,
     upstream: &mut Upstream,
-    signals: &Signals,
+    stop: &Notify,
     rng: &mut impl CryptoRng,
 ) -> Asked {
     let asked = tokio::select! {
         asked = upstream.ask_the_host() => asked,
-        () = signals.stop.notified() => return Asked::Stopped,
+        () = stop.notified() => return Asked::Stopped,
     };
     let Err(error) = asked else {
         info!("the host has given a ticket");
@@ -128,19 +135,7 @@ async fn ask_the_host(
     let wait = upstream.backoff.next(rng);
     tokio::select! {
         () = tokio::time::sleep(wait) => Asked::Answered,
-        () = signals.stop.notified() => Asked::Stopped,
-    }
-}
-
-/// Looks at the clocks every second, session or not.
-pub async fn keep_lease(agent: Arc<Agent>, signals: Arc<Signals>) {
-    let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
-    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    loop {
-        second.tick().await;
-        if agent.enforce_lease() == Verdict::Jumped {
-            signals.jumped.notify_one();
-        }
+        () = stop.notified() => Asked::Stopped,
     }
 }
 
@@ -161,7 +156,25 @@ impl Upstream {
         }
     }
 
-    async fn enter(&mut self, agent: &Agent, server: usize, signals: &Signals) -> Entered {
+    /// Two machines may now be what this one was: with a host to ask, nothing of it is used again.
+    /// Without one, only the server can tell the copies apart, by the credential that they share.
+    fn begin_anew(&mut self, rng: &mut impl CryptoRng) {
+        if self.host_channel.is_none() {
+            return;
+        }
+        self.credentials.forget();
+        match Identity::fresh(&self.arena, self.identity.claims.clone(), rng) {
+            Ok(identity) => self.identity = identity,
+            Err(error) => warn!(%error, "the agent keeps its key pair"),
+        }
+    }
+
+    async fn enter(
+        &mut self,
+        agent: &Agent,
+        server: usize,
+        interrupts: &mut Interrupts<'_>,
+    ) -> Entered {
         let Some(target) = self
             .targets
             .get(server % self.targets.len().max(1))
@@ -175,7 +188,7 @@ impl Upstream {
         });
         let attempt = tokio::select! {
             attempt = self.attach(agent, &target) => attempt,
-            () = signals.stop.notified() => return Entered::Not(Ended::Stopped),
+            interrupt = interrupts.next() => return Entered::Not(interrupt),
         };
         match attempt {
             Ok(link) => Entered::Session(Box::new(Session::new(link, target, self.session_life))),
@@ -226,7 +239,7 @@ fn note_end(agent: &Agent, ended: &Ended) {
         ),
         Ended::Jumped => (
             ConnectionState::Connecting,
-            Some("this machine was suspended".to_owned()),
+            Some("this machine was suspended, restored or cloned".to_owned()),
         ),
         Ended::Drained => (
             ConnectionState::Connecting,

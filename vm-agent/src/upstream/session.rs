@@ -9,9 +9,10 @@ use keyferry_sdk::link::{Link, LinkError, Received, Target};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Signals, Upstream};
+use super::{Interrupts, Upstream};
 use crate::agent::Agent;
 use crate::keyring::Keyring;
+use crate::lease::Verdict;
 
 /// How a session, or an attempt at one, ended.
 pub(super) enum Ended {
@@ -64,7 +65,7 @@ impl Session {
         mut self,
         agent: &Agent,
         upstream: &mut Upstream,
-        signals: &Signals,
+        interrupts: &mut Interrupts<'_>,
     ) -> Ended {
         let mut pulse = interval(PULSE);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -76,14 +77,15 @@ impl Session {
                     self.renew(agent, upstream).await;
                     Ok(())
                 }
-                () = signals.jumped.notified() => Err(Ended::Jumped),
-                () = signals.stop.notified() => {
-                    self.say_goodbye(agent).await;
-                    Err(Ended::Stopped)
-                }
+                interrupt = interrupts.next() => Err(interrupt),
             };
-            if let Err(ended) = step {
-                return ended;
+            match step {
+                Ok(()) => {}
+                Err(Ended::Stopped) => {
+                    self.say_goodbye(agent).await;
+                    return Ended::Stopped;
+                }
+                Err(ended) => return ended,
             }
         }
     }
@@ -108,9 +110,18 @@ impl Session {
         scrub();
         let (reply, ended) = step.map_err(Ended::Lost)?;
         if let Some(reply) = reply {
-            self.link.send(&reply).await.map_err(Ended::Lost)?;
+            self.send(agent, &reply).await?;
         }
         ended.map_or(Ok(()), Err)
+    }
+
+    /// In a copy of this machine the session's next nonce is the same: what the copy sends first
+    /// must not be under it.
+    async fn send(&mut self, agent: &Agent, message: &ToServer) -> Result<(), Ended> {
+        if agent.enforce_lease() == Verdict::Jumped {
+            return Err(Ended::Jumped);
+        }
+        self.link.send(message).await.map_err(Ended::Lost)
     }
 
     /// Changes first, words later: a revoked key is zeroed before anything is sent.
@@ -184,10 +195,7 @@ impl Session {
         self.link.ping().await.map_err(Ended::Lost)?;
         let accesses = agent.take_accesses();
         if !accesses.is_empty() {
-            self.link
-                .send(&ToServer::Audit(accesses))
-                .await
-                .map_err(Ended::Lost)?;
+            self.send(agent, &ToServer::Audit(accesses)).await?;
         }
         if self.link.sent() > MESSAGES / 2 {
             self.renew_at = Instant::now();

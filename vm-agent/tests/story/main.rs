@@ -155,6 +155,24 @@ async fn without_a_word_from_the_server_the_lease_ends_every_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_was_stopped_for_longer_than_its_lease_serves_nothing_old() {
+    let mut world = World::new().await;
+    world.server.put("openai", 1, b"sk-first").await;
+    let agent = world.agent().await;
+    let tool = agent.tool().await;
+    world.server.lease(2).await;
+    let seconds = async || agent.status().await.lease.map(|lease| lease.seconds);
+    eventually(async || seconds().await == Some(2)).await;
+    world.server.stop();
+    agent.signal(Signal::STOP);
+    // Nothing but time ends a lease.
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    let asked = tokio::spawn(async move { tool.key("openai").await.map(|_key| ()) });
+    agent.signal(Signal::CONT);
+    assert!(matches!(asked.await.unwrap(), Err(Error::LeaseOver)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_vm_that_is_cut_off_wipes_and_asks_for_a_ticket() {
     let mut world = World::new().await;
     world.server.put("openai", 1, b"sk-first").await;
@@ -283,7 +301,7 @@ async fn the_status_tells_everything_but_the_key() {
         panic!("one key: {status:?}")
     };
     assert_eq!((key.version, key.state.as_str(), key.pages), (3, "live", 1));
-    assert_eq!(status.hardening.len(), 7);
+    assert_eq!(status.hardening.len(), 8);
     assert!(status.lease.unwrap().left_seconds > 800);
     assert!(!serde_json::to_string(&status).unwrap().contains("sk-very"));
     assert_eq!(agent.status_command(), Some(0));
