@@ -11,7 +11,7 @@ use clap_complete::Shell;
 pub use account::{Account, ApiKeys, Contact, Login, Mfa, Password, Register, Sessions};
 pub use keys::{KeyName, Keys, Provider, PutKey, RotateKey};
 pub use local::{AgentSocket, Exec, Read, Status};
-pub use vms::{VmChoice, Vms};
+pub use vms::{Approve, VmChoice, Vms};
 
 /// Keeps API keys on a server, and ferries them into virtual machines.
 ///
@@ -58,6 +58,15 @@ pub enum Command {
     /// Enrol virtual machines, and see what they hold.
     #[command(subcommand)]
     Vms(Vms),
+    /// Let a machine enrol that shows this code.
+    Approve(Approve),
+    /// Turn a machine away that shows this code.
+    Deny {
+        /// As the machine shows it.
+        code: keyferry_protocol::approval::UserCode,
+    },
+    /// List the machines that wait for this tenant's approval, and those it has decided.
+    Enrolments,
     /// Write a key that this machine's agent holds to standard output.
     Read(Read),
     /// Run a command whose SDKs use keys through the agent, without having them.

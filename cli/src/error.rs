@@ -44,6 +44,12 @@ pub enum CliError {
     /// The person did not confirm the fingerprint.
     #[error("the fingerprint was not confirmed; nothing was sent")]
     NotConfirmed,
+    /// The agent's key is another than the one that was named.
+    #[error("the machine that shows this code has another key; nothing was approved")]
+    OtherKey,
+    /// The person did not see the code.
+    #[error("the code was not confirmed; nothing was approved")]
+    NotApproved,
     /// No machine has this name or id.
     #[error("there is no machine `{0}`; see `keyferry vms list`")]
     NoSuchVm(String),

@@ -5,6 +5,7 @@ mod account;
 mod api_keys;
 mod app;
 pub mod arguments;
+mod enrolments;
 mod error;
 mod keys;
 mod local;

@@ -8,7 +8,7 @@ use crate::arguments::{Account, ApiKeys, Arguments, Command, Keys, Mfa, Password
 use crate::error::CliError;
 use crate::output::Reply;
 use crate::secret_input::PasswordSource;
-use crate::{account, api_keys, keys, local, mfa, sessions, vms};
+use crate::{account, api_keys, enrolments, keys, local, mfa, sessions, vms};
 
 /// Runs one command.
 pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
@@ -32,6 +32,9 @@ pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
         Command::ApiKeys(it) => run_api_keys(&app, it).await,
         Command::Keys(it) => run_keys(&app, it).await,
         Command::Vms(it) => run_vms(&app, it).await,
+        Command::Approve(it) => enrolments::approve(&app.signed_in().await?, &it).await,
+        Command::Deny { code } => enrolments::deny(&app.signed_in().await?, &code).await,
+        Command::Enrolments => enrolments::list(&app.signed_in().await?).await,
         Command::Read(it) => local::read(&it).await,
         Command::Exec(it) => local::exec(&it).await,
         Command::Status(it) => local::status(&app, &it).await,

@@ -55,6 +55,18 @@ pub struct Connection {
     pub vm: Option<String>,
     /// Attempts since the last session ended.
     pub attempts: u32,
+    /// What a person approves, while the state is [`ConnectionState::AwaitingApproval`].
+    #[serde(default)]
+    pub approval: Option<Approval>,
+}
+
+/// What a person compares before they approve a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// For `keyferry approve CODE`.
+    pub code: String,
+    /// Of the agent's key.
+    pub fingerprint: String,
 }
 
 /// Where the link to the server stands.
@@ -67,6 +79,8 @@ pub enum ConnectionState {
     Connected,
     /// The servers refuse our credential. Attempts go on, slowly; a new ticket is needed.
     NeedsTicket,
+    /// A person has to approve this machine.
+    AwaitingApproval,
 }
 
 /// How long the keys stay without a word from the server.

@@ -4,7 +4,10 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use keyferry_protocol::ids::KeyName;
 use keyferry_sdk::DEFAULT_SOCKET;
+use keyferry_sdk::link::ServerUrl;
+use keyferry_sdk::tls::SpkiPin;
 
 /// Holds API keys inside a virtual machine in locked, wiped memory, for the tools that may have
 /// them.
@@ -20,7 +23,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Enrol this machine with a ticket and hold its keys until stopped.
-    Run(Run),
+    Run(Box<Run>),
     /// Show what the running agent holds and how it is. Exit code 0: healthy, 1: stale or
     /// disconnected, 2: not running.
     Status(Status),
@@ -35,6 +38,9 @@ pub struct Run {
     /// How the machine enrols.
     #[command(flatten)]
     pub ticket: TicketFrom,
+    /// Whom it asks for approval.
+    #[command(flatten)]
+    pub server: ServerToAsk,
     /// The settings file (TOML).
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -61,6 +67,27 @@ pub struct TicketFrom {
     /// `auto` for /dev/virtio-ports/org.keyferry.0 (on the host: keyferry-server vm channel).
     #[arg(long, value_name = "PATH|auto")]
     pub channel: Option<PathBuf>,
+    /// Show a code, and wait until a person approves it with `keyferry approve CODE`.
+    #[arg(long, requires = "server")]
+    pub approve: bool,
+}
+
+/// Which server is asked for approval, and what it is told.
+#[derive(Debug, Args)]
+pub struct ServerToAsk {
+    /// Such as `https://keys.example.org:8443`.
+    #[arg(long, value_name = "URL", requires = "approve")]
+    pub server: Option<ServerUrl>,
+    /// What the server printed at its first start: `sha256:...`. Without it, the system's root
+    /// certificates decide.
+    #[arg(long, value_name = "PIN", requires = "approve")]
+    pub fingerprint: Option<SpkiPin>,
+    /// What this machine would like to be called.
+    #[arg(long, requires = "approve")]
+    pub name: Option<KeyName>,
+    /// The id of the tenant whose members are to find the request in `keyferry enrolments`.
+    #[arg(long, value_name = "ID", requires = "approve")]
+    pub tenant: Option<String>,
 }
 
 /// See [`Command::Status`].

@@ -65,6 +65,7 @@ fn lines(out: &mut String, status: &Status) -> std::fmt::Result {
         ConnectionState::Connected => "connected",
         ConnectionState::Connecting => "connecting",
         ConnectionState::NeedsTicket => "needs a new ticket",
+        ConnectionState::AwaitingApproval => "waits for approval",
     };
     writeln!(
         out,
@@ -76,6 +77,13 @@ fn lines(out: &mut String, status: &Status) -> std::fmt::Result {
         "vm          {}",
         connection.vm.as_deref().unwrap_or("-")
     )?;
+    if let Some(approval) = &connection.approval {
+        let (code, key) = (&approval.code, &approval.fingerprint);
+        writeln!(
+            out,
+            "approval    keyferry approve {code} (this agent's key: {key})"
+        )?;
+    }
     if let Some(error) = &status.last_error {
         writeln!(out, "last error  {error}")?;
     }

@@ -32,3 +32,19 @@ pub struct VmChoice {
     /// Its name or id.
     pub(crate) vm: String,
 }
+
+/// See [`super::Command::Approve`].
+#[derive(Args)]
+pub struct Approve {
+    /// As the machine shows it.
+    pub(crate) code: keyferry_protocol::approval::UserCode,
+    /// What to call the machine; one of this name is enrolled anew. Default: what it calls itself.
+    #[arg(long)]
+    pub(crate) name: Option<keyferry_protocol::ids::KeyName>,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Do not ask, but approve only an agent whose key has this fingerprint.
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub(crate) key: Option<String>,
+}

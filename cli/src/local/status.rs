@@ -64,6 +64,12 @@ fn describe_agent(status: &AgentStatus) -> String {
         status.protection,
         connection.server.as_deref().unwrap_or("not reached yet"),
     );
+    if let Some(approval) = &connection.approval {
+        text.push_str(&format!(
+            "  waits for approval: keyferry approve {} (its key: {})\n",
+            approval.code, approval.fingerprint
+        ));
+    }
     if let Some(lease) = &status.lease {
         text.push_str(&format!(
             "  lease: {} of {} s left\n",

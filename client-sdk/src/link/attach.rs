@@ -1,6 +1,5 @@
 //! From a credential to an open session.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -11,53 +10,24 @@ use keyferry_protocol::handshake::{Claims, CredentialRef, Suite};
 use keyferry_protocol::ids::InstanceId;
 use keyferry_protocol::memory::{Arena, LockedBox, MemoryError};
 use rand_core::CryptoRng;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
-use crate::tls::{ServerTrust, TlsError, client_config};
-
-use super::{Link, LinkError, Received, ServerUrl, Socket, Transport, of_websocket};
+use super::{Endpoint, Link, LinkError, Received, Socket, Transport, of_websocket};
 
 /// One server, and how to tell it is the right one.
 #[derive(Clone)]
 pub struct Target {
     /// Where it is.
-    pub url: ServerUrl,
-    tls: Option<Arc<ClientConfig>>,
+    pub server: Endpoint,
     /// Its static key `S`.
     pub server_key: PublicKey,
     /// The suite to use with it.
     pub suite: Suite,
-}
-
-impl Target {
-    /// A server at `url`, whose static key is `server_key`. TLS is set up when the URL wants it.
-    pub fn new(
-        url: ServerUrl,
-        trust: &ServerTrust,
-        server_key: PublicKey,
-        suite: Suite,
-    ) -> Result<Self, TlsError> {
-        let tls = if url.is_tls() {
-            Some(Arc::new(client_config(trust)?))
-        } else {
-            None
-        };
-        Ok(Self {
-            url,
-            tls,
-            server_key,
-            suite,
-        })
-    }
 }
 
 /// Who is attaching.
@@ -103,7 +73,7 @@ pub async fn attach(
     identity: &Identity,
     credential: &Credential,
 ) -> Result<(Link, LockedBox), LinkError> {
-    let transport = in_time(TO_CONNECT, connect(target)).await?;
+    let transport = in_time(TO_CONNECT, target.server.connect()).await?;
     let mut socket = in_time(TO_ANSWER, upgrade(target, transport)).await?;
     in_time(TO_ANSWER, async {
         let channel = {
@@ -135,27 +105,9 @@ pub async fn attach(
     .await
 }
 
-async fn connect(target: &Target) -> Result<Box<dyn Transport>, LinkError> {
-    let url = &target.url;
-    let tcp = TcpStream::connect((url.host(), url.port()))
-        .await
-        .map_err(LinkError::Unreachable)?;
-    tcp.set_nodelay(true).map_err(LinkError::Unreachable)?;
-    let Some(config) = &target.tls else {
-        return Ok(Box::new(tcp));
-    };
-    let name = ServerName::try_from(url.host().to_owned())
-        .map_err(|_| LinkError::Protocol("the URL's host can be in no certificate"))?;
-    let connector = TlsConnector::from(Arc::clone(config));
-    let tls = connector
-        .connect(name, tcp)
-        .await
-        .map_err(LinkError::Unreachable)?;
-    Ok(Box::new(tls))
-}
-
 async fn upgrade(target: &Target, transport: Box<dyn Transport>) -> Result<Socket, LinkError> {
     let uri: Uri = target
+        .server
         .url
         .agents()
         .parse()

@@ -4,6 +4,7 @@
 //! near a socket, and opened in locked memory.
 
 mod attach;
+mod endpoint;
 mod url;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
 pub use attach::{Credential, Identity, Target, attach};
+pub use endpoint::{Answer, Endpoint};
 pub use url::{ServerUrl, UrlError};
 
 use crate::tls::TlsError;
@@ -54,6 +56,9 @@ pub enum LinkError {
     /// What answers there is no Keyferry server, or one that takes no agents now.
     #[error("the server does not take the connection")]
     WebSocket(#[source] Box<tungstenite::Error>),
+    /// A plain request failed.
+    #[error("the server's answer breaks off")]
+    Http(#[source] hyper::Error),
     /// The handshake failed on our side.
     #[error("the handshake failed")]
     Handshake(#[from] HandshakeError),

@@ -49,7 +49,13 @@ impl ServerUrl {
         format!("{scheme}://{}{}/agent", self.authority(), self.path)
     }
 
-    fn authority(&self) -> String {
+    /// What stands before the path of every route.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Host and port.
+    pub(crate) fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {

@@ -15,7 +15,9 @@ use keyferry_protocol::ids::{CredentialId, InstanceId};
 use keyferry_protocol::memory::{Arena, LockedBox, ProtectionLevel, self_test};
 use keyferry_protocol::ticket::Ticket;
 use keyferry_protocol::wire::{ToAgent, ToServer};
-use keyferry_sdk::link::{Credential, Identity, Link, LinkError, Received, Target, attach};
+use keyferry_sdk::link::{
+    Credential, Endpoint, Identity, Link, LinkError, Received, Target, attach,
+};
 use keyferry_sdk::tls::{ServerTrust, SpkiPin};
 use keyferry_tests::{Agent, Engine, Person, Secret, Server, Stage, on_both_engines};
 use rand_core::UnwrapErr;
@@ -47,7 +49,11 @@ impl Machine {
         };
         Self {
             arena: arena.clone(),
-            target: Target::new(url, &trust, ticket.server_key, ticket.min_suite).unwrap(),
+            target: Target {
+                server: Endpoint::new(url, &trust).unwrap(),
+                server_key: ticket.server_key,
+                suite: ticket.min_suite,
+            },
             identity: Identity {
                 instance: InstanceId([7; 16]),
                 key: KeyPair::generate(arena, &mut UnwrapErr(SysRng)).unwrap(),

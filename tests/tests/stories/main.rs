@@ -4,6 +4,7 @@
 //! program of its own.
 
 mod accounts;
+mod approval;
 mod bad_input;
 mod cli;
 mod crash;

@@ -18,6 +18,8 @@ pub struct Uplink {
     pub vm: Option<String>,
     /// Attempts since the last session ended.
     pub attempts: u32,
+    /// What a person is to approve.
+    pub approval: Option<status::Approval>,
     /// Why the last attempt or session ended.
     pub last_error: Option<String>,
     /// Whether there has been a session at all.
@@ -33,6 +35,7 @@ impl Default for Uplink {
             server: None,
             vm: None,
             attempts: 0,
+            approval: None,
             last_error: None,
             ever_connected: false,
             told_all: false,
@@ -62,6 +65,7 @@ impl Agent {
                 server: uplink.server.clone(),
                 vm: uplink.vm.clone(),
                 attempts: uplink.attempts,
+                approval: uplink.approval.clone(),
             },
             last_error: uplink.last_error.clone(),
             lease,

@@ -3,45 +3,69 @@
 use std::error::Error;
 use std::path::Path;
 
-use keyferry_agent::arguments::TicketFrom;
+use keyferry_agent::arguments::{Run, ServerToAsk};
 use keyferry_agent::config::Config;
-use keyferry_agent::upstream::{Backoff, Credentials, HostChannel, USUAL, Upstream};
+use keyferry_agent::upstream::{
+    Approval, Backoff, Credentials, HostChannel, Source, USUAL, Upstream,
+};
 use keyferry_protocol::handshake::Claims;
 use keyferry_protocol::memory::{Arena, ProtectionLevel};
-use keyferry_sdk::link::Identity;
+use keyferry_sdk::link::{Endpoint, Identity};
+use keyferry_sdk::tls::{ServerTrust, TlsError};
 
 use crate::ticket_source::{NoTicket, read_ticket};
 
-/// The agent's own key pair is made here, and dies with the process. With neither ticket nor host
-/// channel it refuses.
+/// The agent's own key pair is made here, and dies with the process. With neither ticket nor anybody
+/// to ask it refuses.
 pub(super) fn upstream(
     arena: Arena,
-    from: &TicketFrom,
+    options: &Run,
     config: &Config,
 ) -> Result<Upstream, Box<dyn Error>> {
+    let from = &options.ticket;
     let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
     let identity = Identity::fresh(&arena, claims(arena.level()), &mut rng)?;
     let mut upstream = Upstream {
         targets: Vec::new(),
         identity,
         credentials: Credentials::none(),
-        host_channel: None,
+        source: Source::Nobody,
+        refusals: 0,
         backoff: Backoff::new(&config.reconnect),
         session_life: config.session.renew_seconds.span(),
         arena,
     };
     if let Some(path) = &from.channel {
-        upstream.host_channel = Some(open_channel(path)?);
+        upstream.source = Source::Host(open_channel(path)?);
+        return Ok(upstream);
+    }
+    if let (true, Some(approval)) = (from.approve, approval(&options.server)?) {
+        upstream.source = Source::Person(approval);
         return Ok(upstream);
     }
     match read_ticket(from, &upstream.arena) {
         Ok(ticket) => upstream.enrol_with(ticket)?,
         Err(NoTicket::NotGiven) if Path::new(USUAL).exists() => {
-            upstream.host_channel = Some(open_channel(Path::new(USUAL))?);
+            upstream.source = Source::Host(open_channel(Path::new(USUAL))?);
         }
         Err(none) => return Err(none.into()),
     }
     Ok(upstream)
+}
+
+fn approval(from: &ServerToAsk) -> Result<Option<Approval>, TlsError> {
+    let Some(url) = from.server.clone() else {
+        return Ok(None);
+    };
+    let trust = match from.fingerprint {
+        Some(pin) => ServerTrust::Pinned(pin),
+        None => ServerTrust::System,
+    };
+    Ok(Some(Approval {
+        server: Endpoint::new(url, &trust)?,
+        name: from.name.as_ref().map(ToString::to_string),
+        tenant: from.tenant.clone(),
+    }))
 }
 
 fn open_channel(path: &Path) -> Result<HostChannel, String> {

@@ -68,7 +68,7 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
     let machine = Machine::open();
     steps.push(machine.step());
     let arena = Arena::new(level)?;
-    let upstream = enrol::upstream(arena.clone(), &options.ticket, &config)?;
+    let upstream = enrol::upstream(arena.clone(), options, &config)?;
     let outward = Outward::new(&config.proxy, arena.clone())?;
 
     let (listener, gid) = socket::bind(&options.socket, config.socket_group.as_deref())?;

@@ -2,10 +2,21 @@
 
 use keyferry_protocol::handshake::{CredentialKind, CredentialRef};
 use keyferry_protocol::ticket::Ticket;
-use keyferry_sdk::link::{Credential, ServerUrl, Target};
+use keyferry_sdk::link::{Credential, Endpoint, ServerUrl, Target};
 use keyferry_sdk::tls::{ServerTrust, SpkiPin};
 
-use super::{HostChannelError, Upstream};
+use super::{Approval, ApprovalError, HostChannel, HostChannelError, Upstream};
+use crate::agent::Agent;
+
+/// Where tickets come from when nobody brings one.
+pub enum Source {
+    /// Nowhere: what the agent was started with is all it has.
+    Nobody,
+    /// The host, unattended.
+    Host(HostChannel),
+    /// A person, who approves a code.
+    Person(Approval),
+}
 
 /// Why a ticket leads nowhere, or why there is none.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +25,9 @@ pub enum EnrolError {
     /// The host gave none.
     #[error(transparent)]
     Host(#[from] HostChannelError),
+    /// No person has approved.
+    #[error(transparent)]
+    Approval(#[from] ApprovalError),
     /// The ticket names a server in a way that cannot be used.
     #[error("the ticket names a server that cannot be used")]
     Server(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -34,17 +48,27 @@ impl Upstream {
         Ok(())
     }
 
-    /// Whether only the host can help, and there is a channel to it.
-    pub(super) fn needs_the_host(&self) -> bool {
-        self.host_channel.is_some() && self.credentials.offered().is_none()
+    /// Whether there is nothing to offer, and somebody to ask for a ticket.
+    pub(super) fn needs_a_ticket(&self) -> bool {
+        self.source.is_there() && self.credentials.offered().is_none()
     }
 
-    pub(super) async fn ask_the_host(&mut self) -> Result<(), EnrolError> {
-        let Some(channel) = &self.host_channel else {
-            return Ok(());
+    pub(super) async fn ask_for_a_ticket(&mut self, agent: &Agent) -> Result<(), EnrolError> {
+        let ticket = match &self.source {
+            Source::Nobody => return Ok(()),
+            Source::Host(channel) => channel.ticket(&self.arena).await?,
+            Source::Person(approval) => {
+                let own = (&self.arena, &self.identity.key);
+                approval.ticket(agent, own).await?
+            }
         };
-        let ticket = channel.ticket(&self.arena).await?;
         self.enrol_with(ticket)
+    }
+}
+
+impl Source {
+    pub(super) fn is_there(&self) -> bool {
+        !matches!(self, Self::Nobody)
     }
 }
 
@@ -57,8 +81,13 @@ fn targets(ticket: &Ticket) -> Result<Vec<Target>, EnrolError> {
         let url = url
             .parse::<ServerUrl>()
             .map_err(|cause| EnrolError::Server(cause.into()))?;
-        Target::new(url, &trust, ticket.server_key, ticket.min_suite)
-            .map_err(|cause| EnrolError::Server(cause.into()))
+        let server =
+            Endpoint::new(url, &trust).map_err(|cause| EnrolError::Server(cause.into()))?;
+        Ok(Target {
+            server,
+            server_key: ticket.server_key,
+            suite: ticket.min_suite,
+        })
     };
     ticket.urls.iter().map(target).collect()
 }

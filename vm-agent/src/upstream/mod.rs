@@ -1,5 +1,6 @@
 //! The session with the server: kept open for the agent's whole life, over all its servers.
 
+mod approval;
 mod backoff;
 mod credentials;
 mod enrol;
@@ -15,9 +16,10 @@ use rand_core::CryptoRng;
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
+pub use approval::{Approval, ApprovalError};
 pub use backoff::Backoff;
 pub use credentials::Credentials;
-pub use enrol::EnrolError;
+pub use enrol::{EnrolError, Source};
 pub use host_channel::{HostChannel, HostChannelError, USUAL};
 pub use keep_lease::keep_lease;
 use session::{Ended, Session};
@@ -36,7 +38,9 @@ pub struct Upstream {
     /// What we offer.
     pub credentials: Credentials,
     /// Where tickets come from when nobody brings one.
-    pub host_channel: Option<HostChannel>,
+    pub source: Source,
+    /// How often in a row the server has refused what was offered.
+    pub refusals: u32,
     /// How fast to try again.
     pub backoff: Backoff,
     /// After how long a fresh handshake takes over.
@@ -66,8 +70,8 @@ pub async fn keep(agent: &Agent, mut upstream: Upstream, stop: &Notify, rng: &mu
     let mut interrupts = Interrupts { stop, suspended };
     let mut server = 0;
     loop {
-        if upstream.needs_the_host() {
-            if ask_the_host(agent, &mut upstream, stop, rng).await == Asked::Stopped {
+        if upstream.needs_a_ticket() {
+            if ask_for_a_ticket(agent, &mut upstream, stop, rng).await == Asked::Stopped {
                 break;
             }
             continue;
@@ -79,7 +83,7 @@ pub async fn keep(agent: &Agent, mut upstream: Upstream, stop: &Notify, rng: &mu
         note_end(agent, &ended);
         let wait = match ended {
             Ended::Stopped => break,
-            Ended::CutOff if upstream.host_channel.is_none() => {
+            Ended::CutOff if !upstream.source.is_there() => {
                 stop.notified().await;
                 break;
             }
@@ -112,19 +116,19 @@ enum Asked {
     Stopped,
 }
 
-/// Gets a ticket from the host, or waits before it is asked again.
-async fn ask_the_host(
+/// Gets a ticket, or waits before it is asked for again.
+async fn ask_for_a_ticket(
     agent: &Agent,
     upstream: &mut Upstream,
     stop: &Notify,
     rng: &mut impl CryptoRng,
 ) -> Asked {
     let asked = tokio::select! {
-        asked = upstream.ask_the_host() => asked,
+        asked = upstream.ask_for_a_ticket(agent) => asked,
         () = stop.notified() => return Asked::Stopped,
     };
     let Err(error) = asked else {
-        info!("the host has given a ticket");
+        info!("a ticket was given");
         return Asked::Answered;
     };
     note(
@@ -132,7 +136,11 @@ async fn ask_the_host(
         ConnectionState::NeedsTicket,
         Some(with_causes(&error)),
     );
-    let wait = upstream.backoff.next(rng);
+    let wait = match error {
+        EnrolError::Approval(ApprovalError::Denied) => AFTER_DENIAL,
+        EnrolError::Approval(ApprovalError::Expired) => std::time::Duration::ZERO,
+        _ => upstream.backoff.next(rng),
+    };
     tokio::select! {
         () = tokio::time::sleep(wait) => Asked::Answered,
         () = stop.notified() => Asked::Stopped,
@@ -145,9 +153,17 @@ enum Entered {
 }
 
 impl Upstream {
-    /// With a host channel a refused credential is given up for a fresh ticket.
+    /// With somebody to ask, a refused credential is given up for a fresh ticket: at once where
+    /// that costs nobody anything, and when it was refused several times where a person has to.
     fn refused(&mut self, rng: &mut impl CryptoRng) -> std::time::Duration {
-        if self.host_channel.is_some() {
+        self.refusals += 1;
+        let hopeless = match self.source {
+            Source::Nobody => false,
+            Source::Host(_) => true,
+            Source::Person(_) => self.refusals >= REFUSALS_BEFORE_A_PERSON_IS_ASKED,
+        };
+        if hopeless {
+            self.refusals = 0;
             self.credentials.forget();
             self.backoff.next(rng)
         } else {
@@ -159,7 +175,7 @@ impl Upstream {
     /// Two machines may now be what this one was: with a host to ask, nothing of it is used again.
     /// Without one, only the server can tell the copies apart, by the credential that they share.
     fn begin_anew(&mut self, rng: &mut impl CryptoRng) {
-        if self.host_channel.is_none() {
+        if !matches!(self.source, Source::Host(_)) {
             return;
         }
         self.credentials.forget();
@@ -184,7 +200,7 @@ impl Upstream {
         };
         agent.uplink(|uplink| {
             uplink.attempts = uplink.attempts.saturating_add(1);
-            uplink.server = Some(target.url.to_string());
+            uplink.server = Some(target.server.url.to_string());
         });
         let attempt = tokio::select! {
             attempt = self.attach(agent, &target) => attempt,
@@ -213,12 +229,14 @@ impl Upstream {
         };
         self.credentials
             .take(&self.arena, accept.next_id, accept.next_secret)?;
+        self.refusals = 0;
         agent.change(crate::keyring::Keyring::begin_batch);
         agent.renew_lease(std::time::Duration::from_secs(accept.lease_seconds.into()));
         agent.uplink(|uplink| {
             uplink.state = ConnectionState::Connected;
             uplink.vm = Some(accept.vm.to_string());
             uplink.attempts = 0;
+            uplink.approval = None;
             uplink.last_error = None;
             uplink.ever_connected = true;
         });
@@ -256,6 +274,7 @@ fn note_end(agent: &Agent, ended: &Ended) {
 fn note(agent: &Agent, state: ConnectionState, reason: Option<String>) {
     let news = agent.uplink(|uplink| {
         uplink.state = state;
+        uplink.approval = None;
         uplink.told_all = false;
         let news = uplink.last_error != reason;
         uplink.last_error.clone_from(&reason);
@@ -265,3 +284,8 @@ fn note(agent: &Agent, state: ConnectionState, reason: Option<String>) {
         warn!(reason, "no session with the server");
     }
 }
+
+/// A server in trouble refuses too; a person is not bothered for that.
+const REFUSALS_BEFORE_A_PERSON_IS_ASKED: u32 = 4;
+/// A denied machine asks again after this long.
+const AFTER_DENIAL: std::time::Duration = std::time::Duration::from_secs(600);
