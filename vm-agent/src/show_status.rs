@@ -60,33 +60,7 @@ fn lines(out: &mut String, status: &Status) -> std::fmt::Result {
         Health::Disconnected => "disconnected: no server, and no keys",
     };
     writeln!(out, "keyferry-agent {}: {health}", status.version)?;
-    let connection = &status.connection;
-    let state = match connection.state {
-        ConnectionState::Connected => "connected",
-        ConnectionState::Connecting => "connecting",
-        ConnectionState::NeedsTicket => "needs a new ticket",
-        ConnectionState::AwaitingApproval => "waits for approval",
-    };
-    writeln!(
-        out,
-        "server      {} ({state})",
-        connection.server.as_deref().unwrap_or("-")
-    )?;
-    writeln!(
-        out,
-        "vm          {}",
-        connection.vm.as_deref().unwrap_or("-")
-    )?;
-    if let Some(approval) = &connection.approval {
-        let (code, key) = (&approval.code, &approval.fingerprint);
-        writeln!(
-            out,
-            "approval    keyferry approve {code} (this agent's key: {key})"
-        )?;
-    }
-    if let Some(error) = &status.last_error {
-        writeln!(out, "last error  {error}")?;
-    }
+    connection(out, status)?;
     writeln!(out, "protection  {}", status.protection)?;
     if let Some(lease) = &status.lease {
         writeln!(
@@ -115,6 +89,37 @@ fn lines(out: &mut String, status: &Status) -> std::fmt::Result {
     }
     for advice in &status.advice {
         writeln!(out, "advice      {advice}")?;
+    }
+    Ok(())
+}
+
+fn connection(out: &mut String, status: &Status) -> std::fmt::Result {
+    let connection = &status.connection;
+    let state = match connection.state {
+        ConnectionState::Connected => "connected",
+        ConnectionState::Connecting => "connecting",
+        ConnectionState::NeedsTicket => "needs a new ticket",
+        ConnectionState::AwaitingApproval => "waits for approval",
+    };
+    writeln!(
+        out,
+        "server      {} ({state})",
+        connection.server.as_deref().unwrap_or("-")
+    )?;
+    writeln!(
+        out,
+        "vm          {}",
+        connection.vm.as_deref().unwrap_or("-")
+    )?;
+    if let Some(approval) = &connection.approval {
+        let (code, key) = (&approval.code, &approval.fingerprint);
+        writeln!(
+            out,
+            "approval    keyferry approve {code} (this agent's key: {key})"
+        )?;
+    }
+    if let Some(error) = &status.last_error {
+        writeln!(out, "last error  {error}")?;
     }
     Ok(())
 }
