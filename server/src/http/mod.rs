@@ -5,9 +5,9 @@ mod client;
 mod cookies;
 mod describe;
 mod dispatch;
+mod docs;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-mod docs;
 mod guard;
 mod guide;
 mod openapi;
