@@ -70,6 +70,12 @@ pub(crate) enum ApiError {
     /// The refresh token is of no use.
     #[error("The refresh token is unknown, ended or was used before.")]
     InvalidRefreshToken,
+    /// The tenant demands a second factor that the caller does not have.
+    #[error("Set up a second factor first: POST /auth/mfa/totp/start, or `keyferry mfa start`.")]
+    SecondFactorOwed,
+    /// The operator does not offer this.
+    #[error("The operator of this server has switched this off.")]
+    SwitchedOff,
     /// The caller lacks a permission.
     #[error("Your role does not permit this.")]
     Forbidden,
@@ -199,6 +205,8 @@ impl ApiError {
             Self::InvalidRefreshToken => (401, "invalid_refresh_token"),
             Self::EmailUnverified => (403, "email_unverified"),
             Self::Forbidden => (403, "forbidden"),
+            Self::SecondFactorOwed => (403, "second_factor_owed"),
+            Self::SwitchedOff => (403, "switched_off"),
             Self::ForeignPage => (403, "csrf_token_missing"),
             Self::NotFound => (404, "not_found"),
             Self::MethodNotAllowed(_) => (405, "method_not_allowed"),

@@ -175,6 +175,7 @@ impl Server {
                 .env("AUTH_PASSWORD_HASH_ROUNDS", "10")
                 .env("AUTH_REGISTRATIONS_PER_HOUR", "0")
                 .env("AUTH_REFRESHES_PER_HOUR", "0")
+                .env("AUTH_ENABLE_RATE_LIMITING", "false")
                 .env("RUST_LOG", "debug");
             if let Some(database) = stage.database() {
                 command.env("DATABASE_URL", database.url());

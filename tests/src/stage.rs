@@ -99,6 +99,20 @@ impl Stage {
         SqliteConnection::connect_with(&options).await.unwrap()
     }
 
+    /// The word that begins like this in a mail of the server's outbox, once it is there.
+    pub fn mailed(&self, begins: &str) -> Option<String> {
+        let mails = std::fs::read_dir(self.data_dir().join("outbox")).ok()?;
+        let mails = mails
+            .flatten()
+            .filter_map(|mail| std::fs::read_to_string(mail.path()).ok());
+        let found = mails.filter_map(|text| {
+            let start = text.find(begins)?;
+            let word = text[start..].split_whitespace().next()?;
+            Some(word.to_owned())
+        });
+        found.last()
+    }
+
     /// The database, unless it is a file among the server's data.
     pub fn database(&self) -> Option<&Database> {
         self.database.as_ref()

@@ -44,6 +44,7 @@ pub(crate) async fn change_me(
     let user = user.ok_or(ApiError::Unauthenticated)?;
     let change = parse(&request)?;
     if let Some(email) = &change.email {
+        limits::mail_by(app, user.id).await?;
         limits::mail(app, origin, email.text()).await?;
         is_the_user(app, &user, request.current_password.as_ref()).await?;
     }

@@ -95,6 +95,9 @@ pub(crate) async fn create(
     account: NewAccount,
     standing: Standing,
 ) -> Result<NewUser, ApiError> {
+    if standing == Standing::Ordinary {
+        app.config.offers.registration.must_be_on()?;
+    }
     let names = Names::parse(&account)?;
     let pending = app.config.mail.must_verify && standing == Standing::Ordinary;
     if pending && names.email.is_none() {

@@ -31,6 +31,7 @@ pub(crate) async fn forgot_password(
     origin: &Origin,
     request: Address,
 ) -> Result<MailOnItsWay, ApiError> {
+    app.config.offers.password_reset.must_be_on()?;
     mail_later(app, origin, request.parse()?, EmailTokenPurpose::Reset).await
 }
 

@@ -1,6 +1,6 @@
 //! How browsers keep a session.
 
-use super::names::{COOKIE_NAME, COOKIE_SAME_SITE, COOKIE_SECURE};
+use super::names::{COOKIE_HTTP_ONLY, COOKIE_NAME, COOKIE_SAME_SITE, COOKIE_SECURE};
 use super::parse::wrong;
 use super::{ConfigError, Sources, Transport};
 
@@ -29,6 +29,15 @@ impl CookieSettings {
             Some("false") if transport == Transport::Plain => false,
             Some(_) => return Err(wrong(COOKIE_SECURE, "must be true, or false without TLS")),
         };
+        if sources
+            .text(COOKIE_HTTP_ONLY)
+            .is_some_and(|text| text != "true")
+        {
+            return Err(wrong(
+                COOKIE_HTTP_ONLY,
+                "can only be true: no script reads a session",
+            ));
+        }
         let same_site = match sources.text(COOKIE_SAME_SITE) {
             None => "Strict",
             Some(text) if text.eq_ignore_ascii_case("strict") => "Strict",
@@ -58,6 +67,7 @@ mod tests {
         for wrong in [
             ("AUTH_SESSION_COOKIE_SECURE", "false"),
             ("AUTH_SESSION_COOKIE_SAMESITE", "none"),
+            ("AUTH_SESSION_COOKIE_HTTPONLY", "false"),
             ("AUTH_SESSION_COOKIE_NAME", "a=b"),
             ("AUTH_SESSION_COOKIE_NAME", "__Host-x"),
         ] {

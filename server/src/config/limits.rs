@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::names::{
-    ENROLMENTS_PER_HOUR, LOCKOUT_MINUTES, MAILS_PER_HOUR, MAX_ACCOUNT_FAILURES,
-    MAX_FAILED_ATTEMPTS, REFRESHES_PER_HOUR, REGISTRATIONS_PER_HOUR,
+    ENABLE_ACCOUNT_LOCKOUT, ENABLE_RATE_LIMITING, ENROLMENTS_PER_HOUR, INVITATIONS_PER_HOUR, LOCKOUT_MINUTES, MAILS_PER_HOUR, MAX_ACCOUNT_FAILURES, MAX_FAILED_ATTEMPTS, REFRESHES_PER_HOUR, REGISTRATIONS_PER_HOUR,
 };
-use super::parse::number;
+use super::parse::{number, unless_off};
 use super::{ConfigError, Sources};
 use crate::limits::Quota;
 
@@ -15,6 +14,8 @@ use crate::limits::Quota;
 pub(crate) struct LimitSettings {
     /// Failed logins of an address; as many in a row lock an account toward one network.
     pub(crate) failed_logins: Option<Quota>,
+    /// Whether failures lock accounts; addresses are bounded all the same.
+    pub(crate) account_lockout: bool,
     /// Failures from all networks together that lock an account.
     pub(crate) account_failures: u32,
     /// How long an account stays locked after the last failure.
@@ -27,6 +28,10 @@ pub(crate) struct LimitSettings {
     pub(crate) mails: Option<Quota>,
     /// Agents of an address that ask to be approved.
     pub(crate) enrolments: Option<Quota>,
+    /// Invitations from a tenant.
+    pub(crate) invitations: Option<Quota>,
+    /// Whether a tenant's plan bounds its requests.
+    pub(crate) requests: bool,
 }
 
 impl LimitSettings {
@@ -39,12 +44,15 @@ impl LimitSettings {
         };
         Ok(Self {
             failed_logins: quota(MAX_FAILED_ATTEMPTS, 5, lockout)?,
+            account_lockout: unless_off(sources, ENABLE_ACCOUNT_LOCKOUT)?,
             account_failures: number(sources, MAX_ACCOUNT_FAILURES, 100, 10..=1_000_000)?,
             lockout,
             refreshes: quota(REFRESHES_PER_HOUR, 10, HOUR)?,
             registrations: quota(REGISTRATIONS_PER_HOUR, 3, HOUR)?,
             mails: quota(MAILS_PER_HOUR, 3, HOUR)?,
             enrolments: quota(ENROLMENTS_PER_HOUR, 60, HOUR)?,
+            invitations: quota(INVITATIONS_PER_HOUR, 50, HOUR)?,
+            requests: unless_off(sources, ENABLE_RATE_LIMITING)?,
         })
     }
 }

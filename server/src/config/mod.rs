@@ -4,6 +4,7 @@ mod cookies;
 mod limits;
 mod mail;
 mod names;
+mod offers;
 mod parse;
 mod sources;
 mod web;
@@ -18,6 +19,7 @@ pub(crate) use cookies::CookieSettings;
 pub(crate) use limits::LimitSettings;
 pub(crate) use mail::{MailSettings, SmtpSettings, SmtpTls};
 pub(crate) use names::{DATA_DIR, LISTEN, PLAIN_HTTP, PUBLIC_URL};
+pub(crate) use offers::Offers;
 pub(crate) use sources::Sources;
 pub(crate) use web::{AllowedHosts, SessionBinding, WebSettings};
 
@@ -42,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) limits: LimitSettings,
     pub(crate) web: WebSettings,
     pub(crate) cookies: CookieSettings,
+    pub(crate) offers: Offers,
 }
 
 /// How connections are protected.
@@ -67,6 +70,8 @@ pub(crate) struct TokenSettings {
     pub(crate) algorithm: Algorithm,
     pub(crate) access_life: Duration,
     pub(crate) refresh_life: Duration,
+    /// How long a used refresh token gives its successor again.
+    pub(crate) refresh_grace: Duration,
 }
 
 /// How access tokens are signed.

@@ -13,11 +13,11 @@ use super::names::{
     ACCESS_MINUTES, BODY_SECONDS, DATABASE_URL, ENCRYPTION_KEY, FIRST_BYTE_SECONDS, HASH_ROUNDS,
     HEAD_SECONDS, HOST, JWT_ALGORITHM, JWT_SECRET_KEY, LISTEN, MASTER_ENCRYPTION_KEY,
     MAX_CONNECTIONS, MAX_PER_ADDRESS, PASSWORD_HISTORY, PASSWORD_MIN_LENGTH, PASSWORD_MIN_SCORE,
-    PLAIN_HTTP, PORT, PUBLIC_URL, REFRESH_DAYS, TLS_SECONDS,
+    PLAIN_HTTP, PORT, PUBLIC_URL, REFRESH_DAYS, REFRESH_GRACE, TLS_SECONDS,
 };
 use super::{
     Algorithm, Config, ConfigError, ConnectionLimits, CookieSettings, Database, LimitSettings,
-    MailSettings, PasswordSettings, Sources, TokenSettings, Transport, WebSettings,
+    MailSettings, Offers, PasswordSettings, Sources, TokenSettings, Transport, WebSettings,
 };
 
 impl Config {
@@ -37,6 +37,7 @@ impl Config {
             limits: LimitSettings::parse(sources)?,
             web: WebSettings::parse(sources)?,
             cookies: CookieSettings::parse(sources, transport(sources)?)?,
+            offers: Offers::parse(sources)?,
             data_dir,
         };
         if config.listen.ip().is_unspecified() && config.public_urls.is_empty() {
@@ -126,10 +127,12 @@ fn master_key(sources: &Sources) -> Result<Option<SecretString>, ConfigError> {
 fn tokens(sources: &Sources) -> Result<TokenSettings, ConfigError> {
     let minutes = number(sources, ACCESS_MINUTES, 15_u64, 1..=1_440)?;
     let days = number(sources, REFRESH_DAYS, 7_u64, 1..=365)?;
+    let grace = number(sources, REFRESH_GRACE, 10_u64, 1..=60)?;
     Ok(TokenSettings {
         algorithm: algorithm(sources)?,
         access_life: Duration::from_secs(minutes * 60),
         refresh_life: Duration::from_secs(days * 86_400),
+        refresh_grace: Duration::from_secs(grace),
     })
 }
 
@@ -174,6 +177,15 @@ pub(super) fn choice(sources: &Sources, setting: &'static str) -> Result<bool, C
     match sources.text(setting) {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
+        Some(_) => Err(wrong(setting, "must be true or false")),
+    }
+}
+
+/// A choice that is yes unless the operator says no.
+pub(super) fn unless_off(sources: &Sources, setting: &'static str) -> Result<bool, ConfigError> {
+    match sources.text(setting) {
+        None | Some("true") => Ok(true),
+        Some("false") => Ok(false),
         Some(_) => Err(wrong(setting, "must be true or false")),
     }
 }

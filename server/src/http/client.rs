@@ -53,7 +53,8 @@ fn client(peer: IpAddr, hops: &[Option<IpAddr>], proxies: &[Network]) -> IpAddr 
     nearest
 }
 
-fn is_proxy(address: IpAddr, proxies: &[Network]) -> bool {
+pub(super) fn is_proxy(address: IpAddr, proxies: &[Network]) -> bool {
+    let address = address.to_canonical();
     proxies.iter().any(|network| network.contains(address))
 }
 

@@ -1,12 +1,14 @@
 //! From a request to its answer.
 
 use std::convert::Infallible;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
 use hyper::header::{TRANSFER_ENCODING, UPGRADE};
 use hyper::{Request, StatusCode};
 use tracing::debug;
+use uuid::Uuid;
 
 use super::raw_head::Refusal;
 use super::reply::{self, Reply, closing};
@@ -34,6 +36,8 @@ pub(super) async fn answer(
         user_agent: client::user_agent(headers),
     };
     let page = origins::admitted(&app.config, headers);
+    let client = origin.peer.unwrap_or(connection.peer);
+    let seated = connection.seat.of_client(client);
     // After these fields the bytes that follow are not another request.
     let last = [UPGRADE, TRANSFER_ENCODING]
         .iter()
@@ -44,13 +48,16 @@ pub(super) async fn answer(
         Err(foreign)
     } else if origins::is_preflight(&request) {
         Ok(origins::preflight())
-    } else {
+    } else if let Some(seat) = seated {
+        let connection = Connection {
+            seat,
+            ..connection.clone()
+        };
         route(&connection, &origin, request).await
+    } else {
+        Err(ApiError::Overloaded)
     };
-    let reply = routed.unwrap_or_else(|refused| {
-        reply::log(&refused, request_id);
-        reply::problem(&refused)
-    });
+    let reply = routed.unwrap_or_else(|refused| refuse(&refused, request_id));
     let mut reply = match reply.status() {
         StatusCode::SWITCHING_PROTOCOLS => reply,
         _ if last => closing(reply),
@@ -74,8 +81,20 @@ async fn route(
         origin,
         head: &head,
         route,
+        budget: OnceLock::new(),
     };
-    (route.handle)(&call, request).await
+    let reply = (route.handle)(&call, request).await;
+    let Some(left) = call.budget.get() else {
+        return reply;
+    };
+    let mut reply = reply.unwrap_or_else(|refused| refuse(&refused, origin.request_id));
+    reply::tell_budget(&mut reply, left);
+    Ok(reply)
+}
+
+fn refuse(refused: &ApiError, request_id: Uuid) -> Reply {
+    reply::log(refused, request_id);
+    reply::problem(refused)
 }
 
 /// What the guard's stand-in for a refused head tells of.

@@ -81,7 +81,10 @@ pub(crate) async fn serve(app: App, listener: Listener) {
         match accepted {
             Ok((socket, peer)) => {
                 // Over its share, the connection is closed without a word.
-                if let Some(seat) = addresses.seat(peer.ip(), seat) {
+                // Behind a proxy are many clients: each counts with its own requests.
+                let proxies = &app.config.web.trusted_proxies;
+                let counted = (!client::is_proxy(peer.ip(), proxies)).then_some(peer.ip());
+                if let Some(seat) = addresses.seat(counted, seat) {
                     let (app, listener) = (app.clone(), Arc::clone(&listener));
                     tokio::spawn(
                         async move { welcome(app, &listener, (socket, peer), seat).await },

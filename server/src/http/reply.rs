@@ -15,7 +15,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use crate::error::{ApiError, FieldError};
-use crate::limits::Quota;
+use crate::limits::{Quota, Standing};
 
 /// An answer, whole in memory.
 pub(super) type Reply = Response<Full<Bytes>>;
@@ -92,8 +92,15 @@ pub(super) fn problem(refused: &ApiError) -> Reply {
     reply
 }
 
+/// Tells a caller what is left, unless the answer tells of a narrower budget already.
+pub(super) fn tell_budget(reply: &mut Reply, left: &Standing) {
+    if !reply.headers().contains_key(LIMIT) {
+        limit_fields(reply, left.quota, left.remaining, left.reset);
+    }
+}
+
 /// Tells a caller of a budget: its size, what is left, and in how many seconds there is more.
-pub(super) fn limit_fields(reply: &mut Reply, quota: Quota, remaining: u32, reset: Duration) {
+fn limit_fields(reply: &mut Reply, quota: Quota, remaining: u32, reset: Duration) {
     let policy = format!("{};w={}", quota.most, quota.per.as_secs());
     let policy = HeaderValue::from_str(&policy).expect("two numbers are plain text");
     let headers = reply.headers_mut();

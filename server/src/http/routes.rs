@@ -26,8 +26,8 @@ routes! {
     POST   "/auth/register"            anyone          => CREATED    accounts::register(app, origin, body) then close;
     POST   "/auth/login"               anyone          => OK         cookies::sign_in(call, body) then close;
     POST   "/auth/refresh"             anyone          => OK         cookies::refresh(call, body);
-    POST   "/auth/logout"              person          => NO_CONTENT cookies::sign_out(call, caller);
-    POST   "/auth/logout-all"          person          => NO_CONTENT cookies::sign_out_everywhere(call, caller);
+    POST   "/auth/logout"              new_person      => NO_CONTENT cookies::sign_out(call, caller);
+    POST   "/auth/logout-all"          new_person      => NO_CONTENT cookies::sign_out_everywhere(call, caller);
     GET    "/auth/sessions"            signed_in       => OK         sessions::list(app, caller, page);
     DELETE "/auth/sessions/{session}"  person          => NO_CONTENT sessions::end(app, caller, session);
     GET    "/auth/devices"             signed_in       => OK         sessions::list_devices(app, caller, page);
@@ -37,14 +37,14 @@ routes! {
     POST   "/auth/password/forgot"     anyone          => ACCEPTED   accounts::forgot_password(app, origin, body);
     POST   "/auth/password/reset"      anyone          => NO_CONTENT accounts::reset_password(app, origin, body) then close;
     POST   "/auth/password/change"     person          => NO_CONTENT accounts::change_password(app, caller, body) then close;
-    GET    "/auth/me"                  signed_in       => OK         accounts::me(app, caller);
+    GET    "/auth/me"                  newcomer        => OK         accounts::me(app, caller);
     PATCH  "/auth/me"                  person          => OK         accounts::change_me(app, origin, caller, body) then close;
     DELETE "/auth/me"                  person          => NO_CONTENT accounts::close_me(app, caller, body) then close;
     GET    "/auth/me/export"           person          => OK         accounts::export_me(app, caller);
-    GET    "/auth/mfa"                 signed_in       => OK         accounts::show_mfa(app, caller);
+    GET    "/auth/mfa"                 newcomer        => OK         accounts::show_mfa(app, caller);
     POST   "/auth/mfa/verify"          anyone          => OK         cookies::verify_mfa(call, body) then close;
-    POST   "/auth/mfa/totp/start"      person          => CREATED    accounts::start_totp(app, caller) then close;
-    POST   "/auth/mfa/totp/confirm"    person          => OK         accounts::confirm_totp(app, caller, body) then close;
+    POST   "/auth/mfa/totp/start"      new_person      => CREATED    accounts::start_totp(app, caller) then close;
+    POST   "/auth/mfa/totp/confirm"    new_person      => OK         accounts::confirm_totp(app, caller, body) then close;
     DELETE "/auth/mfa/totp"            person          => NO_CONTENT accounts::remove_totp(app, caller, body) then close;
     POST   "/auth/mfa/recovery-codes"  person          => OK         accounts::renew_recovery_codes(app, caller, body) then close;
 
@@ -52,12 +52,12 @@ routes! {
     POST   "/auth/api-keys"            person          => CREATED    accounts::add_api_key(app, caller, body) then close;
     DELETE "/auth/api-keys/{id}"       person          => NO_CONTENT accounts::revoke_api_key(app, caller, id);
 
-    GET    "/tenants"                  signed_in       => OK         tenants::list(app, caller, page);
+    GET    "/tenants"                  newcomer        => OK         tenants::list(app, caller, page);
     POST   "/tenants"                  person          => CREATED    tenants::add_tenant(app, caller, body);
-    GET    "/tenants/current"          signed_in       => OK         tenants::show_tenant(app, caller);
+    GET    "/tenants/current"          newcomer        => OK         tenants::show_tenant(app, caller);
     PATCH  "/tenants/current"          may(TenantAdmin) => OK        tenants::change_tenant(app, caller, body);
-    POST   "/tenants/current/leave"    person          => NO_CONTENT tenants::leave(app, caller);
-    POST   "/tenants/{tenant}/enter"   person          => OK         tenants::enter(app, origin, caller, tenant) then close;
+    POST   "/tenants/current/leave"    new_person      => NO_CONTENT tenants::leave(app, caller);
+    POST   "/tenants/{tenant}/enter"   new_person      => OK         tenants::enter(app, origin, caller, tenant) then close;
     GET    "/members"                  may(UserRead)   => OK         tenants::members(app, caller, page);
     PATCH  "/members/{user}"           may(UserAdmin)  => OK         tenants::change_member(app, caller, user, body);
     DELETE "/members/{user}"           may(UserAdmin)  => NO_CONTENT tenants::remove_member(app, caller, user);

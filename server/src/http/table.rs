@@ -1,6 +1,7 @@
 //! What one row of the table of routes is made of, and how a request finds its row.
 
 use std::pin::Pin;
+use std::sync::OnceLock;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
@@ -12,6 +13,7 @@ use super::reply::Reply;
 use super::request::Head;
 use super::segment::Segment;
 use crate::error::ApiError;
+use crate::limits::{self, Standing};
 use crate::page::Page;
 use crate::sessions::{self, Origin, Permission, ServerAdmin, SignedIn};
 
@@ -54,20 +56,40 @@ pub(super) struct Call<'a> {
     pub(super) origin: &'a Origin,
     pub(super) head: &'a Head,
     pub(super) route: &'static Route,
+    /// What is left of the requests that the caller's tenant may send.
+    pub(super) budget: OnceLock<Standing>,
 }
 
 impl Call<'_> {
     pub(super) async fn signed_in(&self) -> Result<SignedIn, ApiError> {
+        let caller = self.newcomer().await?;
+        caller.owes_no_factor()?;
+        Ok(caller)
+    }
+
+    /// A caller who may still owe the second factor that the tenant demands.
+    pub(super) async fn newcomer(&self) -> Result<SignedIn, ApiError> {
         let app = &self.connection.app;
         let token = match self.head.bearer() {
             Some(bearer) => Some(bearer),
             None => cookies::session_token(&app.config.cookies, self.head)?,
         };
-        sessions::signed_in(app, self.origin, token).await
+        let caller = sessions::signed_in(app, self.origin, token).await?;
+        let plan = (caller.tenant_id(), caller.requests_per_minute());
+        if let Some(left) = limits::request(app, plan.0, plan.1).await? {
+            let _ = self.budget.set(left);
+        }
+        Ok(caller)
     }
 
     pub(super) async fn person(&self) -> Result<SignedIn, ApiError> {
         let caller = self.signed_in().await?;
+        caller.session_id()?;
+        Ok(caller)
+    }
+
+    pub(super) async fn new_person(&self) -> Result<SignedIn, ApiError> {
+        let caller = self.newcomer().await?;
         caller.session_id()?;
         Ok(caller)
     }
@@ -196,6 +218,12 @@ macro_rules! access {
     (signed_in) => {
         Access::SignedIn
     };
+    (newcomer) => {
+        Access::SignedIn
+    };
+    (new_person) => {
+        Access::Person
+    };
     (person) => {
         Access::Person
     };
@@ -213,6 +241,12 @@ macro_rules! caller {
     };
     ($call:ident, signed_in) => {
         $call.signed_in().await?
+    };
+    ($call:ident, newcomer) => {
+        $call.newcomer().await?
+    };
+    ($call:ident, new_person) => {
+        $call.new_person().await?
     };
     ($call:ident, person) => {
         $call.person().await?

@@ -1,7 +1,7 @@
 //! One try to sign in: what it costs the address when it fails, and when an account is locked.
 //!
-//! Everything here goes by the name that was claimed, whether or not an account has it, so that
-//! neither an answer nor its time tells which accounts exist.
+//! An account has one budget, under whichever of its names it is tried; a name that no account has
+//! has one too, so that neither an answer nor its time tells which accounts exist.
 
 use std::time::Duration;
 
@@ -24,8 +24,13 @@ pub(crate) struct Attempt<'a> {
     user: Option<UserId>,
 }
 
-/// Under what the failures of an account are counted: the hash of a name or address of it.
-pub(crate) fn account_key(claimed: &str) -> [u8; 32] {
+/// Under what the failures of an account are counted.
+pub(crate) fn account_key(user: UserId) -> [u8; 32] {
+    Sha256::digest([b"user\0".as_slice(), &user.bytes()].concat()).into()
+}
+
+/// The same for a name that no account has.
+fn nobodys_key(claimed: &str) -> [u8; 32] {
     Sha256::digest(claimed.to_lowercase().as_bytes()).into()
 }
 
@@ -40,26 +45,34 @@ impl<'a> Attempt<'a> {
         let attempt = Self {
             app,
             origin,
-            account: account_key(claimed),
+            account: user.map_or_else(|| nobodys_key(claimed), account_key),
             user,
         };
         attempt.must_be_open().await?;
         Ok(attempt)
     }
 
-    /// The password was right. Tries that failed meanwhile count all the same: else sending many
-    /// at once would be a way around the limit.
+    /// Lets the try go on after its password was found to be right. Tries that failed meanwhile
+    /// count all the same: else sending many at once would be a way around the limit.
+    pub(crate) async fn go_on(&self) -> Result<(), ApiError> {
+        self.must_be_open().await
+    }
+
+    /// Every factor was right: what failed before is forgotten.
     pub(crate) async fn succeed(self) -> Result<(), ApiError> {
-        self.must_be_open().await?;
         let accounts = [self.account];
         Ok(self.app.store.forget_login_failures(&accounts).await?)
     }
 
-    /// The password was wrong: writes it down, and says what the caller is told.
-    pub(crate) async fn fail(self, entry: &Entry<'_>) -> Result<ApiError, ApiError> {
+    /// A factor was wrong: writes it down, and says what the caller is told, which is `refused`
+    /// as long as there may be another try.
+    pub(crate) async fn fail(
+        self,
+        entry: &Entry<'_>,
+        mut refused: ApiError,
+    ) -> Result<ApiError, ApiError> {
         let now = self.app.clock.now();
         let mut change = self.app.store.begin().await?;
-        let mut refused = ApiError::InvalidCredentials;
         if let Some(bounds) = self.bounds() {
             let neighbours = self.neighbours().unwrap_or_default();
             let failure = NewFailure {
@@ -146,6 +159,9 @@ impl<'a> Attempt<'a> {
     fn bounds(&self) -> Option<Bounds> {
         let limits = &self.app.config.limits;
         self.origin.peer?;
+        if !limits.account_lockout {
+            return None;
+        }
         Some(Bounds {
             network: limits.failed_logins?.most,
             account: limits.account_failures,

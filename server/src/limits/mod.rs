@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::network::Network;
 use crate::sessions::Origin;
-use crate::store::{SessionId, UserId};
+use crate::store::{SessionId, TenantId, UserId};
 
 /// A budget is used up; until when, its owner may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +66,41 @@ pub(crate) async fn mail(app: &App, origin: &Origin, account: &str) -> Result<()
     let quota = app.config.limits.mails;
     take_for_address(app, "mail", quota, origin).await?;
     take(app, format!("mail-to:{}", account.to_lowercase()), quota).await
+}
+
+/// Bounds mails to addresses that one user names as their own.
+pub(crate) async fn mail_by(app: &App, user: UserId) -> Result<(), ApiError> {
+    take(app, format!("mail-by:{user}"), app.config.limits.mails).await
+}
+
+/// Bounds invitations that a tenant sends, and those that one address gets from all tenants.
+pub(crate) async fn invitation(app: &App, tenant: TenantId, to: &str) -> Result<(), ApiError> {
+    let limits = &app.config.limits;
+    take(app, format!("invite:{tenant}"), limits.invitations).await?;
+    take(
+        app,
+        format!("invite-to:{}", to.to_lowercase()),
+        limits.mails,
+    )
+    .await
+}
+
+/// Counts a request against what the tenant's plan allows in a minute, and tells what is left.
+pub(crate) async fn request(
+    app: &App,
+    tenant: TenantId,
+    per_minute: Option<u32>,
+) -> Result<Option<Standing>, ApiError> {
+    let Some(most) = per_minute.filter(|_| app.config.limits.requests) else {
+        return Ok(None);
+    };
+    let (name, quota) = (format!("requests:{tenant}"), Quota::new(most, MINUTE));
+    let before = app.counters.take(name, quota, app.clock.now()).await;
+    before.opens()?;
+    Ok(Some(Standing {
+        remaining: before.remaining - 1,
+        ..before
+    }))
 }
 
 /// Whether one more refusal of a stranger is written down, so that nobody fills the audit. The
@@ -152,6 +187,7 @@ impl Standing {
 
 /// Wrong codes of waiting agents.
 const GUESSES: Quota = Quota::new(10, Duration::from_secs(600));
+const MINUTE: Duration = Duration::from_secs(60);
 const MOVES: Quota = Quota::new(1, Duration::from_secs(3_600));
 /// Tokens with invented keys do not cost a query each.
 const READINGS: Quota = Quota::new(5, Duration::from_secs(5));

@@ -207,3 +207,40 @@ async fn refusals_of_strangers_do_not_fill_the_audit() {
     }
     assert_eq!(written, 1_000);
 }
+
+#[tokio::test]
+async fn an_account_has_one_budget_under_all_its_names() {
+    let server = server().await;
+    let by_email = json!({ "email": "ADA@example.org", "password": "WrongPass123!" });
+    for host in 1..=5 {
+        let address = format!("198.51.100.{host}");
+        if host % 2 == 0 {
+            assert_eq!(fail(&server, &address, "ada").await, "invalid_credentials");
+        } else {
+            let claim = serde_json::from_value(by_email.clone()).unwrap();
+            let refused = sign_in(&server.app, &from(&address), claim).await;
+            assert_eq!(refused.err().unwrap().code(), "invalid_credentials");
+        }
+    }
+    let locked = wait(login(&server, "198.51.100.6", "ada", RIGHT).await);
+    assert_eq!(locked, Duration::from_secs(900));
+}
+
+#[tokio::test]
+async fn without_lockout_only_the_address_waits() {
+    let pairs = [
+        ("AUTH_ENABLE_ACCOUNT_LOCKOUT", "false"),
+        ("AUTH_PASSWORD_HASH_ROUNDS", "10"),
+    ];
+    let config = Config::parse(&crate::config::Sources::from_pairs(pairs)).unwrap();
+    let server = testing::server_with(config).await;
+    register(&server, "192.0.2.1", "ada").await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(
+            fail(&server, "198.51.100.1", "ada").await,
+            "invalid_credentials"
+        );
+    }
+    wait(login(&server, "198.51.100.1", "ada", RIGHT).await);
+    login(&server, "198.51.100.2", "ada", RIGHT).await.unwrap();
+}

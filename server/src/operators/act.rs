@@ -50,12 +50,13 @@ pub(super) async fn mail_reset(
 
 /// Forgets that anyone failed to sign in to the account.
 pub(crate) async fn unlock(app: &App, by: &Operator, user: &StoredUser) -> Result<(), ApiError> {
-    let names: Vec<[u8; 32]> = user.names().map(limits::account_key).collect();
     let mut change = app.store.begin().await?;
+    change.unlock_user(user.id).await?;
     let what = ("operator.unlock", json!({}));
     audit(app, by, (&mut change, user), what).await?;
     change.commit().await?;
-    Ok(app.store.forget_login_failures(&names).await?)
+    let account = limits::account_key(user.id);
+    Ok(app.store.forget_login_failures(&[account]).await?)
 }
 
 /// Closes the account to everyone, which ends its sessions, or opens it again.

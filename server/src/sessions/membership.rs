@@ -11,6 +11,8 @@ use crate::tenants::Plan;
 pub(crate) struct Membership {
     pub(crate) role: Role,
     pub(crate) plan: Plan,
+    /// Whether the member may do nothing but set up a second factor.
+    pub(crate) owes_factor: bool,
 }
 
 impl Membership {
@@ -21,8 +23,13 @@ impl Membership {
     }
 
     pub(crate) fn of(stored: StoredMembership) -> Result<Self, ApiError> {
-        let role = Role::of(stored.role, stored.permissions.as_deref());
+        let role = if stored.owes_factor {
+            Ok(Role::suspended())
+        } else {
+            Role::of(stored.role, stored.permissions.as_deref())
+        };
         Ok(Self {
+            owes_factor: stored.owes_factor,
             role: role.map_err(ApiError::internal)?,
             plan: Plan::of(stored.plan)?,
         })

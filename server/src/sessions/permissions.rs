@@ -131,6 +131,14 @@ impl Role {
         })
     }
 
+    /// What a member is whose tenant demands a second factor that they do not have: nothing.
+    pub(crate) fn suspended() -> Self {
+        Self {
+            name: "second_factor_owed".into(),
+            permissions: Permissions::default(),
+        }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

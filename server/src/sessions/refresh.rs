@@ -1,7 +1,5 @@
 //! New tokens for an old refresh token.
 
-use std::time::Duration;
-
 use rand_core::Rng;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -131,7 +129,7 @@ async fn again(app: &App, origin: &Origin, token: &OpaqueToken) -> Result<Opaque
     let now = app.clock.now();
     let stored = find(app, token, now).await?;
     if let (Some(used_at), Some(salt)) = (stored.used_at, &stored.successor_salt)
-        && now.since(used_at) <= GRACE
+        && now.since(used_at) <= app.config.tokens.refresh_grace
     {
         return Ok(token.successor(salt));
     }
@@ -152,5 +150,3 @@ async fn again(app: &App, origin: &Origin, token: &OpaqueToken) -> Result<Opaque
     });
     Err(ApiError::InvalidRefreshToken)
 }
-
-const GRACE: Duration = Duration::from_secs(10);

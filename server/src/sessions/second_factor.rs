@@ -11,8 +11,9 @@ use super::sign_in::{SignInAnswer, SignInOutcome};
 use super::{Member, Origin, start};
 use crate::accounts::mfa;
 use crate::app::App;
-use crate::audit::{self, Entry};
+use crate::audit::Entry;
 use crate::error::ApiError;
+use crate::limits::Attempt;
 use crate::secret::{Handed, Secret};
 use crate::store::{NewMfaChallenge, StoredUser, uuid_v7};
 
@@ -41,21 +42,29 @@ impl SecondFactor {
     }
 }
 
+/// What a login brings beside who it is for.
+pub(crate) struct Brought<'a> {
+    /// Where its failures are counted, and forgotten when it succeeds.
+    pub(crate) attempt: Attempt<'a>,
+    /// The second factor, by those who know that it will be asked for.
+    pub(crate) code: Option<&'a Secret>,
+}
+
 /// Lets a user in who has shown who they are, once the second factor is shown too.
 pub(crate) async fn admit(
     app: &App,
     origin: &Origin,
     user: StoredUser,
-    code: Option<&Secret>,
+    brought: Brought<'_>,
 ) -> Result<SignInOutcome, ApiError> {
-    if !app.store.has_totp(user.id).await? {
-        return complete(app, origin, user).await;
+    match (app.store.has_totp(user.id).await?, brought.code) {
+        (false, _) => brought.attempt.succeed().await?,
+        (true, Some(code)) => prove(app, origin, (&user, code), brought.attempt).await?,
+        (true, None) => {
+            let owed = challenge(app, &user).await?;
+            return Ok(SignInOutcome::MfaRequired(owed));
+        }
     }
-    let Some(code) = code else {
-        let owed = challenge(app, &user).await?;
-        return Ok(SignInOutcome::MfaRequired(owed));
-    };
-    prove(app, origin, &user, code).await?;
     complete(app, origin, user).await
 }
 
@@ -78,7 +87,8 @@ pub(crate) async fn verify_mfa(
     let user = app.store.user_in_tenant(owed.user_id, owed.tenant_id);
     let user = user.await?.filter(StoredUser::is_active);
     let user = user.ok_or(ApiError::InvalidMfaToken)?;
-    prove(app, origin, &user, &request.code).await?;
+    let attempt = Attempt::begin(app, origin, "", Some(user.id)).await?;
+    prove(app, origin, (&user, &request.code), attempt).await?;
     if !app.store.use_mfa_challenge(&hash, now).await? {
         return Err(ApiError::InvalidMfaToken);
     }
@@ -104,26 +114,26 @@ async fn challenge(app: &App, user: &StoredUser) -> Result<MfaRequired, ApiError
     })
 }
 
-/// A wrong code is written down: the password was right before it.
+/// A wrong code counts like a wrong password, and is written down: the password was right before
+/// it.
 async fn prove(
     app: &App,
     origin: &Origin,
-    user: &StoredUser,
-    code: &Secret,
+    (user, code): (&StoredUser, &Secret),
+    attempt: Attempt<'_>,
 ) -> Result<(), ApiError> {
-    let proof = mfa::check(app, user.id, code.expose()).await;
-    if proof.is_err() {
-        let entry = Entry {
-            tenant: Some(user.tenant_id),
-            actor: "anyone",
-            action: "security.second_factor_refused",
-            subject: Some(&user.id.to_string()),
-            detail: json!({ "address": origin.peer }),
-            correlation: origin.request_id,
-        };
-        audit::append(app, &entry).await?;
-    }
-    proof
+    let Err(refused) = mfa::check(app, user.id, code.expose()).await else {
+        return attempt.succeed().await;
+    };
+    let entry = Entry {
+        tenant: Some(user.tenant_id),
+        actor: "anyone",
+        action: "security.second_factor_refused",
+        subject: Some(&user.id.to_string()),
+        detail: json!({ "address": origin.peer }),
+        correlation: origin.request_id,
+    };
+    Err(attempt.fail(&entry, refused).await?)
 }
 
 async fn enter(app: &App, origin: &Origin, user: StoredUser) -> Result<SignInAnswer, ApiError> {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::second_factor::{MfaRequired, admit};
+use super::second_factor::{Brought, MfaRequired, admit};
 use super::{Origin, Tokens};
 use crate::accounts::Profile;
 use crate::app::App;
@@ -86,9 +86,10 @@ pub(crate) async fn sign_in(
     let stored = user.as_ref().map(|user| user.password_hash.as_str());
     let right = app.hasher.check(password, stored).await?;
     let Some(user) = user.filter(|user| right && (user.is_active() || user.is_pending())) else {
-        return Err(attempt.fail(&refusal(origin)).await?);
+        let refused = ApiError::InvalidCredentials;
+        return Err(attempt.fail(&refusal(origin), refused).await?);
     };
-    attempt.succeed().await?;
+    attempt.go_on().await?;
     if user.is_pending() {
         return Err(ApiError::EmailUnverified);
     }
@@ -97,7 +98,8 @@ pub(crate) async fn sign_in(
             .replace_password_hash(user.id, &user.password_hash, &renewed)
             .await?;
     }
-    admit(app, origin, user, claim.mfa_code.as_ref()).await
+    let code = claim.mfa_code.as_ref();
+    admit(app, origin, user, Brought { attempt, code }).await
 }
 
 impl Credentials {

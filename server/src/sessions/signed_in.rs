@@ -26,6 +26,17 @@ pub(crate) struct SignedIn {
     /// What the role permits, and of that only what an API key is limited to.
     permissions: Permissions,
     request_id: Uuid,
+    standing: Standing,
+    /// How many requests the tenant's plan allows in a minute.
+    requests_per_minute: Option<u32>,
+}
+
+/// Whether the tenant lets the caller do anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Good,
+    /// The tenant demands a second factor that the caller does not have.
+    OwesFactor,
 }
 
 impl SignedIn {
@@ -73,6 +84,18 @@ impl SignedIn {
         format!("user:{}", self.user)
     }
 
+    /// Refuses a caller who must set up a second factor first.
+    pub(crate) fn owes_no_factor(&self) -> Result<(), ApiError> {
+        match self.standing {
+            Standing::Good => Ok(()),
+            Standing::OwesFactor => Err(ApiError::SecondFactorOwed),
+        }
+    }
+
+    pub(crate) const fn requests_per_minute(&self) -> Option<u32> {
+        self.requests_per_minute
+    }
+
     /// Refuses a caller whose role does not permit this.
     pub(crate) fn require(&self, permission: Permission) -> Result<(), ApiError> {
         let permitted = self.permissions().permit(permission);
@@ -101,9 +124,12 @@ pub(crate) async fn signed_in(
     let live = live.ok_or(ApiError::Unauthenticated)?;
     binding::check(app, origin, live.id).await?;
     app.seen_sessions.note(live.id, app.clock.now());
-    let role = Role::of(live.role, live.permissions.as_deref()).map_err(ApiError::internal)?;
+    let standing = Standing::of(live.owes_factor);
+    let role = standing.role((live.role, live.permissions.as_deref()))?;
     Ok(SignedIn {
         session: Some(live.id),
+        standing,
+        requests_per_minute: positive(live.requests_per_minute),
         user: live.user_id,
         tenant: live.tenant_id,
         permissions: role.permissions().clone(),
@@ -124,8 +150,8 @@ async fn by_service_key(
     if seen.is_none_or(|seen| now.since(seen) >= SEEN_AGAIN) {
         note_use(app, live.id, now);
     }
-    let role = Role::of(live.role, live.role_permissions.as_deref());
-    let role = role.map_err(ApiError::internal)?;
+    let standing = Standing::of(live.owes_factor);
+    let role = standing.role((live.role, live.role_permissions.as_deref()))?;
     let limits = live.permissions.as_deref().map(Permission::parse_list);
     let limits = limits.transpose().map_err(ApiError::internal)?;
     let permissions = match limits {
@@ -134,12 +160,37 @@ async fn by_service_key(
     };
     Ok(SignedIn {
         session: None,
+        standing,
+        requests_per_minute: positive(live.requests_per_minute),
         user: live.user_id,
         tenant: live.tenant_id,
         permissions,
         role,
         request_id: origin.request_id,
     })
+}
+
+impl Standing {
+    const fn of(owes_factor: bool) -> Self {
+        if owes_factor {
+            Self::OwesFactor
+        } else {
+            Self::Good
+        }
+    }
+
+    /// The member's role, which is worth nothing until the factor is there.
+    fn role(self, (name, own): (String, Option<&str>)) -> Result<Role, ApiError> {
+        match self {
+            Self::Good => Role::of(name, own).map_err(ApiError::internal),
+            Self::OwesFactor => Ok(Role::suspended()),
+        }
+    }
+}
+
+/// A bound as the database keeps it.
+fn positive(bound: Option<i32>) -> Option<u32> {
+    bound.and_then(|bound| u32::try_from(bound).ok())
 }
 
 /// Nobody waits for it, and a use that is not noted is noted with the next.

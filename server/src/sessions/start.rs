@@ -27,6 +27,9 @@ pub(crate) struct Tokens {
     csrf_token: Option<String>,
     token_type: &'static str,
     expires_in: u64,
+    /// Whether the tenant demands a second factor that the user does not have: until it is set up,
+    /// nothing else is possible.
+    second_factor_owed: bool,
 }
 
 impl Tokens {
@@ -43,6 +46,7 @@ impl Tokens {
             csrf_token: None,
             token_type: "Bearer",
             expires_in: app.config.tokens.access_life.as_secs(),
+            second_factor_owed: bearer.membership.owes_factor,
         })
     }
 

@@ -77,7 +77,7 @@ struct Said<'a> {
 /// Signs a token for a session.
 pub(super) fn issue(app: &App, bearer: &Bearer) -> Result<Zeroizing<String>, ApiError> {
     let now = app.clock.now();
-    let Membership { role, plan } = &bearer.membership;
+    let Membership { role, plan, .. } = &bearer.membership;
     let claims = Said {
         iss: issuer(app),
         aud: AUDIENCE,

@@ -50,12 +50,15 @@ impl Store {
 }
 
 impl Store {
-    /// Forgets mailed tokens and second steps whose time is over.
+    /// Forgets what people were to come back with and did not in time: mailed tokens, second
+    /// steps, invitations, sign-ins at a provider.
     pub(crate) async fn delete_expired_proofs(&self, now: UnixTime) -> Result<u64, StoreError> {
         const MAILED: &str = "DELETE FROM email_tokens WHERE expires_at <= $1";
         const OWED: &str = "DELETE FROM mfa_challenges WHERE expires_at <= $1";
+        const INVITED: &str = "DELETE FROM invitations WHERE expires_at <= $1";
+        const AWAY: &str = "DELETE FROM provider_sign_ins WHERE expires_at <= $1";
         let mut rows = 0;
-        for sql in [MAILED, OWED] {
+        for sql in [MAILED, OWED, INVITED, AWAY] {
             rows += sql!(self, query(sql, now).execute)?;
         }
         Ok(rows)

@@ -38,6 +38,15 @@ pub(crate) struct MfaChallenge {
     pub(crate) user_id: UserId,
 }
 
+/// Whether member `m` of tenant `t` lacks the second factor that the tenant demands.
+macro_rules! owes_factor {
+    () => {
+        "(t.mfa_required AND NOT EXISTS (SELECT 1 FROM totp f \
+         WHERE f.user_id = m.user_id AND f.confirmed_at IS NOT NULL)) AS owes_factor"
+    };
+}
+pub(super) use owes_factor;
+
 type SealedRow = (Vec<u8>, Vec<u8>, Vec<u8>);
 
 fn sealed((salt, ciphertext, master_key_id): SealedRow) -> Sealed {

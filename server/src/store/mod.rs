@@ -48,6 +48,7 @@ pub(crate) use ids::{
 pub(crate) use invitations::{NewInvitation, StoredInvitation};
 pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};
 pub(crate) use login_failures::{Failures, NewFailure};
+use mfa::owes_factor;
 pub(crate) use mfa::{NewMfaChallenge, NewTotp, TotpAttempts};
 pub(crate) use operators::{Counts, StoredAccount, StoredTenant};
 pub(crate) use own_sessions::{SessionPlace, StoredSession};

@@ -2,7 +2,9 @@
 
 use sqlx::FromRow;
 
-use super::{ServiceKeyId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, sql};
+use super::{
+    ServiceKeyId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, owes_factor, sql,
+};
 
 /// A service API key to be.
 pub(crate) struct NewServiceKeyRow {
@@ -40,6 +42,9 @@ pub(crate) struct LiveServiceKey {
     pub(crate) role_permissions: Option<String>,
     pub(crate) permissions: Option<String>,
     pub(crate) last_used_at: Option<UnixTime>,
+    pub(crate) requests_per_minute: Option<i32>,
+    /// Whether the tenant demands a second factor that the owner does not have.
+    pub(crate) owes_factor: bool,
 }
 
 impl Store {
@@ -49,12 +54,17 @@ impl Store {
         key_hash: &[u8; 32],
         now: UnixTime,
     ) -> Result<Option<LiveServiceKey>, StoreError> {
-        const SQL: &str = "SELECT k.id, k.tenant_id, k.user_id, m.role, k.permissions, \
-            r.permissions AS role_permissions, k.last_used_at FROM service_api_keys k JOIN users u ON u.id = k.user_id \
-            JOIN memberships m ON m.user_id = k.user_id AND m.tenant_id = k.tenant_id \
-            LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role \
-            WHERE k.key_hash = $1 AND k.revoked_at IS NULL \
-            AND (k.expires_at IS NULL OR k.expires_at > $2) AND u.status = 'active'";
+        const SQL: &str = concat!(
+            "SELECT k.id, k.tenant_id, k.user_id, m.role, k.permissions, \
+             r.permissions AS role_permissions, k.last_used_at, p.requests_per_minute, ",
+            owes_factor!(),
+            " FROM service_api_keys k JOIN users u ON u.id = k.user_id \
+             JOIN memberships m ON m.user_id = k.user_id AND m.tenant_id = k.tenant_id \
+             JOIN tenants t ON t.id = m.tenant_id JOIN plans p ON p.name = t.plan \
+             LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role \
+             WHERE k.key_hash = $1 AND k.revoked_at IS NULL \
+             AND (k.expires_at IS NULL OR k.expires_at > $2) AND u.status = 'active'"
+        );
         sql!(self, query_as(SQL, key_hash.as_slice(), now).fetch_optional)
     }
 

@@ -3,14 +3,19 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{DeviceId, SessionId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, sql};
+use super::{
+    DeviceId, SessionId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, owes_factor,
+    sql,
+};
 
 macro_rules! live_session_where {
     ($condition:literal) => {
         concat!(
-            "SELECT s.id, s.tenant_id, s.user_id, m.role, r.permissions FROM sessions s \
-             JOIN users u ON u.id = s.user_id \
+            "SELECT s.id, s.tenant_id, s.user_id, m.role, r.permissions, p.requests_per_minute, ",
+            owes_factor!(),
+            " FROM sessions s JOIN users u ON u.id = s.user_id \
              JOIN memberships m ON m.user_id = s.user_id AND m.tenant_id = s.tenant_id \
+             JOIN tenants t ON t.id = m.tenant_id JOIN plans p ON p.name = t.plan \
              LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role WHERE ",
             $condition,
             " AND s.ended_at IS NULL AND s.expires_at > $2 AND u.status = 'active'"
@@ -50,6 +55,9 @@ pub(crate) struct LiveSession {
     pub(crate) role: String,
     /// What the role permits, when it is the tenant's own.
     pub(crate) permissions: Option<String>,
+    pub(crate) requests_per_minute: Option<i32>,
+    /// Whether the tenant demands a second factor that the user does not have.
+    pub(crate) owes_factor: bool,
 }
 
 /// A refresh token of a session that has not ended.

@@ -2,15 +2,18 @@
 
 use sqlx::FromRow;
 
-use super::{Store, StoreError, StoredPlan, TenantId, Transaction, UnixTime, UserId, sql};
+use super::{
+    Store, StoreError, StoredPlan, TenantId, Transaction, UnixTime, UserId, owes_factor, sql,
+};
 
 /// A member of a tenant with the tenant's plan and, when the role is the tenant's own, its list.
 macro_rules! membership_where {
     ($condition:literal) => {
         concat!(
             "SELECT t.id, t.name, t.created_at, m.role, r.permissions, t.plan, \
-             p.requests_per_minute, p.vms, p.storage_gb, p.features \
-             FROM memberships m JOIN tenants t ON t.id = m.tenant_id \
+             p.requests_per_minute, p.vms, p.storage_gb, p.features, t.mfa_required, ",
+            owes_factor!(),
+            " FROM memberships m JOIN tenants t ON t.id = m.tenant_id \
              JOIN plans p ON p.name = t.plan \
              LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role WHERE ",
             $condition
@@ -28,6 +31,9 @@ pub(crate) struct StoredMembership {
     pub(crate) permissions: Option<String>,
     #[sqlx(flatten)]
     pub(crate) plan: StoredPlan,
+    pub(crate) mfa_required: bool,
+    /// Whether the member lacks the second factor that the tenant demands.
+    pub(crate) owes_factor: bool,
 }
 
 /// A member as the others see them.
@@ -130,10 +136,11 @@ impl Transaction {
     pub(crate) async fn change_tenant(
         &mut self,
         id: TenantId,
-        name: Option<&str>,
+        (name, mfa_required): (Option<&str>, Option<bool>),
     ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE tenants SET name = COALESCE($2, name) WHERE id = $1";
-        sql!(self, query(SQL, id, name).execute).map(drop)
+        const SQL: &str = "UPDATE tenants SET name = COALESCE($2, name), \
+            mfa_required = COALESCE($3, mfa_required) WHERE id = $1";
+        sql!(self, query(SQL, id, name, mfa_required).execute).map(drop)
     }
 
     pub(crate) async fn insert_membership(
@@ -168,6 +175,31 @@ impl Transaction {
     pub(crate) async fn hold_tenant(&mut self, tenant: TenantId) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE tenants SET name = name WHERE id = $1";
         sql!(self, query(SQL, tenant).execute).map(drop)
+    }
+
+    /// How many tenants on this plan the user owns. Until the transaction ends, nobody else counts.
+    pub(crate) async fn owned_tenants(
+        &mut self,
+        user: UserId,
+        plan: &str,
+    ) -> Result<i64, StoreError> {
+        // PostgreSQL locks the row; SQLite has one writer anyway.
+        const LOCK: &str = "UPDATE users SET status = status WHERE id = $1";
+        const SQL: &str = "SELECT COUNT(*) FROM memberships m JOIN tenants t \
+            ON t.id = m.tenant_id WHERE m.user_id = $1 AND m.role = 'owner' AND t.plan = $2";
+        sql!(self, query(LOCK, user).execute)?;
+        sql!(self, query_scalar(SQL, user, plan).fetch_one)
+    }
+
+    /// Whether the tenant has a role of its own by this name.
+    pub(crate) async fn has_role(
+        &mut self,
+        tenant: TenantId,
+        role: &str,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM roles WHERE tenant_id = $1 AND name = $2";
+        let found: i64 = sql!(self, query_scalar(SQL, tenant, role).fetch_one)?;
+        Ok(found > 0)
     }
 
     /// How many members have this role.

@@ -63,13 +63,6 @@ impl StoredUser {
         self.status == "disabled"
     }
 
-    /// Everything under which the account can be claimed at a login.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        [self.username.as_deref(), self.email.as_deref()]
-            .into_iter()
-            .flatten()
-    }
-
     /// The address, as it was when it was accepted.
     pub(crate) fn email(&self) -> Option<Email> {
         self.email.as_deref().and_then(|text| text.parse().ok())
@@ -214,6 +207,13 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE users SET status = $1 WHERE id = $2";
         sql!(self, query(SQL, status, id).execute).map(drop)
+    }
+
+    /// Lets a locked account be tried again.
+    pub(crate) async fn unlock_user(&mut self, id: UserId) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE users SET failed_login_attempts = 0, locked_until = NULL, \
+            status = CASE status WHEN 'locked' THEN 'active' ELSE status END WHERE id = $1";
+        sql!(self, query(SQL, id).execute).map(drop)
     }
 
     pub(crate) async fn note_login(&mut self, id: UserId, now: UnixTime) -> Result<(), StoreError> {

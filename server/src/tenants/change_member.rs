@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::list::Member;
 use super::require_reach;
-use super::roles::role_named;
+use super::roles::{must_still_exist, role_named};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
@@ -34,6 +34,7 @@ pub(crate) async fn change_member(
     let before = within_reach(app, caller, user).await?;
     let mut change = app.store.begin().await?;
     change.hold_tenant(caller.tenant_id()).await?;
+    must_still_exist(&mut change, caller.tenant_id(), &role).await?;
     change.change_membership(place, role.name()).await?;
     keep_an_owner(caller, &mut change, &before).await?;
     let detail = json!({ "from": before.name(), "to": role.name() });
@@ -50,17 +51,23 @@ pub(crate) async fn remove_member(
     user: UserId,
 ) -> Result<(), ApiError> {
     caller.require(Permission::UserAdmin)?;
-    remove(app, caller, user).await
+    let before = within_reach(app, caller, user).await?;
+    remove(app, caller, (user, before)).await
 }
 
 /// Leaves the tenant that the caller is signed in to.
 pub(crate) async fn leave(app: &App, caller: &SignedIn) -> Result<(), ApiError> {
     caller.session_id()?;
-    remove(app, caller, caller.user_id()).await
+    let user = caller.user_id();
+    let before = role_of(app, caller, user).await?;
+    remove(app, caller, (user, before)).await
 }
 
-async fn remove(app: &App, caller: &SignedIn, user: UserId) -> Result<(), ApiError> {
-    let before = within_reach(app, caller, user).await?;
+async fn remove(
+    app: &App,
+    caller: &SignedIn,
+    (user, before): (UserId, Role),
+) -> Result<(), ApiError> {
     let mut change = app.store.begin().await?;
     change.hold_tenant(caller.tenant_id()).await?;
     change.delete_membership((caller.tenant_id(), user)).await?;
@@ -73,13 +80,17 @@ async fn remove(app: &App, caller: &SignedIn, user: UserId) -> Result<(), ApiErr
 
 /// The role of a member whom the caller may change.
 async fn within_reach(app: &App, caller: &SignedIn, user: UserId) -> Result<Role, ApiError> {
+    let role = role_of(app, caller, user).await?;
+    require_reach(caller, &role)?;
+    Ok(role)
+}
+
+async fn role_of(app: &App, caller: &SignedIn, user: UserId) -> Result<Role, ApiError> {
     let stored = app.store.member(caller.tenant_id(), user).await?;
     let StoredMember {
         role, permissions, ..
     } = stored.ok_or(ApiError::NotFound)?;
-    let role = Role::of(role, permissions.as_deref()).map_err(ApiError::internal)?;
-    require_reach(caller, &role)?;
-    Ok(role)
+    Role::of(role, permissions.as_deref()).map_err(ApiError::internal)
 }
 
 /// Refuses a change after which nobody would own the tenant.

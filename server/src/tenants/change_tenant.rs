@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::list::OwnTenant;
+use super::plan::FREE;
 use crate::accounts::{self, free_text};
 use crate::app::App;
 use crate::audit::Entry;
@@ -26,6 +27,8 @@ pub(crate) struct NewTenant {
 pub(crate) struct TenantChange {
     #[schemars(length(min = 1, max = 100), regex(pattern = accounts::NAME))]
     name: Option<String>,
+    /// Whether members must have a second factor. Who demands it must have one.
+    mfa_required: Option<bool>,
 }
 
 /// The tenant that the caller is signed in to.
@@ -33,7 +36,8 @@ pub(crate) async fn show_tenant(app: &App, caller: &SignedIn) -> Result<OwnTenan
     own(app, caller, caller.tenant_id()).await
 }
 
-/// Makes a tenant that the caller owns.
+/// Makes a tenant that the caller owns. Nobody owns more than one that costs nothing: else its
+/// limits would be none.
 pub(crate) async fn add_tenant(
     app: &App,
     caller: &SignedIn,
@@ -44,6 +48,9 @@ pub(crate) async fn add_tenant(
     let now = app.clock.now();
     let id = TenantId::new(now, &mut app.rng());
     let mut change = app.store.begin().await?;
+    if change.owned_tenants(caller.user_id(), FREE).await? > 0 {
+        return Err(ApiError::PlanLimit);
+    }
     change.insert_tenant(id, &name, now).await?;
     let owner = BuiltIn::Owner.name();
     change
@@ -62,7 +69,7 @@ pub(crate) async fn add_tenant(
     own(app, caller, id).await
 }
 
-/// Renames the caller's tenant.
+/// Renames the caller's tenant, or says whether its members must have a second factor.
 pub(crate) async fn change_tenant(
     app: &App,
     caller: &SignedIn,
@@ -71,14 +78,18 @@ pub(crate) async fn change_tenant(
     caller.require(Permission::TenantAdmin)?;
     let tenant = caller.tenant_id();
     let name = wanted.name.as_deref().map(name).transpose()?;
+    if wanted.mfa_required == Some(true) && !app.store.has_totp(caller.user_id()).await? {
+        return Err(ApiError::SecondFactorOwed);
+    }
     let mut change = app.store.begin().await?;
-    change.change_tenant(tenant, name.as_deref()).await?;
+    let values = (name.as_deref(), wanted.mfa_required);
+    change.change_tenant(tenant, values).await?;
     let entry = Entry {
         tenant: Some(tenant),
         actor: &caller.actor(),
         action: "tenant.change",
         subject: None,
-        detail: json!({ "name": name }),
+        detail: json!({ "name": name, "mfa_required": wanted.mfa_required }),
         correlation: caller.request_id(),
     };
     change.insert_audit_event(app, &entry).await?;

@@ -8,11 +8,12 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::require_reach;
-use super::roles::role_named;
+use super::roles::{must_still_exist, role_named};
 use crate::accounts::Email;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
+use crate::limits;
 use crate::mail::Mail;
 use crate::page::{List, Page};
 use crate::sessions::opaque::{OpaqueToken, Purpose};
@@ -62,6 +63,7 @@ pub(crate) async fn invite(
     let email: Email = new.email.parse()?;
     let role = role_named(app, caller, &new.role).await?;
     require_reach(caller, &role)?;
+    limits::invitation(app, caller.tenant_id(), email.text()).await?;
     let token = OpaqueToken::random(&mut app.rng());
     let now = app.clock.now();
     let invitation = NewInvitation {
@@ -75,6 +77,8 @@ pub(crate) async fn invite(
         expires_at: now + LIFE,
     };
     let mut change = app.store.begin().await?;
+    change.hold_tenant(invitation.tenant).await?;
+    must_still_exist(&mut change, invitation.tenant, &role).await?;
     change.put_invitation(&invitation).await?;
     let entry = Entry {
         tenant: Some(caller.tenant_id()),

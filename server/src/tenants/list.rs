@@ -16,6 +16,7 @@ pub(crate) struct OwnTenant {
     name: String,
     role: String,
     plan: String,
+    mfa_required: bool,
     created_at: UnixTime,
 }
 
@@ -38,6 +39,7 @@ impl From<StoredMembership> for OwnTenant {
             name: stored.name,
             role: stored.role,
             plan: stored.plan.name,
+            mfa_required: stored.mfa_required,
             created_at: stored.created_at,
         }
     }

@@ -42,6 +42,9 @@ impl Plan {
     }
 }
 
+/// What a new tenant is on.
+pub(super) const FREE: &str = "free";
+
 /// Every plan, from the smallest to the largest.
 pub(crate) async fn plans(app: &App) -> Result<List<Plan>, ApiError> {
     let stored = app.store.plans().await?;

@@ -10,6 +10,7 @@ use crate::audit::Entry;
 use crate::error::ApiError;
 use crate::page::{List, Page};
 use crate::sessions::{BuiltIn, LONGEST, MOST, Permission, Permissions, Role, SignedIn};
+use crate::store::{TenantId, Transaction};
 
 /// A role and what it permits.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -137,8 +138,22 @@ pub(crate) async fn delete_role(
 pub(super) async fn role_named(app: &App, caller: &SignedIn, name: &str) -> Result<Role, ApiError> {
     let own = app.store.role(caller.tenant_id(), name).await?;
     let list = own.map(|own| own.permissions);
-    Role::of(name.to_owned(), list.as_deref())
-        .map_err(|_| ApiError::invalid("role", "is no role of this tenant"))
+    Role::of(name.to_owned(), list.as_deref()).map_err(|_| no_such_role())
+}
+
+/// Refuses a role that was deleted meanwhile. The tenant is held, so that it stays from here on.
+pub(super) async fn must_still_exist(
+    change: &mut Transaction,
+    tenant: TenantId,
+    role: &Role,
+) -> Result<(), ApiError> {
+    let exists =
+        BuiltIn::named(role.name()).is_some() || change.has_role(tenant, role.name()).await?;
+    exists.then_some(()).ok_or_else(no_such_role)
+}
+
+fn no_such_role() -> ApiError {
+    ApiError::invalid("role", "is no role of this tenant")
 }
 
 /// A role's name: a lower case word.

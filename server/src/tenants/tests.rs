@@ -5,7 +5,7 @@ use super::*;
 use crate::error::ApiError;
 use crate::page::Page;
 use crate::sessions::{self, Member as Place, Permission, signed_in};
-use crate::store::{TenantId, UserId};
+use crate::store::{TenantId, UserId, sql};
 use crate::testing::{self, ORIGIN, Server};
 
 fn body<T: DeserializeOwned>(value: Value) -> T {
@@ -256,16 +256,85 @@ async fn a_plan_bounds_the_vms() {
         add(name).await.unwrap();
     }
     assert!(matches!(add("d").await, Err(ApiError::PlanLimit)));
-    let mut change = server.app.store.begin().await.unwrap();
-    assert!(change.change_plan(owner.tenant_id(), "pro").await.unwrap());
-    change.commit().await.unwrap();
+    put_on(&server, &owner, "pro").await;
     add("d").await.unwrap();
+}
+
+async fn put_on(server: &Server, owner: &SignedIn, plan: &str) {
+    let mut change = server.app.store.begin().await.unwrap();
+    assert!(change.change_plan(owner.tenant_id(), plan).await.unwrap());
+    change.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_owns_two_free_tenants() {
+    let server = testing::server().await;
+    let ada = server.user("ada").await;
+    let add = async || {
+        let new = body(json!({ "name": "Another" }));
+        add_tenant(&server.app, &ada, new).await.map(drop)
+    };
+    assert!(matches!(add().await, Err(ApiError::PlanLimit)));
+    put_on(&server, &ada, "developer").await;
+    let (one, other) = tokio::join!(add(), add());
+    assert_eq!(u8::from(one.is_ok()) + u8::from(other.is_ok()), 1);
+    assert!(matches!(add().await, Err(ApiError::PlanLimit)));
+}
+
+#[tokio::test]
+async fn an_invitation_that_nobody_took_is_swept() {
+    const LEFT: &str = "SELECT COUNT(*) FROM invitations";
+    let server = testing::server().await;
+    let owner = server.user("owner").await;
+    let role = json!({ "permissions": ["code:generate"] });
+    let coder = || "coder".parse().unwrap();
+    put_role(&server.app, &owner, coder(), body(role))
+        .await
+        .unwrap();
+    let new = json!({ "email": "bob@example.org", "role": "coder" });
+    invite(&server.app, &owner, body(new)).await.unwrap();
+    let refused = delete_role(&server.app, &owner, coder()).await;
+    assert!(matches!(refused, Err(ApiError::RoleInUse)));
+    server
+        .clock
+        .advance(std::time::Duration::from_secs(7 * 24 * 3_600));
+    sessions::sweep_once(&server.app).await.unwrap();
+    let left: i64 = sql!(server.app.store, query_scalar(LEFT).fetch_one).unwrap();
+    assert_eq!(left, 0);
+    delete_role(&server.app, &owner, coder()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tenant_that_demands_a_second_factor_gives_members_without_one_nothing() {
+    let server = testing::server().await;
+    let owner = server.user("owner").await;
+    let bob = invited(&server, &owner, ("bob", "admin")).await;
+    let demand = || body(json!({ "mfa_required": true }));
+    let refused = change_tenant(&server.app, &owner, demand()).await;
+    assert!(
+        matches!(refused, Err(ApiError::SecondFactorOwed)),
+        "the owner has none either"
+    );
+    let mut change = server.app.store.begin().await.unwrap();
+    change
+        .change_tenant(owner.tenant_id(), (None, Some(true)))
+        .await
+        .unwrap();
+    change.commit().await.unwrap();
+    let bob = signed_in_to(&server, bob.user_id(), owner.tenant_id()).await;
+    assert!(matches!(
+        bob.owes_no_factor(),
+        Err(ApiError::SecondFactorOwed)
+    ));
+    assert_eq!(bob.permissions().names().len(), 0);
+    leave(&server.app, &bob).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_user_works_in_several_tenants_by_turns() {
     let server = testing::server().await;
     let ada = server.user("ada").await;
+    put_on(&server, &ada, "pro").await;
     let second = add_tenant(&server.app, &ada, body(json!({ "name": "Second" }))).await;
     let id: TenantId = shown(second.unwrap())["id"]
         .as_str()

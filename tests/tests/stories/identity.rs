@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lc_rs::hmac;
 use hyper::{Method, StatusCode};
 use keyferry_cli::rest::Answer;
-use keyferry_tests::{Engine, PASSWORD, Server, Stage, on_both_engines};
+use keyferry_tests::{Engine, PASSWORD, Server, Stage, on_both_engines, until};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -22,6 +22,8 @@ on_both_engines!(
     a_program_uses_an_api_key_until_it_is_revoked,
     a_login_with_a_second_factor_takes_two_steps,
     of_many_logins_with_one_code_one_succeeds,
+    wrong_codes_after_a_right_password_lock_the_account,
+    a_tenant_demands_a_second_factor_of_its_members,
 );
 
 async fn a_program_uses_an_api_key_until_it_is_revoked(engine: Engine) {
@@ -96,6 +98,100 @@ async fn of_many_logins_with_one_code_one_succeeds(engine: Engine) {
         .into_iter()
         .filter(|answer| answer.status == StatusCode::OK);
     assert_eq!(entered.count(), 1);
+}
+
+async fn wrong_codes_after_a_right_password_lock_the_account(engine: Engine) {
+    let (_stage, server, session) = stage(engine).await;
+    set_up(&server, &session).await;
+    let wrong =
+        json!({ "username": "ada", "password": PASSWORD, "mfa_code": "aaaa-aaaa-aaaa-aaaa" });
+    for turn in 0..5 {
+        // Whoever has the password may begin again and again: that forgives nothing.
+        let owed = login(&server).await;
+        assert_eq!(owed.body["mfa_required"], true, "turn {turn}");
+        let refused = if turn % 2 == 0 {
+            second(&server, &owed.body, "aaaa-aaaa-aaaa-aaaa").await
+        } else {
+            server
+                .ask(Method::POST, "/auth/login", None, Some(wrong.clone()))
+                .await
+        };
+        assert_eq!(refused.body["code"], "invalid_code", "turn {turn}");
+    }
+    let locked = login(&server).await;
+    assert_eq!(locked.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+async fn a_tenant_demands_a_second_factor_of_its_members(engine: Engine) {
+    let (stage, server, owner) = stage(engine).await;
+    let demand = json!({ "mfa_required": true });
+    let path = "/tenants/current";
+    let refused = ask(&server, Method::PATCH, path, &owner, Some(demand.clone())).await;
+    assert_eq!(
+        refused.body["code"], "second_factor_owed",
+        "who demands it has it"
+    );
+    set_up(&server, &owner).await;
+    let changed = ask(&server, Method::PATCH, path, &owner, Some(demand)).await;
+    assert_eq!(changed.body["mfa_required"], true);
+    let body = json!({ "username": "bob", "password": PASSWORD });
+    let bob = server
+        .ask(Method::POST, "/auth/register", None, Some(body.clone()))
+        .await;
+    let own: SecretString = bob.body["access_token"].as_str().unwrap().into();
+    let tenant = join((&stage, &server), &owner, &own).await;
+    let path = format!("/tenants/{tenant}/enter");
+    let entered = ask(&server, Method::POST, &path, &own, None).await;
+    assert_eq!(entered.body["second_factor_owed"], true);
+    let there: SecretString = entered.body["access_token"].as_str().unwrap().into();
+    let closed = ask(&server, Method::GET, "/keys", &there, None).await;
+    assert_eq!(
+        (closed.status.as_u16(), &closed.body["code"]),
+        (403, &json!("second_factor_owed"))
+    );
+    let me = ask(&server, Method::GET, "/auth/me", &there, None).await;
+    assert_eq!(me.body["permissions"], json!([]));
+    let refresh = json!({ "refresh_token": entered.body["refresh_token"] });
+    let renewed = server
+        .ask(Method::POST, "/auth/refresh", None, Some(refresh))
+        .await;
+    assert_eq!(renewed.body["second_factor_owed"], true);
+
+    set_up(&server, &there).await;
+    let opened = ask(&server, Method::GET, "/keys", &there, None).await;
+    assert_eq!(opened.status, StatusCode::OK);
+}
+
+/// Makes somebody a member of the owner's tenant; it is found in the mail of the outbox.
+async fn join(
+    (stage, server): (&Stage, &Server),
+    owner: &SecretString,
+    user: &SecretString,
+) -> String {
+    let invitation = json!({ "email": "bob@example.org", "role": "member" });
+    ask(
+        server,
+        Method::POST,
+        "/invitations",
+        owner,
+        Some(invitation),
+    )
+    .await;
+    let token = until("the invitation is in the outbox", async || {
+        stage.mailed("kfi_")
+    })
+    .await;
+    let token = json!({ "token": token });
+    let joined = ask(
+        server,
+        Method::POST,
+        "/invitations/accept",
+        user,
+        Some(token),
+    )
+    .await;
+    assert_eq!(joined.status, StatusCode::OK, "{}", joined.body);
+    joined.body["id"].as_str().unwrap().to_owned()
 }
 
 /// Confirms an authenticator app, and gives the recovery codes.

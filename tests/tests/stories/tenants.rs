@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 
 on_both_engines!(
     a_role_of_the_tenants_own_is_made_used_and_deleted,
+    a_role_is_either_deleted_or_handed_out,
     the_free_plan_ends_at_three_vms,
     another_tenant_sees_nothing,
 );
 
 async fn a_role_of_the_tenants_own_is_made_used_and_deleted(engine: Engine) {
-    let (_stage, server) = stage(engine).await;
+    let (stage, server) = stage(engine).await;
     let ada = register(&server, "ada").await;
     let permissions = json!({ "permissions": ["code:generate", "vault:read"] });
     let made = ask(
@@ -54,6 +55,22 @@ async fn a_role_of_the_tenants_own_is_made_used_and_deleted(engine: Engine) {
     let gone = ask(&server, &ada, Method::DELETE, "/roles/coder", None).await;
     assert_eq!(gone.status, 204);
     let second = json!({ "name": "Second" });
+    let refused = ask(
+        &server,
+        &ada,
+        Method::POST,
+        "/tenants",
+        Some(second.clone()),
+    )
+    .await;
+    assert_eq!(
+        refused.body["code"], "plan_limit",
+        "one free tenant is enough"
+    );
+    let mut plan = server.run_beside(&stage, "plan", |command| {
+        command.args(["admin", "plan", "ada", "pro"]);
+    });
+    assert!(plan.wait().success());
     let second = ask(&server, &ada, Method::POST, "/tenants", Some(second)).await;
     let path = format!("/tenants/{}/enter", second.body["id"].as_str().unwrap());
     let entered = ask(&server, &ada, Method::POST, &path, None).await;
@@ -70,6 +87,30 @@ async fn a_role_of_the_tenants_own_is_made_used_and_deleted(engine: Engine) {
     )
     .await;
     assert_eq!(left.body["code"], "last_owner");
+}
+
+async fn a_role_is_either_deleted_or_handed_out(engine: Engine) {
+    let (_stage, server) = stage(engine).await;
+    let ada = register(&server, "ada").await;
+    for round in 0..8 {
+        let path = format!("/roles/coder{round}");
+        let permissions = json!({ "permissions": ["code:generate"] });
+        ask(&server, &ada, Method::PUT, &path, Some(permissions)).await;
+        let email = format!("bob{round}@example.org");
+        let invitation = json!({ "email": email, "role": format!("coder{round}") });
+        let (invited, deleted) = tokio::join!(
+            ask(
+                &server,
+                &ada,
+                Method::POST,
+                "/invitations",
+                Some(invitation)
+            ),
+            ask(&server, &ada, Method::DELETE, &path, None),
+        );
+        let outcome = (invited.status.as_u16(), deleted.status.as_u16());
+        assert!([(201, 409), (400, 204)].contains(&outcome), "{outcome:?}");
+    }
 }
 
 async fn the_free_plan_ends_at_three_vms(engine: Engine) {

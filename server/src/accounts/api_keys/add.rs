@@ -42,6 +42,7 @@ pub(crate) async fn add_api_key(
     request: NewApiKey,
 ) -> Result<AddedApiKey, ApiError> {
     caller.session_id()?;
+    app.config.offers.api_keys.must_be_on()?;
     let secret = ServiceKey::random(&mut app.rng());
     let text = secret.text();
     let row = row(app, caller, &request, &secret)?;

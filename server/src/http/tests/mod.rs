@@ -1,5 +1,6 @@
 //! Requests on the wire, as strangers and clients send them.
 
+mod budgets;
 mod cookies;
 mod heads;
 mod routes;

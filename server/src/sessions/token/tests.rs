@@ -19,6 +19,7 @@ pub(super) fn bearer() -> Bearer {
             tenant: TenantId::from_bytes([3; 16]),
         },
         membership: Membership {
+            owes_factor: false,
             role: BuiltIn::Owner.into(),
             plan: Plan::for_tests(),
         },
