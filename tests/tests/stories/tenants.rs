@@ -13,13 +13,14 @@ use serde_json::{Value, json};
 
 on_both_engines!(
     a_role_of_the_tenants_own_is_made_used_and_deleted,
+    a_second_free_tenant_is_refused_and_a_paid_one_makes_room,
     a_role_is_either_deleted_or_handed_out,
     the_free_plan_ends_at_three_vms,
     another_tenant_sees_nothing,
 );
 
 async fn a_role_of_the_tenants_own_is_made_used_and_deleted(engine: Engine) {
-    let (stage, server) = stage(engine).await;
+    let (_stage, server) = stage(engine).await;
     let ada = register(&server, "ada").await;
     let permissions = json!({ "permissions": ["code:generate", "vault:read"] });
     let made = ask(
@@ -54,6 +55,11 @@ async fn a_role_of_the_tenants_own_is_made_used_and_deleted(engine: Engine) {
     );
     let gone = ask(&server, &ada, Method::DELETE, "/roles/coder", None).await;
     assert_eq!(gone.status, 204);
+}
+
+async fn a_second_free_tenant_is_refused_and_a_paid_one_makes_room(engine: Engine) {
+    let (stage, server) = stage(engine).await;
+    let ada = register(&server, "ada").await;
     let second = json!({ "name": "Second" });
     let refused = ask(
         &server,
