@@ -60,7 +60,7 @@ const GUIDES: &[Guide] = &[
 
     guide("accounts_register", "Makes an account, with a tenant that it owns, and signs in.",
         r#"{"username": "ada", "email": "ada@example.org", "password": "SecurePass123!"}"#,
-        "400 weak_password 400 already_registered 429 rate_limited"),
+        "400 weak_password 400 already_registered 403 switched_off 429 rate_limited"),
     guide("cookies_sign_in", "Signs in with a username or an e-mail address.",
         r#"{"username": "ada", "password": "SecurePass123!"}"#,
         "401 invalid_credentials 401 invalid_code 403 email_unverified 429 rate_limited"),
@@ -78,7 +78,7 @@ const GUIDES: &[Guide] = &[
     guide("accounts_resend_verification", "Mails the link to verify an address again.",
         r#"{"email": "ada@example.org"}"#, "429 rate_limited"),
     guide("accounts_forgot_password", "Mails a link to choose a new password.",
-        r#"{"email": "ada@example.org"}"#, "429 rate_limited"),
+        r#"{"email": "ada@example.org"}"#, "403 switched_off 429 rate_limited"),
     guide("accounts_reset_password", "Sets a new password by a mailed token; every session ends.",
         r#"{"token": "kfe_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "new_password": "SecurePass124!"}"#,
         "400 invalid_token 400 weak_password 429 rate_limited"),
@@ -106,7 +106,7 @@ const GUIDES: &[Guide] = &[
 
     guide("accounts_list_api_keys", "The caller's API keys for programs, oldest first.", "", ""),
     guide("accounts_add_api_key", "Makes an API key for a program, and shows it once.",
-        r#"{"name": "backup", "expires_in_days": 90, "permissions": ["vault:read"]}"#, ""),
+        r#"{"name": "backup", "expires_in_days": 90, "permissions": ["vault:read"]}"#, "403 switched_off"),
     guide("accounts_revoke_api_key", "Ends an API key.", "", ""),
 
     guide("tenants_list", "The tenants that the caller belongs to, oldest first.", "", ""),

@@ -190,8 +190,7 @@ pub(super) const OF_EVERYTHING: &str = "400 malformed_request 400 invalid_input 
 /// What a request with a body may be refused with.
 pub(super) const OF_BODIES: &str = "400 invalid_json 415 unsupported_media_type";
 /// What a request that must be signed in may be refused with.
-pub(super) const OF_CALLERS: &str =
-    "401 unauthenticated 403 forbidden 403 csrf_token_missing 429 rate_limited";
+pub(super) const OF_CALLERS: &str = "401 unauthenticated 403 forbidden 403 csrf_token_missing 429 rate_limited 403 second_factor_owed";
 
 #[cfg(test)]
 mod tests {
