@@ -2,6 +2,7 @@
 //! reads it.
 
 mod accesses;
+mod advice;
 mod lend;
 mod refuse;
 mod report;

@@ -1,8 +1,8 @@
 //! The agent's account of itself.
 
-use keyferry_protocol::memory::ProtectionLevel;
 use keyferry_sdk::status::{self, Connection, ConnectionState, Hardening, Health, Status};
 
+use super::advice::advice;
 use super::{Agent, lock};
 use crate::harden::Step;
 use crate::lease::Verdict;
@@ -99,32 +99,4 @@ fn hardening(step: &Step) -> Hardening {
         level: step.level.clone(),
         degraded: step.degraded,
     }
-}
-
-fn advice(protection: ProtectionLevel, state: ConnectionState) -> Vec<String> {
-    let mut advice = Vec::new();
-    if protection < ProtectionLevel::MemfdSecret {
-        advice.push(
-            "boot with secretmem.enable=1 (Linux 5.14 to 6.4), so that not even root reads the \
-             keys from memory"
-                .to_owned(),
-        );
-    }
-    let kernel = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    if !kernel
-        .split_whitespace()
-        .any(|word| word == "init_on_free=1")
-    {
-        advice.push(
-            "boot with init_on_free=1, so that the kernel's freed buffers hold nothing".to_owned(),
-        );
-    }
-    if state == ConnectionState::NeedsTicket {
-        advice.push(
-            "the server refuses this agent: make a new ticket (`keyferry vms ticket`) and restart \
-             the agent with it"
-                .to_owned(),
-        );
-    }
-    advice
 }

@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
@@ -34,6 +34,9 @@ pub fn drop_capabilities() -> Result<Step, HardenError> {
         permitted: nothing,
         inheritable: nothing,
     };
-    set_capabilities(None, sets).map_err(refused())?;
+    // A service manager may have taken them all, and the right to change them too.
+    if capabilities(None).map_err(refused())? != sets {
+        set_capabilities(None, sets).map_err(refused())?;
+    }
     Ok(Step::full("no_capabilities", "all dropped"))
 }

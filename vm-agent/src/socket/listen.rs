@@ -54,7 +54,9 @@ pub fn bind(path: &Path, group: Option<&str>) -> Result<(UnixListener, u32), Bin
     let bound = UnixListener::bind(path);
     rustix::process::umask(before);
     let listener = bound.map_err(refused)?;
-    std::os::unix::fs::chown(path, None, group).map_err(refused)?;
+    if group.is_some() {
+        std::os::unix::fs::chown(path, None, group).map_err(refused)?;
+    }
     listener.set_nonblocking(true).map_err(refused)?;
     let gid = std::fs::metadata(path).map_err(refused)?.gid();
     Ok((listener, gid))
