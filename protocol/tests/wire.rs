@@ -6,6 +6,7 @@
 mod common;
 
 use common::arena;
+use keyferry_protocol::agreement::PublicKey;
 use keyferry_protocol::ids::{CredentialId, KeyName, SessionId, VmId};
 use keyferry_protocol::memory::ProtectionLevel;
 use keyferry_protocol::wire::{Accept, Access, Delivery, Held, Outcome, Put, ToAgent, ToServer};
@@ -129,6 +130,9 @@ fn the_other_messages_to_an_agent_survive_the_wire() {
         ToAgent::Wipe,
         ToAgent::Lease { seconds: 900 },
         ToAgent::Drain,
+        ToAgent::ServerKey {
+            key: PublicKey([7; 32]),
+        },
     ];
     for said in all {
         let message = said.encode(&arena()).unwrap();

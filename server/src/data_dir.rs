@@ -18,6 +18,11 @@ impl DataDir {
         Ok(Self(path.to_owned()))
     }
 
+    /// The folder as it is.
+    pub(crate) fn existing(path: &Path) -> io::Result<Self> {
+        fs::read_dir(path).map(|_| Self(path.to_owned()))
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -32,6 +37,18 @@ impl DataDir {
         let mut bytes = Zeroizing::new(Vec::with_capacity(len + 1));
         file.read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Writes a file that must not be there yet.
+    pub(crate) fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.0.join(name))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        File::open(&self.0)?.sync_all()
     }
 
     /// Writes a file wholly or, after a crash, not at all.

@@ -3,6 +3,7 @@
 use tokio::sync::watch;
 
 /// Tells that the server stops.
+#[derive(Clone)]
 pub(crate) struct Stopper(watch::Sender<bool>);
 
 /// Hears that the server stops.

@@ -20,7 +20,7 @@ use crate::sessions::{
 };
 use crate::stop::{self, Stopper};
 use crate::store::{Store, sql};
-use crate::vault::master_key::MasterKey;
+use crate::vault::master_key;
 use crate::vault::server_keys::{Keeper, ServerKeys};
 
 /// A server whose clock stands still.
@@ -78,14 +78,9 @@ pub(crate) async fn server() -> Server {
 pub(crate) async fn server_with(config: Config) -> Server {
     let mut rng = UnwrapErr(SysRng);
     let arena = Arena::new(memory::self_test().unwrap()).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let mut master_key = MasterKey::load_or_create(folder.path(), None, &arena, &mut rng).unwrap();
+    let master_key = master_key::for_tests(&arena);
     let store = Store::open_in_memory().await;
     let (clock, shown) = Hands::standing();
-    master_key
-        .confirm(&store, folder.path(), shown.now())
-        .await
-        .unwrap();
     let keeper = Keeper {
         store: &store,
         master_key: &master_key,

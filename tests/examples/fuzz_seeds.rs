@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use getrandom::SysRng;
-use keyferry_protocol::agreement::KeyPair;
+use keyferry_protocol::agreement::{KeyPair, PublicKey};
 use keyferry_protocol::handshake::agent::{Hello, begin};
 use keyferry_protocol::handshake::{CredentialKind, CredentialRef, Suite};
 use keyferry_protocol::ids::{CredentialId, InstanceId, SessionId, VmId};
@@ -93,6 +93,12 @@ fn to_agent(folder: &Path, arena: &Arena) {
         ("wipe", ToAgent::Wipe),
         ("lease", ToAgent::Lease { seconds: 900 }),
         ("drain", ToAgent::Drain),
+        (
+            "server_key",
+            ToAgent::ServerKey {
+                key: PublicKey([7; 32]),
+            },
+        ),
     ];
     for (name, message) in messages {
         write(

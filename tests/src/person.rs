@@ -56,6 +56,14 @@ impl<'a> Person<'a> {
         person
     }
 
+    /// Signs in to an account that is there already.
+    pub fn log_in(&self, server: &Server, name: &str) {
+        let (url, pin) = (server.url(), server.fingerprint());
+        let login = ["login", "--server", url, "--fingerprint", pin];
+        let login = [&login[..], &["--username", name, "--password-stdin"]].concat();
+        self.run(&login, PASSWORD.as_bytes()).success();
+    }
+
     /// Runs one command with this standard input.
     pub fn run(&self, arguments: &[&str], input: &[u8]) -> Answer {
         let mut command = clean_command(self.stage, binary("keyferry"));

@@ -6,7 +6,16 @@ use std::process::Command;
 
 /// A Python that has the packages of `tests/sdks/requirements.txt`.
 pub fn python_with_sdks() -> PathBuf {
-    let folder = installed("python", "requirements.txt", |folder, list| {
+    python("python", "requirements.txt")
+}
+
+/// A Python that makes Fernet tokens and bcrypt hashes.
+pub fn python_with_fernet() -> PathBuf {
+    python("fernet", "fernet.txt")
+}
+
+fn python(name: &str, list: &str) -> PathBuf {
+    let folder = installed(name, list, |folder, list| {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder));
         let mut install = Command::new(folder.join("bin/pip"));
         install.args(["install", "--quiet", "--disable-pip-version-check", "-r"]);

@@ -1,7 +1,7 @@
 //! The real server, on a free port of this machine.
 
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use hyper::Method;
@@ -45,6 +45,18 @@ impl Server {
             name: "server".to_owned(),
             listen: "127.0.0.1:0".to_owned(),
             data_dir: stage.data_dir(),
+            settings: settings.iter().map(owned).collect(),
+        };
+        Self::launch(stage, &told).ready(told)
+    }
+
+    /// Starts it with its data in another folder.
+    pub fn start_elsewhere(stage: &Stage, data_dir: &Path, settings: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
+        let told = Told {
+            name: "server-elsewhere".to_owned(),
+            listen: "127.0.0.1:0".to_owned(),
+            data_dir: data_dir.to_owned(),
             settings: settings.iter().map(owned).collect(),
         };
         Self::launch(stage, &told).ready(told)
@@ -162,10 +174,33 @@ impl Server {
         })
     }
 
+    /// Starts it by `unshare`, to which `wrap` says how.
+    pub(crate) fn start_wrapped(stage: &Stage, wrap: impl FnOnce(&mut Command)) -> Self {
+        let told = Told {
+            name: "server".to_owned(),
+            listen: "127.0.0.1:0".to_owned(),
+            data_dir: stage.data_dir(),
+            settings: Vec::new(),
+        };
+        Self::launch_by(stage, &told, ("unshare".into(), wrap)).ready(told)
+    }
+
     /// Starts it, and does not wait until it listens.
     pub(crate) fn launch(stage: &Stage, told: &Told) -> Launched {
-        let server = binary("keyferry-server");
-        Launched(Program::start(stage, &told.name, server, |command| {
+        Self::launch_by(
+            stage,
+            told,
+            (binary("keyferry-server"), |_: &mut Command| {}),
+        )
+    }
+
+    fn launch_by(
+        stage: &Stage,
+        told: &Told,
+        (program, wrap): (PathBuf, impl FnOnce(&mut Command)),
+    ) -> Launched {
+        Launched(Program::start(stage, &told.name, program, |command| {
+            wrap(command);
             command
                 .args(["serve", "--listen", &told.listen, "--data-dir"])
                 .arg(&told.data_dir);

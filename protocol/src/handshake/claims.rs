@@ -13,11 +13,14 @@ pub struct Claims {
     pub agent_version: String,
     /// How its memory is protected.
     pub protection: ProtectionLevel,
-    /// What it can do, a bit each; none is defined yet.
+    /// What it can do, a bit each.
     pub capabilities: u32,
 }
 
 impl Claims {
+    /// It takes up a new static key of the server in a session.
+    pub const TAKES_SERVER_KEYS: u32 = 1;
+
     /// `boot_id[16], protection[1], capabilities[4], version length[1], version, zeros` to 64.
     pub(super) fn encode(&self) -> [u8; LENGTH] {
         let mut version = self.agent_version.as_str();

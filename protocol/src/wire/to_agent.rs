@@ -1,6 +1,7 @@
 //! What the server tells an agent.
 
 use super::codec::{Fields, Malformed, Sink, decode, encode};
+use crate::agreement::PublicKey;
 use crate::ids::{CredentialId, KeyName, SessionId, VmId};
 use crate::memory::{Arena, LockedBox, MAX_VALUE, MemoryError};
 
@@ -32,6 +33,11 @@ pub enum ToAgent<'a> {
     },
     /// Go to another server; this one is stopping.
     Drain,
+    /// From now on the server's static key is this one.
+    ServerKey {
+        /// The public half of the new `S`.
+        key: PublicKey,
+    },
 }
 
 /// The server's welcome. The credential counts once the agent has answered `Ready`.
@@ -101,6 +107,9 @@ impl<'a> ToAgent<'a> {
                 seconds: fields.u32()?,
             },
             7 => Self::Drain,
+            8 => Self::ServerKey {
+                key: PublicKey(fields.array()?),
+            },
             _ => return Err(Malformed("no such message to an agent")),
         };
         fields.end()?;
@@ -116,6 +125,7 @@ impl<'a> ToAgent<'a> {
             Self::Wipe => 5,
             Self::Lease { .. } => 6,
             Self::Drain => 7,
+            Self::ServerKey { .. } => 8,
         }
     }
 
@@ -129,6 +139,7 @@ impl<'a> ToAgent<'a> {
             }
             Self::Revoke { key } => sink.text(key.as_str()),
             Self::Lease { seconds } => sink.u32(*seconds),
+            Self::ServerKey { key } => sink.bytes(&key.0),
             Self::Wipe | Self::Drain => {}
         }
     }

@@ -25,6 +25,7 @@ pub(crate) use close::close_me;
 pub(crate) use export::export_me;
 pub(crate) use hasher::{HashError, PasswordHasher};
 pub(crate) use me::{Me, me};
+pub(crate) use mfa::context as totp_context;
 pub(crate) use mfa::{confirm_totp, remove_totp, renew_recovery_codes, show_mfa, start_totp};
 pub(crate) use names::{Email, Username};
 pub(crate) use password::NewPassword;

@@ -1,13 +1,18 @@
-//! `keyferry-server init`.
+//! `keyferry-server init`: from nothing to a server with an admin. Repeated, it keeps what is there.
 
 use std::io::{BufRead, Write};
+use std::path::PathBuf;
 
-use serde_json::json;
+use clap::Args;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::secrets_file::{Kept, write_secrets};
 use super::start::{Reachable, start};
-use super::{Failure, Init};
+use super::verify::{all_good, look_at_everything};
+use super::{Failure, Settings};
 use crate::accounts::{self, NewAccount, Standing};
+use crate::app::App;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::error::ApiError;
@@ -16,37 +21,119 @@ use crate::sessions::Origin;
 use crate::stop;
 use crate::store::uuid_v7;
 
-/// Prepares the data folder and creates the first admin; there is no default one.
-pub(super) async fn init(config: Config, flags: Init) -> Result<(), Failure> {
+#[derive(Args)]
+pub(super) struct InitFlags {
+    #[command(flatten)]
+    settings: Settings,
+    /// The first admin's name
+    #[arg(long, value_name = "NAME", required_unless_present = "secrets_only")]
+    username: Option<String>,
+    /// The first admin's e-mail address
+    #[arg(long, value_name = "MAIL")]
+    email: Option<String>,
+    /// Read the password from standard input instead of asking for it
+    #[arg(long)]
+    password_stdin: bool,
+    /// Write fresh secrets into this file, .env or one that ends in .toml, and use it from then
+    /// on. One that is there stays as it is
+    #[arg(long, value_name = "FILE")]
+    secrets_file: Option<PathBuf>,
+    /// Only write the file with the secrets, for containers that are not there yet
+    #[arg(long, requires = "secrets_file")]
+    secrets_only: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Writes secrets when asked to, makes database and keys, creates the first admin, and tries it all.
+pub(super) async fn init(flags: InitFlags) -> Result<(), Failure> {
+    let mut told = json!({});
+    if let Some(path) = &flags.secrets_file {
+        let folder = flags.settings.data_folder()?;
+        let kept = write_secrets(path, &folder)?;
+        note(&mut told, "secrets", word(kept));
+    }
+    if !flags.secrets_only {
+        let config = flags.settings.parse_with(flags.secrets_file.as_deref())?;
+        admin(config, &flags, &mut told).await?;
+        let config = flags.settings.parse_with(flags.secrets_file.as_deref())?;
+        let checks = look_at_everything(&config).await;
+        note(&mut told, "verified", all_good(&checks)?);
+    }
+    Ok(tell(&flags, &told)?)
+}
+
+async fn admin(config: Config, flags: &InitFlags, told: &mut Value) -> Result<(), Failure> {
     let data_dir = DataDir::prepare(&config.data_dir)?;
     let (_stopper, stop) = stop::channel();
     let app = start(config, &data_dir, Reachable::default(), stop).await?;
-    if app.store.has_server_admin().await? {
-        return Err("there is an admin already".into());
+    let there = app.store.has_server_admin().await?;
+    if there {
+        note(told, "admin", "kept");
+    } else {
+        create(&app, flags, told).await?;
     }
+    app.store.close().await;
+    Ok(())
+}
+
+async fn create(app: &App, flags: &InitFlags, told: &mut Value) -> Result<(), Failure> {
     let password = password(flags.password_stdin)?;
-    let account = NewAccount::new(flags.username, flags.email, password);
-    let request_id = uuid_v7(app.clock.now(), &mut app.rng());
+    let username = flags.username.clone().unwrap_or_default();
+    let account = NewAccount::new(username, flags.email.clone(), password);
     let origin = Origin {
-        request_id,
+        request_id: uuid_v7(app.clock.now(), &mut app.rng()),
         peer: None,
         user_agent: None,
     };
-    let admin = accounts::create(&app, &origin, account, Standing::ServerAdmin);
+    let admin = accounts::create(app, &origin, account, Standing::ServerAdmin);
     let admin = admin.await.map_err(explain)?;
-    app.store.close().await;
-
     let name = admin.username.as_ref().map_or("", |name| name.text());
+    note(told, "admin", "created");
+    note(told, "id", json!(admin.id));
+    note(told, "username", name);
+    Ok(())
+}
+
+fn note(told: &mut Value, what: &str, how: impl Into<Value>) {
+    if let Some(told) = told.as_object_mut() {
+        told.insert(what.to_owned(), how.into());
+    }
+}
+
+const fn word(kept: Kept) -> &'static str {
+    match kept {
+        Kept::Written => "written",
+        Kept::AsItWas => "kept",
+    }
+}
+
+fn tell(flags: &InitFlags, told: &Value) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     if flags.json {
-        writeln!(stdout, "{}", json!({ "id": admin.id, "username": name }))?;
-    } else {
+        return writeln!(stdout, "{told}");
+    }
+    let said = |what: &str| told.get(what).and_then(Value::as_str);
+    if let (Some(path), Some(how)) = (&flags.secrets_file, said("secrets")) {
         writeln!(
             stdout,
-            "The admin {name} can sign in. Start the server with `keyferry-server serve`."
+            "{}: {how}. Keep a copy of it elsewhere.",
+            path.display()
         )?;
     }
-    Ok(())
+    match said("admin") {
+        Some("created") => {
+            let name = said("username").unwrap_or_default();
+            writeln!(stdout, "The admin {name} can sign in.")?;
+        }
+        Some(_) => writeln!(stdout, "There is an admin already: kept.")?,
+        None => return Ok(()),
+    }
+    writeln!(
+        stdout,
+        "All is well. Start the server with `keyferry-server serve`."
+    )
 }
 
 /// A password from standard input, or asked for twice.

@@ -1,17 +1,25 @@
 //! The operator's commands.
 
+mod backup;
+mod care;
 mod harden;
+mod import;
 mod init;
+mod migrate;
+mod open;
 mod openapi;
 mod people;
+mod progress;
 mod rotate;
+mod secrets_file;
 mod serve;
 mod start;
+mod verify;
 mod vm_channel;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -36,7 +44,7 @@ enum Command {
     /// Run the server until SIGTERM or SIGINT
     Serve(Serve),
     /// Prepare the data folder and create the first admin
-    Init(Init),
+    Init(init::InitFlags),
     /// Manage accounts and tenants on this host
     Admin(people::Admin),
     /// Print the OpenAPI document of this version; no server needs to run
@@ -44,21 +52,25 @@ enum Command {
     /// What the host does for its virtual machines
     #[command(subcommand)]
     Vm(Vm),
+    /// Count what the database holds
+    Stats(care::CareFlags),
+    /// Throw away what has ended, as running servers do by themselves
+    Sweep(care::CareFlags),
+    /// Write the whole database into a file, while servers run
+    Backup(backup::BackupFlags),
+    /// Fill an empty database from a backup, of this engine or the other
+    Restore(backup::RestoreFlags),
+    /// Show what a restore holds back, and let it live on
+    Confirm(backup::ConfirmFlags),
+    /// Take users and keys over from the PostgreSQL database of another system
+    Import(import::ImportFlags),
+    /// Bring the database to this program's schema; `serve` does so by itself
+    Migrate(migrate::Migrate),
+    /// Try everything: settings, database, clock, and that every sealed record opens
+    Verify(verify::Verify),
     /// Replace one of the server's own keys
     #[command(subcommand)]
-    Rotate(Rotate),
-}
-
-#[derive(Subcommand)]
-enum Rotate {
-    /// Sign tokens with a new key from now on; those of the old one count until they end
-    Jwt {
-        #[command(flatten)]
-        settings: Settings,
-        /// Answer in JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Rotate(rotate::Rotate),
 }
 
 #[derive(Subcommand)]
@@ -104,24 +116,6 @@ struct Serve {
     public_url: Option<String>,
 }
 
-#[derive(Args)]
-struct Init {
-    #[command(flatten)]
-    settings: Settings,
-    /// The first admin's name
-    #[arg(long, value_name = "NAME")]
-    username: String,
-    /// The first admin's e-mail address
-    #[arg(long, value_name = "MAIL")]
-    email: Option<String>,
-    /// Read the password from standard input instead of asking for it
-    #[arg(long)]
-    password_stdin: bool,
-    /// Answer in JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// Runs the command line and says how it went.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = match CommandLine::try_parse_from(arguments) {
@@ -157,19 +151,21 @@ fn execute(command: Command) -> Result<(), Failure> {
             let config = flags.serve.config()?;
             runtime.block_on(vm_channel::answer(config, &flags.vm, &flags.socket))
         }
-        Command::Init(flags) => {
-            let config = flags.settings.parse(Vec::new())?;
-            runtime.block_on(init::init(config, flags))
-        }
+        Command::Init(flags) => runtime.block_on(init::init(flags)),
         Command::Admin(flags) => {
             let config = flags.settings.parse(Vec::new())?;
             runtime.block_on(people::admin(config, flags))
         }
         Command::Openapi => openapi::print(),
-        Command::Rotate(Rotate::Jwt { settings, json }) => {
-            let config = settings.parse(Vec::new())?;
-            runtime.block_on(rotate::jwt(config, json))
-        }
+        Command::Stats(flags) => runtime.block_on(care::stats(flags)),
+        Command::Sweep(flags) => runtime.block_on(care::sweep(flags)),
+        Command::Backup(flags) => runtime.block_on(backup::backup(flags)),
+        Command::Restore(flags) => runtime.block_on(backup::restore(flags)),
+        Command::Confirm(flags) => runtime.block_on(backup::confirm(flags)),
+        Command::Import(flags) => runtime.block_on(import::import(flags)),
+        Command::Migrate(flags) => runtime.block_on(migrate::migrate(flags)),
+        Command::Verify(flags) => runtime.block_on(verify::verify(flags)),
+        Command::Rotate(what) => runtime.block_on(rotate::rotate(what)),
     }
 }
 
@@ -189,15 +185,39 @@ impl Serve {
 
 impl Settings {
     /// Flags win over the environment, which wins over `.env`, which wins over the TOML file.
-    fn parse<'a>(&'a self, mut flags: Vec<(&'static str, &'a str)>) -> Result<Config, Failure> {
+    fn parse<'a>(&'a self, flags: Vec<(&'static str, &'a str)>) -> Result<Config, Failure> {
+        self.parse_from(self.sources(flags)?)
+    }
+
+    /// The same, with one more file of settings.
+    fn parse_with(&self, more: Option<&Path>) -> Result<Config, Failure> {
+        let sources = self.sources(Vec::new())?;
+        self.parse_from(match more {
+            Some(path) if path.extension().is_some_and(|end| end == "toml") => {
+                sources.and_toml(path)?
+            }
+            Some(path) => sources.and_dotenv(path)?,
+            None => sources,
+        })
+    }
+
+    /// The data folder, which may have no settings yet.
+    fn data_folder(&self) -> Result<PathBuf, Failure> {
+        Ok(self.sources(Vec::new())?.data_dir())
+    }
+
+    fn sources<'a>(&'a self, mut flags: Vec<(&'static str, &'a str)>) -> Result<Sources, Failure> {
         flags.extend(
             self.data_dir
                 .as_deref()
                 .map(|text| (config::DATA_DIR, text)),
         );
-        let mut sources = Sources::from_pairs(flags)
+        Ok(Sources::from_pairs(flags)
             .and_environment(config::environment)
-            .and_dotenv(".env".as_ref())?;
+            .and_dotenv(".env".as_ref())?)
+    }
+
+    fn parse_from(&self, mut sources: Sources) -> Result<Config, Failure> {
         let usual = sources.data_dir().join("keyferry.toml");
         if let Some(path) = &self.config {
             sources = sources.and_toml(path)?;

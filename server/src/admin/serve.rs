@@ -10,12 +10,14 @@ use tracing::info;
 
 use super::Failure;
 use super::start::{Reachable, start};
+use crate::backup;
 use crate::config::{Config, Transport};
 use crate::data_dir::DataDir;
 use crate::delivery;
 use crate::http::{self, Identity, Listener};
 use crate::sessions;
 use crate::stop::{self, Stopper};
+use crate::vault::{master_key, server_keys};
 
 /// Serves until it is told to stop.
 pub(super) async fn serve(config: Config) -> Result<(), Failure> {
@@ -28,7 +30,7 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     let url = url(config.transport, listens);
     let (reachable, identity) = reachable(&config, &data_dir, listens)?;
     let (stopper, stop) = stop::channel();
-    stop_on_signal(stopper)?;
+    stop_on_signal(stopper.clone())?;
     let app = start(config, &data_dir, reachable, stop).await?;
 
     let fingerprint = identity
@@ -38,9 +40,13 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     announce(&url, &fingerprint)?;
     tokio::spawn(delivery::sweep(app.clone()));
     tokio::spawn(sessions::sweep(app.clone()));
+    tokio::spawn(master_key::follow(app.clone(), stopper));
+    tokio::spawn(server_keys::follow(app.clone()));
+    let epoch = tokio::spawn(backup::follow_epoch(app.clone()));
     let tls = identity.map(|identity| identity.acceptor);
     http::serve(app.clone(), Listener { socket, tls }).await;
     app.background.finish(FAREWELL).await;
+    epoch.await?;
     app.store.close().await;
     info!("the server has stopped");
     Ok(())

@@ -1,24 +1,23 @@
 //! From settings to a running [`App`].
 
 use getrandom::SysRng;
-use keyferry_protocol::memory::{self, Arena};
 use rand_core::UnwrapErr;
 
 use super::Failure;
+use super::open::{Opened, open};
 use crate::accounts::PasswordHasher;
 use crate::app::{App, Parts};
 use crate::background::Background;
+use crate::backup;
 use crate::bus::Bus;
 use crate::clock::Clock;
-use crate::config::{Config, Database, MailSettings};
+use crate::config::{Config, MailSettings};
 use crate::data_dir::DataDir;
 use crate::delivery::Attached;
 use crate::limits::Counters;
 use crate::mail::{Mailer, Route};
 use crate::sessions::{KeyRing, KeySource, SeenSessions, SigningKeys, VerifiedTokens};
 use crate::stop::Stop;
-use crate::store::{Store, uuid_v7};
-use crate::vault::master_key::MasterKey;
 use crate::vault::server_keys::{Keeper, ServerKeys};
 
 /// What only a listening server knows of itself.
@@ -30,27 +29,20 @@ pub(super) struct Reachable {
 
 /// Opens everything that the data folder and the database hold; the first start makes it.
 pub(super) async fn start(
-    mut config: Config,
+    config: Config,
     data_dir: &DataDir,
     reachable: Reachable,
     stop: Stop,
 ) -> Result<App, Failure> {
-    let clock = Clock::system();
+    let Opened {
+        store,
+        clock,
+        arena,
+        master_key,
+        instance,
+    } = open(&config, data_dir).await?;
     let mut rng = UnwrapErr(SysRng);
-    let arena = Arena::new(memory::self_test()?)?;
-    let configured = config.master_key.take();
-    let mut master_key = MasterKey::load_or_create(data_dir.path(), configured, &arena, &mut rng)?;
-    let store = match &config.database {
-        Database::File(path) => Store::open_file(path).await?,
-        Database::Postgres(url) => Store::open_postgres(url).await?,
-    };
     let now = clock.now();
-    master_key.confirm(&store, data_dir.path(), now).await?;
-    let proposed = uuid_v7(now, &mut rng).to_string();
-    let instance = store
-        .decide_setting("instance_id", &proposed, now)
-        .await?
-        .parse()?;
     let source = KeySource {
         store: &store,
         master_key: &master_key,
@@ -68,7 +60,7 @@ pub(super) async fn start(
     let background = Background::new();
     let mailer = mailer(&config.mail, data_dir, &clock, &background)?;
     let hasher = PasswordHasher::start(config.passwords.cost)?;
-    Ok(App::new(Parts {
+    let app = App::new(Parts {
         store,
         clock,
         config,
@@ -88,7 +80,9 @@ pub(super) async fn start(
         public_urls: reachable.public_urls,
         certificate_pin: reachable.certificate_pin,
         stop,
-    }))
+    });
+    backup::settle_epoch(&app).await?;
+    Ok(app)
 }
 
 fn mailer(

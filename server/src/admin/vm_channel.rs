@@ -16,14 +16,17 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::delivery::host_channel::{WiredVm, converse};
 use crate::stop;
+use crate::vault::{master_key, server_keys};
 
 /// Answers the VM until told to stop. Runs beside the server, on the same database.
 pub(super) async fn answer(config: Config, vm: &str, socket: &Path) -> Result<(), Failure> {
     let data_dir = DataDir::prepare(&config.data_dir)?;
     let (reachable, _identity) = reachable(&config, &data_dir, config.listen)?;
     let (stopper, stop) = stop::channel();
-    stop_on_signal(stopper)?;
+    stop_on_signal(stopper.clone())?;
     let app = start(config, &data_dir, reachable, stop).await?;
+    tokio::spawn(master_key::follow(app.clone(), stopper));
+    tokio::spawn(server_keys::follow(app.clone()));
     let wired = find(&app, vm).await?;
     let listener = listen(socket)?;
     tell_flags(socket)?;

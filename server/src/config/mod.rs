@@ -3,6 +3,7 @@
 mod cookies;
 mod limits;
 mod mail;
+mod master_key;
 mod names;
 mod offers;
 mod parse;
@@ -18,6 +19,7 @@ use secrecy::SecretString;
 pub(crate) use cookies::CookieSettings;
 pub(crate) use limits::LimitSettings;
 pub(crate) use mail::{MailSettings, SmtpSettings, SmtpTls};
+pub(crate) use master_key::MasterKeySource;
 pub(crate) use names::{DATA_DIR, LISTEN, PLAIN_HTTP, PUBLIC_URL};
 pub(crate) use offers::Offers;
 pub(crate) use sources::Sources;
@@ -35,8 +37,8 @@ pub(crate) struct Config {
     pub(crate) database: Database,
     /// Under which URLs agents reach it; the listening address when empty.
     pub(crate) public_urls: Vec<String>,
-    /// The master key itself, when the environment gives it; else it is a file in the data folder.
-    pub(crate) master_key: Option<SecretString>,
+    /// Where the master key comes from.
+    pub(crate) master_key: MasterKeySource,
     pub(crate) tokens: TokenSettings,
     pub(crate) passwords: PasswordSettings,
     pub(crate) mail: MailSettings,
@@ -209,11 +211,5 @@ mod tests {
         let file = parse([("DATABASE_URL", "sqlite:///var/k.db")]).unwrap();
         assert_eq!(file.database, Database::File("/var/k.db".into()));
         assert!(parse([("DATABASE_URL", "mysql://x")]).is_err());
-    }
-
-    #[test]
-    fn two_master_keys_that_differ_are_refused() {
-        assert!(parse([("ENCRYPTION_KEY", "a"), ("MASTER_ENCRYPTION_KEY", "b")]).is_err());
-        assert!(parse([("ENCRYPTION_KEY", "a"), ("MASTER_ENCRYPTION_KEY", "a")]).is_ok());
     }
 }

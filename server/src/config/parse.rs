@@ -10,14 +10,15 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::names::{
-    ACCESS_MINUTES, BODY_SECONDS, DATABASE_URL, ENCRYPTION_KEY, FIRST_BYTE_SECONDS, HASH_ROUNDS,
-    HEAD_SECONDS, HOST, JWT_ALGORITHM, JWT_SECRET_KEY, LISTEN, MASTER_ENCRYPTION_KEY,
-    MAX_CONNECTIONS, MAX_PER_ADDRESS, PASSWORD_HISTORY, PASSWORD_MIN_LENGTH, PASSWORD_MIN_SCORE,
-    PLAIN_HTTP, PORT, PUBLIC_URL, REFRESH_DAYS, REFRESH_GRACE, TLS_SECONDS,
+    ACCESS_MINUTES, BODY_SECONDS, DATABASE_URL, FIRST_BYTE_SECONDS, HASH_ROUNDS, HEAD_SECONDS,
+    HOST, JWT_ALGORITHM, JWT_SECRET_KEY, LISTEN, MAX_CONNECTIONS, MAX_PER_ADDRESS,
+    PASSWORD_HISTORY, PASSWORD_MIN_LENGTH, PASSWORD_MIN_SCORE, PLAIN_HTTP, PORT, PUBLIC_URL,
+    REFRESH_DAYS, REFRESH_GRACE, TLS_SECONDS,
 };
 use super::{
     Algorithm, Config, ConfigError, ConnectionLimits, CookieSettings, Database, LimitSettings,
-    MailSettings, Offers, PasswordSettings, Sources, TokenSettings, Transport, WebSettings,
+    MailSettings, MasterKeySource, Offers, PasswordSettings, Sources, TokenSettings, Transport,
+    WebSettings,
 };
 
 impl Config {
@@ -29,7 +30,7 @@ impl Config {
             transport: transport(sources)?,
             database: database(sources, &data_dir)?,
             public_urls: public_urls(sources)?,
-            master_key: master_key(sources)?,
+            master_key: MasterKeySource::parse(sources)?,
             tokens: tokens(sources)?,
             passwords: passwords(sources)?,
             mail: MailSettings::parse(sources)?,
@@ -109,19 +110,6 @@ fn public_urls(sources: &Sources) -> Result<Vec<String>, ConfigError> {
             .ok_or_else(|| wrong(PUBLIC_URL, "must be https:// URLs, separated by commas"))
     })
     .collect()
-}
-
-fn master_key(sources: &Sources) -> Result<Option<SecretString>, ConfigError> {
-    match (
-        sources.text(ENCRYPTION_KEY),
-        sources.text(MASTER_ENCRYPTION_KEY),
-    ) {
-        (Some(one), Some(other)) if one != other => Err(wrong(
-            MASTER_ENCRYPTION_KEY,
-            "differs from ENCRYPTION_KEY; set one of them",
-        )),
-        (one, other) => Ok(one.or(other).map(SecretString::from)),
-    }
 }
 
 fn tokens(sources: &Sources) -> Result<TokenSettings, ConfigError> {

@@ -98,7 +98,7 @@ fn make(app: &App, id: TicketId) -> Result<Ticket, ApiError> {
             .arena
             .random(32, &mut app.rng())
             .map_err(ApiError::internal)?,
-        server_key: app.server_keys.noise.public(),
+        server_key: app.server_keys.pairs().noise.current.public(),
         min_suite: Suite::Hybrid,
         spki_pin: app.certificate_pin,
         urls: app.public_urls.clone(),

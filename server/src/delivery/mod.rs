@@ -20,7 +20,8 @@ pub(crate) use held::held;
 pub(crate) use issue_ticket::{TICKET_LIFE, issue_ticket};
 pub(crate) use list_vms::{list_vms, show_vm};
 pub(crate) use published::{Published, published};
-pub(crate) use sweep::sweep;
+pub(crate) use session::{reattach_context, ticket_context};
+pub(crate) use sweep::{once as sweep_once, sweep};
 
 #[cfg(test)]
 mod tests;

@@ -16,9 +16,10 @@ pub(crate) struct Published {
 
 /// Both public keys, in base64url.
 pub(crate) fn published(app: &App) -> Published {
+    let pairs = app.server_keys.pairs();
     let print = |key: PublicKey| Base64UrlUnpadded::encode_string(&key.0);
     Published {
-        noise_key: print(app.server_keys.noise.public()),
-        hpke_key: print(app.server_keys.hpke.public()),
+        noise_key: print(pairs.noise.current.public()),
+        hpke_key: print(pairs.hpke.current.public()),
     }
 }

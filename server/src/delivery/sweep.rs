@@ -23,7 +23,8 @@ pub(crate) async fn sweep(app: App) {
     }
 }
 
-async fn once(app: &App) -> Result<u64, StoreError> {
+/// One round: how many rows were changed or are gone.
+pub(crate) async fn once(app: &App) -> Result<u64, StoreError> {
     let now = app.clock.now();
     let versions = app.store.destroy_overlapped_versions(now).await?;
     let tickets = app.store.delete_ended_tickets(now - TICKETS_KNOWN).await?;
@@ -32,7 +33,8 @@ async fn once(app: &App) -> Result<u64, StoreError> {
         .delete_retired_credentials(now - CREDENTIALS_KNOWN)
         .await?;
     let enrolments = app.store.delete_ended_enrolments(now).await?;
-    Ok(versions + tickets + credentials + enrolments)
+    let keys = app.store.retire_old_server_keys(now).await?;
+    Ok(versions + tickets + credentials + enrolments + keys)
 }
 
 const EVERY: Duration = Duration::from_secs(60);

@@ -67,7 +67,10 @@ async fn a_ticket_names_the_server_and_its_secret_is_kept() {
     let yard = Yard::open().await;
     let app = &yard.server.app;
     let ticket = yard.ticket().await.unwrap();
-    assert_eq!(ticket.server_key, app.server_keys.noise.public());
+    assert_eq!(
+        ticket.server_key,
+        app.server_keys.pairs().noise.current.public()
+    );
     assert_eq!(ticket.urls, app.public_urls);
     let stored = app
         .store

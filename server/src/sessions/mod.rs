@@ -39,11 +39,9 @@ pub(crate) use service_key::ServiceKey;
 pub(crate) use sign_in::{Credentials, SignInAnswer, SignInOutcome, sign_in};
 pub(crate) use sign_out::sign_out;
 pub(crate) use signed_in::{SignedIn, signed_in};
-pub(crate) use signing_keys::{KeySource, SigningKeys, published};
+pub(crate) use signing_keys::{KeySource, SigningKeys, context as signing_key_context, published};
 pub(crate) use start::{Member, Tokens, start};
-#[cfg(test)]
-pub(crate) use sweep::once as sweep_once;
-pub(crate) use sweep::sweep;
+pub(crate) use sweep::{once as sweep_once, sweep};
 pub(crate) use verified::VerifiedTokens;
 
 /// Where a request comes from.

@@ -244,7 +244,8 @@ fn open(master_key: &MasterKey, key: &StoredSigningKey) -> Result<LockedBox, Sig
     Ok(seal::open(master_key, &context(key.id), &sealed)?)
 }
 
-fn context(id: Uuid) -> Vec<u8> {
+/// What a key's private half is bound to.
+pub(crate) fn context(id: Uuid) -> Vec<u8> {
     [b"keyferry signing key".as_slice(), id.as_bytes()].concat()
 }
 

@@ -101,7 +101,7 @@ macro_rules! known_by_bytes {
     )+};
 }
 
-made_of_bytes! { TicketId }
+made_of_bytes! { ProviderKeyId TenantId TicketId UserId }
 
 macro_rules! listed_newest_first {
     ($($name:ident)+) => {$(
@@ -114,13 +114,18 @@ macro_rules! listed_newest_first {
 
 listed_newest_first! { DeviceId SessionId }
 
+impl TenantId {
+    /// Stands for all of them.
+    pub(crate) const ANY: Self = Self(Uuid::nil());
+}
+
 impl UserId {
     /// Belongs to nobody.
     pub(crate) const NOBODY: Self = Self(Uuid::nil());
 }
 
 #[cfg(test)]
-made_of_bytes! { ProviderKeyId SessionId TenantId UserId VmId }
+made_of_bytes! { SessionId VmId }
 known_by_bytes! { ProviderKeyId TenantId TicketId UserId VmId }
 
 /// A UUIDv7 (RFC 9562 §5.7) from the given clock and dice.

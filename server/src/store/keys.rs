@@ -130,7 +130,7 @@ impl Store {
             v.version, v.retire_at \
             FROM provider_keys k JOIN key_versions v ON v.key_id = k.id \
             WHERE k.tenant_id = $1 AND k.status = 'active' AND v.destroyed_at IS NULL \
-            AND (v.retire_at IS NULL OR v.retire_at > $2) ORDER BY k.name, v.version";
+            AND v.held_back_at IS NULL AND (v.retire_at IS NULL OR v.retire_at > $2) ORDER BY k.name, v.version";
         sql!(self, query_as(SQL, tenant, now).fetch_all)
     }
 
@@ -141,7 +141,8 @@ impl Store {
         version: i64,
     ) -> Result<Option<Sealed>, StoreError> {
         const SQL: &str = "SELECT salt, ciphertext, master_key_id FROM key_versions \
-            WHERE tenant_id = $1 AND key_id = $2 AND version = $3 AND destroyed_at IS NULL";
+            WHERE tenant_id = $1 AND key_id = $2 AND version = $3 AND destroyed_at IS NULL \
+            AND held_back_at IS NULL";
         let row: Option<SealedRow> =
             sql!(self, query_as(SQL, tenant, key, version).fetch_optional)?;
         Ok(row.map(|row| Sealed {

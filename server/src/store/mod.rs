@@ -4,20 +4,26 @@
 
 mod account;
 mod audit;
+mod copy;
 mod credentials;
 mod devices;
 mod email_tokens;
 mod enrolments;
 mod held;
 mod ids;
+mod imports;
 mod invitations;
 mod keys;
 mod login_failures;
+mod master_keys;
 mod mfa;
+mod open;
 mod operators;
 mod own_sessions;
 mod passwords;
 mod plans;
+mod records;
+mod restored;
 mod server_keys;
 mod service_keys;
 mod sessions;
@@ -28,14 +34,11 @@ mod unix_time;
 mod users;
 mod vms;
 
-use std::path::Path;
-use std::time::Duration;
-
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, PgConnection, PgPool, SqliteConnection, SqlitePool};
+use sqlx::error::DatabaseError;
+use sqlx::{PgConnection, PgPool, SqliteConnection, SqlitePool};
 
 pub(crate) use account::{AccountChange, OwnEvent};
+pub(crate) use copy::{Cell, Shape};
 pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
 pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
@@ -45,15 +48,20 @@ pub(crate) use ids::{
     DeviceId, EnrolmentId, InvitationId, ProviderKeyId, ServiceKeyId, SessionId, TenantId,
     TicketId, UserId, VmId, uuid_v7,
 };
+pub(crate) use imports::ImportedRow;
 pub(crate) use invitations::{NewInvitation, StoredInvitation};
 pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};
 pub(crate) use login_failures::{Failures, NewFailure};
+pub(crate) use master_keys::StoredRotation;
 use mfa::owes_factor;
 pub(crate) use mfa::{NewMfaChallenge, NewTotp, TotpAttempts};
+pub(crate) use open::{Schema, Step};
 pub(crate) use operators::{Counts, StoredAccount, StoredTenant};
 pub(crate) use own_sessions::{SessionPlace, StoredSession};
 pub(crate) use passwords::PasswordChange;
 pub(crate) use plans::StoredPlan;
+pub(crate) use records::{Record, RecordKind, Resealed};
+pub(crate) use restored::HeldBackRow;
 pub(crate) use server_keys::NewServerKey;
 pub(crate) use service_keys::{NewServiceKeyRow, StoredServiceKey};
 pub(crate) use sessions::{LiveSession, NewRefreshToken, NewSession, StoredRefreshToken};
@@ -100,9 +108,18 @@ pub(crate) enum StoreError {
     /// A statement failed.
     #[error("the database refused a statement")]
     Statement(#[source] sqlx::Error),
+    /// The database has no room left.
+    #[error("the database's disk is full")]
+    Full(#[source] sqlx::Error),
     /// The schema could not be brought up to date.
     #[error("the database schema could not be brought up to date")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database belongs to a newer program.
+    #[error(
+        "the database has schema version {0}, which this keyferry-server does not know: \
+         it was used by a newer one. Install that, or restore a backup from before the upgrade"
+    )]
+    NewerSchema(i64),
 }
 
 /// Runs one portable statement on a [`Store`] or in a [`Transaction`], with its values in the order
@@ -139,71 +156,6 @@ macro_rules! on_database {
 pub(crate) use on_database;
 
 impl Store {
-    /// Opens the database file, which is made when it is not there, and migrates it.
-    pub(crate) async fn open_file(path: &Path) -> Result<Self, StoreError> {
-        Self::open_sqlite(
-            SqliteConnectOptions::new()
-                .filename(path)
-                .create_if_missing(true),
-        )
-        .await
-    }
-
-    /// Opens a PostgreSQL database and migrates it.
-    pub(crate) async fn open_postgres(url: &str) -> Result<Self, StoreError> {
-        // A statement that hangs is a database that does not answer.
-        let bounds = [
-            ("statement_timeout", "10s"),
-            ("idle_in_transaction_session_timeout", "30s"),
-        ];
-        let options = url.parse::<PgConnectOptions>()?.options(bounds);
-        let pool = PgPoolOptions::new()
-            .max_connections(16)
-            .acquire_timeout(ACQUIRE)
-            .test_before_acquire(false)
-            // Under load a connection is known to live; after a pause it is asked.
-            .before_acquire(|connection, known| {
-                Box::pin(async move {
-                    if known.idle_for > PAUSE {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_with(options)
-            .await?;
-        keyferry_migrations::POSTGRES.run(&pool).await?;
-        Ok(Self(Pool::Postgres(pool)))
-    }
-
-    /// Opens an empty database that is gone when the store is dropped.
-    #[cfg(test)]
-    pub(crate) async fn open_in_memory() -> Self {
-        let options = SqliteConnectOptions::new().in_memory(true);
-        Self::open_sqlite(options)
-            .await
-            .expect("an empty database in memory opens")
-    }
-
-    async fn open_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
-        let options = options
-            .foreign_keys(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(ACQUIRE)
-            .pragma("secure_delete", "ON");
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(ACQUIRE)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await?;
-        keyferry_migrations::SQLITE.run(&pool).await?;
-        Ok(Self(Pool::Sqlite(pool)))
-    }
-
     /// Starts a transaction.
     pub(crate) async fn begin(&self) -> Result<Transaction, StoreError> {
         Ok(match &self.0 {
@@ -263,6 +215,8 @@ impl From<sqlx::Error> for StoreError {
         match &cause {
             sqlx::Error::Database(told) if told.is_unique_violation() => Self::Exists(cause),
             sqlx::Error::Database(told) if told.is_foreign_key_violation() => Self::Dangling(cause),
+            sqlx::Error::Database(told) if is_full(told.as_ref()) => Self::Full(cause),
+            sqlx::Error::Database(told) if is_busy(told.as_ref()) => Self::Unreachable(cause),
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
                 Self::Unreachable(cause)
             }
@@ -271,12 +225,22 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-const ACQUIRE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(500);
+/// `SQLITE_FULL`, or what SQLite makes of a disk that refuses a write; PostgreSQL's `disk_full`.
+fn is_full(told: &dyn DatabaseError) -> bool {
+    told.code()
+        .is_some_and(|code| ["13", "778", "4874", "53100"].contains(&&*code))
+}
+
+/// `SQLITE_BUSY`: another process writes for longer than we wait.
+fn is_busy(told: &dyn DatabaseError) -> bool {
+    told.code()
+        .is_some_and(|code| ["5", "261", "517"].contains(&&*code))
+}
 
 #[cfg(test)]
 mod tests {
     use super::{Store, StoreError};
+    use crate::config::Database;
 
     async fn insert(store: &Store, name: &str, commit: Commit) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO settings (name, value, updated_at) VALUES ($1, 'x', 0)";
@@ -311,11 +275,12 @@ mod tests {
     #[tokio::test]
     async fn data_in_a_file_survives_reopening() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("keyferry.db");
-        let store = Store::open_file(&path).await.unwrap();
+        let database = Database::File(folder.path().join("keyferry.db"));
+        let store = Store::connect(&database).await.unwrap();
+        store.migrate().await.unwrap();
         insert(&store, "kept", Commit::Yes).await.unwrap();
         store.close().await;
-        let again = Store::open_file(&path).await.unwrap();
+        let again = Store::connect(&database).await.unwrap();
         assert!(matches!(
             insert(&again, "kept", Commit::Yes).await,
             Err(StoreError::Exists(_))

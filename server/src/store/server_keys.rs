@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Store, StoreError, UnixTime, sql};
+use super::{Store, StoreError, Transaction, UnixTime, sql};
 use crate::vault::seal::Sealed;
 
 /// A pair to be; there is one current pair for each purpose.
@@ -15,29 +15,56 @@ pub(crate) struct NewServerKey {
     pub(crate) created_at: UnixTime,
 }
 
+/// A pair that counts.
 #[derive(FromRow)]
-struct Row {
+pub(crate) struct StoredServerKey {
+    pub(crate) id: Uuid,
+    pub(crate) status: String,
     salt: Vec<u8>,
     secret: Vec<u8>,
     master_key_id: Vec<u8>,
 }
 
+impl StoredServerKey {
+    pub(crate) fn sealed(&self) -> Sealed {
+        Sealed {
+            salt: self.salt.clone(),
+            ciphertext: self.secret.clone(),
+            master_key_id: self.master_key_id.clone(),
+        }
+    }
+}
+
 impl Store {
-    pub(crate) async fn current_server_key(
+    /// The pairs of one purpose that count now.
+    pub(crate) async fn server_keys(
         &self,
         purpose: &str,
-    ) -> Result<Option<Sealed>, StoreError> {
-        const SQL: &str = "SELECT salt, secret, master_key_id FROM server_keys \
-            WHERE purpose = $1 AND status = 'current'";
-        let row: Option<Row> = sql!(self, query_as(SQL, purpose).fetch_optional)?;
-        Ok(row.map(|row| Sealed {
-            salt: row.salt,
-            ciphertext: row.secret,
-            master_key_id: row.master_key_id,
-        }))
+        now: UnixTime,
+    ) -> Result<Vec<StoredServerKey>, StoreError> {
+        const SQL: &str = "SELECT id, status, salt, secret, master_key_id FROM server_keys \
+            WHERE purpose = $1 AND (status = 'current' \
+            OR (status = 'previous' AND valid_until > $2)) ORDER BY id DESC";
+        sql!(self, query_as(SQL, purpose, now).fetch_all)
     }
 
-    pub(crate) async fn insert_server_key(&self, new: &NewServerKey) -> Result<(), StoreError> {
+    /// The ids of all pairs that count now.
+    pub(crate) async fn server_key_ids(&self, now: UnixTime) -> Result<Vec<Uuid>, StoreError> {
+        const SQL: &str = "SELECT id FROM server_keys WHERE status = 'current' \
+            OR (status = 'previous' AND valid_until > $1)";
+        sql!(self, query_scalar(SQL, now).fetch_all)
+    }
+
+    /// Destroys the private halves of pairs whose overlap is over.
+    pub(crate) async fn retire_old_server_keys(&self, now: UnixTime) -> Result<u64, StoreError> {
+        const SQL: &str = "UPDATE server_keys SET status = 'retired', salt = $1, secret = $1 \
+            WHERE status = 'previous' AND valid_until <= $2";
+        sql!(self, query(SQL, b"".as_slice(), now).execute)
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn insert_server_key(&mut self, new: &NewServerKey) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO server_keys \
             (id, purpose, public_key, salt, secret, master_key_id, created_at, status) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, 'current')";
@@ -56,5 +83,16 @@ impl Store {
             .execute
         )
         .map(drop)
+    }
+
+    /// Makes the current pair of a purpose a previous one, which counts until then.
+    pub(crate) async fn retire_server_key(
+        &mut self,
+        purpose: &str,
+        until: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE server_keys SET status = 'previous', valid_until = $1 \
+            WHERE purpose = $2 AND status = 'current'";
+        sql!(self, query(SQL, until, purpose).execute).map(drop)
     }
 }

@@ -62,7 +62,7 @@ impl Store {
              JOIN memberships m ON m.user_id = k.user_id AND m.tenant_id = k.tenant_id \
              JOIN tenants t ON t.id = m.tenant_id JOIN plans p ON p.name = t.plan \
              LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role \
-             WHERE k.key_hash = $1 AND k.revoked_at IS NULL \
+             WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND k.held_back_at IS NULL \
              AND (k.expires_at IS NULL OR k.expires_at > $2) AND u.status = 'active'"
         );
         sql!(self, query_as(SQL, key_hash.as_slice(), now).fetch_optional)

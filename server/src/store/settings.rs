@@ -1,6 +1,6 @@
 //! Values that the server decides once and keeps, such as its instance id.
 
-use super::{Store, StoreError, UnixTime, sql};
+use super::{Store, StoreError, Transaction, UnixTime, sql};
 
 impl Store {
     /// The value of `name`, which becomes `proposed` when nobody has decided it before.
@@ -21,5 +21,26 @@ impl Store {
     pub(crate) async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
         const SQL: &str = "SELECT value FROM settings WHERE name = $1";
         sql!(self, query_scalar(SQL, name).fetch_optional)
+    }
+}
+
+impl Transaction {
+    /// The value of `name`, when it has been decided.
+    pub(crate) async fn setting(&mut self, name: &str) -> Result<Option<String>, StoreError> {
+        const SQL: &str = "SELECT value FROM settings WHERE name = $1";
+        sql!(self, query_scalar(SQL, name).fetch_optional)
+    }
+
+    /// Changes a value, or decides it.
+    pub(crate) async fn set_setting(
+        &mut self,
+        name: &str,
+        value: &str,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO settings (name, value, updated_at) VALUES ($1, $2, $3) \
+            ON CONFLICT (name) DO UPDATE SET value = excluded.value, \
+            updated_at = excluded.updated_at";
+        sql!(self, query(SQL, name, value, now).execute).map(drop)
     }
 }

@@ -122,7 +122,7 @@ impl Transaction {
         &mut self,
         (tenant, id): (TenantId, VmId),
     ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE vms SET status = 'active', suspected_clone = $3 \
+        const SQL: &str = "UPDATE vms SET status = 'active', held_back_at = NULL, suspected_clone = $3 \
             WHERE tenant_id = $1 AND id = $2";
         sql!(self, query(SQL, tenant, id, false).execute).map(drop)
     }
@@ -131,7 +131,7 @@ impl Transaction {
         &mut self,
         (tenant, id): (TenantId, VmId),
     ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE vms SET status = 'cut_off' WHERE tenant_id = $1 AND id = $2";
+        const SQL: &str = "UPDATE vms SET status = 'cut_off', held_back_at = NULL WHERE tenant_id = $1 AND id = $2";
         sql!(self, query(SQL, tenant, id).execute).map(drop)
     }
 

@@ -61,6 +61,14 @@ pub(crate) struct NewPolicy {
 }
 
 impl NewPolicy {
+    /// The default with this delivery.
+    pub(crate) fn delivered(delivery: DeliveryName) -> Self {
+        Self {
+            delivery: Some(delivery),
+            ..Self::default()
+        }
+    }
+
     /// The whole policy, checked. Without a word a tool may not read the key.
     pub(crate) fn complete(self, now: UnixTime) -> Result<Policy, ApiError> {
         let policy = Policy {

@@ -15,7 +15,7 @@ use crate::bus::Event;
 use crate::error::ApiError;
 use crate::secret::Secret;
 use crate::sessions::{Permission, SignedIn};
-use crate::store::{NewKeyRow, NewVersionRow, ProviderKeyId};
+use crate::store::{NewKeyRow, NewVersionRow, ProviderKeyId, TenantId};
 
 /// The body of `PUT /keys/{name}`.
 #[derive(Deserialize, JsonSchema)]
@@ -61,7 +61,7 @@ pub(crate) async fn put(
     };
     let value = offered.take(app, caller, (&name, 1))?;
     let id = ProviderKeyId::new(now, &mut app.rng());
-    let version = sealed_version(app, caller, (id, 1), value)?;
+    let version = sealed_version(app, caller.tenant_id(), (id, 1), value)?;
     let key = NewKeyRow {
         id,
         tenant: caller.tenant_id(),
@@ -95,16 +95,16 @@ pub(crate) async fn put(
 /// Seals a value for its place in the database. The plaintext ends here.
 pub(super) fn sealed_version(
     app: &App,
-    caller: &SignedIn,
+    tenant: TenantId,
     (key, version): (ProviderKeyId, u32),
     value: Value,
 ) -> Result<NewVersionRow, ApiError> {
-    let context = record_context(caller.tenant_id(), key, version);
+    let context = record_context(tenant, key, version);
     let sealed = seal::seal(&app.master_key, &mut app.rng(), &context, &value.plain);
     Ok(NewVersionRow {
         key,
         version: version.into(),
-        tenant: caller.tenant_id(),
+        tenant,
         sealed: sealed.map_err(ApiError::internal)?,
         fingerprint: value.fingerprint,
         last4: value.last4,

@@ -69,7 +69,7 @@ pub(crate) async fn rotate(
         version: new.version,
     };
     let value = offered.take(app, caller, (&name, next))?;
-    let version = sealed_version(app, caller, (key.id, next), value)?;
+    let version = sealed_version(app, caller.tenant_id(), (key.id, next), value)?;
 
     let now = app.clock.now();
     let overlap = Duration::from_secs(new.overlap_seconds.into());

@@ -12,7 +12,7 @@ use keyferry_protocol::aead::{self, NONCE, TAG};
 use keyferry_protocol::memory::{LockedBox, MemoryError, scrub};
 use rand_core::CryptoRng;
 
-use super::master_key::MasterKey;
+use super::master_key::{MasterKey, RootKey};
 
 /// A sealed record, as the database keeps it.
 pub(crate) struct Sealed {
@@ -39,6 +39,26 @@ pub(crate) fn seal(
     context: &[u8],
     plain: &LockedBox,
 ) -> Result<Sealed, MemoryError> {
+    seal_under(&master.current(), rng, context, plain)
+}
+
+/// Opens a record into locked memory.
+pub(crate) fn open(
+    master: &MasterKey,
+    context: &[u8],
+    sealed: &Sealed,
+) -> Result<LockedBox, Unsealable> {
+    let key = master.of(&sealed.master_key_id);
+    open_under(&*key.ok_or(Unsealable::OtherMasterKey)?, context, sealed)
+}
+
+/// Seals under one master key.
+pub(super) fn seal_under(
+    master: &RootKey,
+    rng: &mut impl CryptoRng,
+    context: &[u8],
+    plain: &LockedBox,
+) -> Result<Sealed, MemoryError> {
     let mut salt = vec![0; SALT];
     rng.fill_bytes(&mut salt);
     let key = master.derive(&salt, INFO)?;
@@ -59,9 +79,9 @@ pub(crate) fn seal(
     })
 }
 
-/// Opens a record into locked memory.
-pub(crate) fn open(
-    master: &MasterKey,
+/// Opens with one master key.
+pub(super) fn open_under(
+    master: &RootKey,
     context: &[u8],
     sealed: &Sealed,
 ) -> Result<LockedBox, Unsealable> {
@@ -103,10 +123,10 @@ mod tests {
     use rand_core::UnwrapErr;
 
     use super::*;
+    use crate::vault::master_key;
 
     fn master(arena: &Arena) -> MasterKey {
-        let nowhere = std::path::Path::new("/nonexistent");
-        MasterKey::load_or_create(nowhere, None, arena, &mut UnwrapErr(SysRng)).unwrap()
+        master_key::for_tests(arena)
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Vault {
         let app = &self.server.app;
         let info = sealed::put_info(user.bytes(), &name(key), version);
         let plain = app.arena.hold(SECRET.as_bytes()).unwrap();
-        let to = app.server_keys.hpke.public();
+        let to = app.server_keys.pairs().hpke.current.public();
         let sealed = sealed::seal(&app.arena, &mut app.rng(), to, &info, &plain).unwrap();
         json!(Base64UrlUnpadded::encode_string(&sealed))
     }

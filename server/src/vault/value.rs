@@ -3,7 +3,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use keyferry_protocol::agreement::hkdf;
 use keyferry_protocol::ids::KeyName;
-use keyferry_protocol::memory::{LockedBox, MAX_VALUE, scrub};
+use keyferry_protocol::memory::{LockedBox, MAX_VALUE, MemoryError, scrub};
 use keyferry_protocol::sealed::{self, SealedError};
 
 use crate::app::App;
@@ -11,6 +11,7 @@ use crate::error::ApiError;
 use crate::secret::Secret;
 use crate::sessions::SignedIn;
 use crate::store::TenantId;
+use crate::vault::master_key::MasterKey;
 
 /// The members `value`, `sealed` and `version` of a request.
 pub(super) struct Offered {
@@ -50,9 +51,16 @@ impl Offered {
             }
             _ => return Err(ApiError::invalid("value", "send either value or sealed")),
         };
+        Value::of(app, caller.tenant_id(), plain)
+    }
+}
+
+impl Value {
+    /// Checks a value that is in locked memory already.
+    pub(super) fn of(app: &App, tenant: TenantId, plain: LockedBox) -> Result<Self, ApiError> {
         check(plain.expose())?;
-        let (fingerprint, last4) = shown(app, caller.tenant_id(), &plain)?;
-        Ok(Value {
+        let (fingerprint, last4) = shown(app, tenant, &plain)?;
+        Ok(Self {
             plain,
             fingerprint,
             last4,
@@ -69,10 +77,14 @@ fn open(app: &App, text: &str, info: &[u8]) -> Result<LockedBox, ApiError> {
             "the value is longer than 8192 bytes",
         ));
     }
-    sealed::open(&app.arena, &app.server_keys.hpke, info, &sealed).map_err(|cause| match cause {
-        SealedError::Memory(cause) => ApiError::internal(cause),
-        _ => ApiError::InvalidSealed,
-    })
+    for pair in app.server_keys.pairs().hpke.iter() {
+        match sealed::open(&app.arena, pair, info, &sealed) {
+            Ok(plain) => return Ok(plain),
+            Err(SealedError::Memory(cause)) => return Err(ApiError::internal(cause)),
+            Err(_) => {}
+        }
+    }
+    Err(ApiError::InvalidSealed)
 }
 
 fn check(value: &[u8]) -> Result<(), ApiError> {
@@ -89,29 +101,14 @@ fn check(value: &[u8]) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// `HKDF(salt = key of the tenant, value, "fingerprint")` in hex, and the last four characters of
-/// a value that is long enough to show them.
+/// What may be shown of a value: its fingerprint, and the last four characters of one that is long
+/// enough to show them.
 fn shown(
     app: &App,
     tenant: TenantId,
     value: &LockedBox,
 ) -> Result<(String, Option<String>), ApiError> {
-    let key = app
-        .master_key
-        .derive(&tenant.bytes(), b"keyferry fingerprint/1");
-    let key = key.map_err(ApiError::internal)?;
-    let mut fingerprint = [0; 16];
-    hkdf(
-        key.expose(),
-        value.expose(),
-        b"fingerprint",
-        &mut fingerprint,
-    );
-    scrub();
-    let hex = fingerprint
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let fingerprint = fingerprint(&app.master_key, tenant.bytes(), value);
     let text = str::from_utf8(value.expose()).unwrap_or_default();
     let last4 = (value.len() >= SHOWN_FROM)
         .then(|| {
@@ -122,14 +119,33 @@ fn shown(
         })
         .flatten()
         .map(ToOwned::to_owned);
-    Ok((hex, last4))
+    Ok((fingerprint.map_err(ApiError::internal)?, last4))
 }
 
-fn too_large_or(cause: keyferry_protocol::memory::MemoryError, field: &str) -> ApiError {
+/// `HKDF(salt = key of the tenant, value, "fingerprint")` in hex.
+pub(super) fn fingerprint(
+    master_key: &MasterKey,
+    tenant: [u8; 16],
+    value: &LockedBox,
+) -> Result<String, MemoryError> {
+    let key = master_key.derive(&tenant, b"keyferry fingerprint/1")?;
+    let mut fingerprint = [0; 16];
+    hkdf(
+        key.expose(),
+        value.expose(),
+        b"fingerprint",
+        &mut fingerprint,
+    );
+    scrub();
+    Ok(fingerprint
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+fn too_large_or(cause: MemoryError, field: &str) -> ApiError {
     match cause {
-        keyferry_protocol::memory::MemoryError::TooLarge(_) => {
-            ApiError::invalid(field, "is 1 to 8192 bytes")
-        }
+        MemoryError::TooLarge(_) => ApiError::invalid(field, "is 1 to 8192 bytes"),
         other => ApiError::internal(other),
     }
 }

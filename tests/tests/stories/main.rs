@@ -15,6 +15,7 @@ mod host_channel;
 mod identity;
 mod mail;
 mod newcomer;
+mod operator;
 mod proxy;
 mod renewal;
 mod rotation_and_revocation;

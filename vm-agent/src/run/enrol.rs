@@ -87,7 +87,7 @@ fn claims(protection: ProtectionLevel) -> Claims {
         boot_id: boot_id().unwrap_or_default(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         protection,
-        capabilities: 0,
+        capabilities: Claims::TAKES_SERVER_KEYS,
     }
 }
 

@@ -170,6 +170,14 @@ impl Session {
                 return Ok((Some(held(agent)), Some(Ended::CutOff)));
             }
             ToAgent::Drain => return Ok((None, Some(Ended::Drained))),
+            ToAgent::ServerKey { key } => {
+                info!("the server has a new static key");
+                self.target.server_key = key;
+                for target in &mut upstream.targets {
+                    target.server_key = key;
+                }
+                return Ok((None, None));
+            }
         };
         Ok((Some(reply), None))
     }

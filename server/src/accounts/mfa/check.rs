@@ -9,7 +9,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::limits::{Exceeded, Quota};
 use crate::store::{TotpAttempts, UserId};
-use crate::vault::seal::{self, Sealed};
+use crate::vault::master_key;
+use crate::vault::seal::Sealed;
 
 /// Refuses unless `typed` is a code of the app or a recovery code, and uses it up.
 pub(crate) async fn check(app: &App, user: UserId, typed: &str) -> Result<(), ApiError> {
@@ -33,20 +34,21 @@ async fn by_app(app: &App, user: UserId, code: u32) -> Result<bool, ApiError> {
     let Some(stored) = app.store.attempt_totp(user, &attempts).await? else {
         return Err(blocked(app, user).await?);
     };
-    let Some(step) = matching_step(app, user, &stored, code)? else {
+    let Some(step) = matching_step(app, user, &stored, code).await? else {
         return Ok(false);
     };
     Ok(app.store.use_totp_step(user, step).await?)
 }
 
 /// The time step in which the code is that of the sealed secret.
-pub(super) fn matching_step(
+pub(super) async fn matching_step(
     app: &App,
     user: UserId,
     sealed: &Sealed,
     code: u32,
 ) -> Result<Option<i64>, ApiError> {
-    let secret = seal::open(&app.master_key, &context(user), sealed).map_err(ApiError::internal)?;
+    let secret = master_key::open(app, &context(user), sealed).await;
+    let secret = secret.map_err(ApiError::internal)?;
     Ok(totp::step_of(&secret, code, app.clock.now()))
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn confirm_totp(
     let code = typed_digits(request.code.expose()).ok_or(ApiError::InvalidCode)?;
     let pending = app.store.unconfirmed_totp(user).await?;
     let pending = pending.ok_or(ApiError::NotFound)?;
-    let step = matching_step(app, user, &pending, code)?;
+    let step = matching_step(app, user, &pending, code).await?;
     let step = step.ok_or(ApiError::InvalidCode)?;
     let entry = Entry {
         tenant: Some(caller.tenant_id()),

@@ -29,7 +29,7 @@ pub(crate) struct TypedCode {
 }
 
 /// What a user's secret is bound to.
-fn context(user: UserId) -> Vec<u8> {
+pub(crate) fn context(user: UserId) -> Vec<u8> {
     [b"keyferry totp\0".as_slice(), &user.bytes()].concat()
 }
 

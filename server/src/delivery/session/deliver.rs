@@ -13,7 +13,7 @@ use super::line::LineError;
 use super::serve::Session;
 use super::told::{Allowed, Change, Wanted};
 use crate::store::ProviderKeyId;
-use crate::vault::{record_context, seal};
+use crate::vault::{master_key, record_context};
 
 impl Session<'_> {
     /// Tells the agent the difference between what it may have and what it was told.
@@ -113,22 +113,22 @@ impl Session<'_> {
             debug!(key = %wanted.name, version, "a version was destroyed before it was delivered");
             return Ok(());
         };
-        let message = self.unsealed(wanted, (key, version), &sealed)?;
+        let context = record_context(self.entered.tenant, key, version);
+        let value = master_key::open(self.app, &context, &sealed).await;
+        let value = value.map_err(|cause| Ended::Unreadable(cause.into()))?;
+        let message = self.message(wanted, version, &value)?;
         debug!(vm = %self.entered.vm, key = %wanted.name, version, "key pushed");
         self.line.say(message).await?;
         Ok(())
     }
 
-    /// Locked memory to locked memory: from the record into the message.
-    fn unsealed(
+    /// Locked memory to locked memory: the value in its message.
+    fn message(
         &self,
         wanted: &Wanted,
-        (key, version): (ProviderKeyId, u32),
-        sealed: &seal::Sealed,
+        version: u32,
+        value: &LockedBox,
     ) -> Result<LockedBox, Ended> {
-        let context = record_context(self.entered.tenant, key, version);
-        let value = seal::open(&self.app.master_key, &context, sealed)
-            .map_err(|cause| Ended::Unreadable(cause.into()))?;
         let end = wanted.policy.expires_at.map_or(0, |end| end.microseconds());
         let put = ToAgent::Put(Put {
             key: wanted.name.clone(),

@@ -1,5 +1,6 @@
 //! Lets an agent in: the server's side of the handshake, and what its credential is worth.
 
+use keyferry_protocol::agreement::PublicKey;
 use keyferry_protocol::channel::ChannelError;
 use keyferry_protocol::handshake::{CredentialKind, CredentialRef, HandshakeError, Suite, server};
 use keyferry_protocol::ids::{CredentialId, SessionId, VmId as WireVmId};
@@ -16,6 +17,7 @@ use crate::bus::Event;
 use crate::store::{NewReattach, Seen, StoreError, StoredCredential, TicketId, Transaction};
 use crate::vault::policy::DEFAULT_LEASE;
 use crate::vault::seal::{self, Unsealable};
+use crate::vault::{master_key, server_keys};
 
 /// Why an agent was not let in.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +55,11 @@ struct Next {
 /// Shakes hands, admits the agent and hands it the credential for the next session.
 pub(super) async fn enter(app: &App, line: &mut Line, session: Uuid) -> Result<Entered, Refused> {
     let first = line.receive_clear().await?;
-    let offered = server::receive(&app.arena, &app.server_keys.noise, Suite::Hybrid, &first)?;
+    let (offered, server_key) = receive(app, &first).await?;
     let offer = offered.credential();
     let known = look_up(app, offer).await?;
     let secret = match &known {
-        Some(known) => open(app, offer, known)?,
+        Some(known) => open(app, offer, known).await?,
         // Goes on all the same, so that an unknown credential looks like a wrong one.
         None => app.arena.random(32, &mut app.rng())?,
     };
@@ -73,11 +75,37 @@ pub(super) async fn enter(app: &App, line: &mut Line, session: Uuid) -> Result<E
         agent_key: proven.agent_key,
         claims: proven.claims,
         session,
+        server_key,
     };
     let next = admit(app, offer, &known, &entered).await?;
     line.secure(proven.channel);
     welcome(app, line, &entered, &next).await?;
     Ok(entered)
+}
+
+/// A first message that opened, and with which of the server's keys.
+type Received = (server::Offered, PublicKey);
+
+/// Opens the first message with whichever of the server's keys the agent knows.
+async fn receive(app: &App, first: &[u8]) -> Result<Received, HandshakeError> {
+    let opened = receive_with(app, first);
+    // The agent may have heard of a key on another server, before this one did.
+    if matches!(opened, Err(HandshakeError::DoesNotOpen)) && server_keys::look(app).await {
+        return receive_with(app, first);
+    }
+    opened
+}
+
+fn receive_with(app: &App, first: &[u8]) -> Result<Received, HandshakeError> {
+    let mut opened = Err(HandshakeError::DoesNotOpen);
+    for pair in app.server_keys.pairs().noise.iter() {
+        opened = server::receive(&app.arena, pair, Suite::Hybrid, first)
+            .map(|offered| (offered, pair.public()));
+        if !matches!(opened, Err(HandshakeError::DoesNotOpen)) {
+            break;
+        }
+    }
+    opened
 }
 
 async fn look_up(app: &App, offer: CredentialRef) -> Result<Option<StoredCredential>, StoreError> {
@@ -88,7 +116,7 @@ async fn look_up(app: &App, offer: CredentialRef) -> Result<Option<StoredCredent
     }
 }
 
-fn open(
+async fn open(
     app: &App,
     offer: CredentialRef,
     known: &StoredCredential,
@@ -98,7 +126,7 @@ fn open(
         CredentialKind::Ticket => ticket_context(id),
         CredentialKind::Reattach => reattach_context(id),
     };
-    seal::open(&app.master_key, &context, &known.sealed())
+    master_key::open(app, &context, &known.sealed()).await
 }
 
 /// Consumes the credential, which the agent has proven, and stores the next one as pending.
@@ -253,7 +281,7 @@ const fn action(kind: CredentialKind) -> &'static str {
 }
 
 /// What a ticket's sealed secret is bound to.
-pub(in crate::delivery) fn ticket_context(id: TicketId) -> Vec<u8> {
+pub(crate) fn ticket_context(id: TicketId) -> Vec<u8> {
     [b"keyferry ticket\0".as_slice(), &id.bytes()].concat()
 }
 

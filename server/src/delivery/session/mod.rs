@@ -34,7 +34,7 @@ use crate::audit::{self, Entry};
 use crate::limits::{self, Recorded};
 use crate::store::{StoreError, TenantId, TicketId, VmId, uuid_v7};
 
-pub(super) use enter::ticket_context;
+pub(crate) use enter::ticket_context;
 
 /// The WebSocket under a session.
 pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -47,6 +47,8 @@ struct Entered {
     claims: Claims,
     /// This session, in the audit and on the wire.
     session: Uuid,
+    /// The server's static key, as far as the agent knows.
+    server_key: PublicKey,
 }
 
 /// Why a session ended.
@@ -118,7 +120,7 @@ async fn note(app: &App, session: Uuid, refused: &Refused) {
 }
 
 /// What a reattach credential's sealed secret is bound to.
-fn reattach_context(id: TicketId) -> Vec<u8> {
+pub(crate) fn reattach_context(id: TicketId) -> Vec<u8> {
     [b"keyferry reattach\0".as_slice(), &id.bytes()].concat()
 }
 

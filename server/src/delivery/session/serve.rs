@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use keyferry_protocol::handshake::Claims;
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::wire::{ToAgent, ToServer};
 use serde_json::Value;
@@ -52,6 +53,8 @@ impl Session<'_> {
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
         // Before the first look, so that nothing falls between the two.
         let mut events = self.app.bus.subscribe();
+        let mut keys = self.app.server_keys.changes();
+        self.announce_server_key().await?;
         let end = Instant::now() + LONGEST;
         loop {
             if Instant::now() >= self.look_at {
@@ -64,6 +67,7 @@ impl Session<'_> {
                         self.deliver().await?;
                     }
                 }
+                _ = keys.changed() => self.announce_server_key().await?,
                 () = sleep_until(self.look_at) => {}
                 () = sleep_until(end) => return Err(self.drain().await),
                 () = self.app.stop.requested() => return Err(self.drain().await),
@@ -91,6 +95,17 @@ impl Session<'_> {
             .store
             .touch_vm((self.entered.tenant, self.entered.vm), &seen)
             .await?;
+        Ok(())
+    }
+
+    /// Tells the agent of a static key that has taken over.
+    async fn announce_server_key(&mut self) -> Result<(), Ended> {
+        let key = self.app.server_keys.pairs().noise.current.public();
+        let knows_how = self.entered.claims.capabilities & Claims::TAKES_SERVER_KEYS != 0;
+        if knows_how && self.entered.server_key != key {
+            self.say(&ToAgent::ServerKey { key }).await?;
+            self.entered.server_key = key;
+        }
         Ok(())
     }
 

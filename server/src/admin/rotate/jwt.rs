@@ -1,11 +1,11 @@
-//! `keyferry-server rotate`.
+//! `keyferry-server rotate jwt`.
 
 use std::io::Write;
 
 use serde_json::json;
 
-use super::Failure;
-use super::start::{Reachable, start};
+use super::super::Failure;
+use super::super::start::{Reachable, start};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::{sessions, stop};

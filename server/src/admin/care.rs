@@ -1,0 +1,68 @@
+//! `keyferry-server stats` and `sweep`.
+
+use std::io::Write;
+
+use clap::Args;
+use serde_json::json;
+
+use super::open::connect;
+use super::start::{Reachable, start};
+use super::{Failure, Settings};
+use crate::clock::Clock;
+use crate::data_dir::DataDir;
+use crate::{delivery, sessions, stop};
+
+#[derive(Args)]
+pub(super) struct CareFlags {
+    #[command(flatten)]
+    settings: Settings,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Counts what the database holds.
+pub(super) async fn stats(flags: CareFlags) -> Result<(), Failure> {
+    let config = flags.settings.parse(Vec::new())?;
+    let (store, schema) = connect(&config).await?;
+    if !schema.pending.is_empty() {
+        return Err("the schema is behind: run `keyferry-server migrate`".into());
+    }
+    let counts = serde_json::to_value(store.counts(Clock::system().now()).await?)?;
+    let engine = store.engine();
+    store.close().await;
+    let mut stdout = std::io::stdout().lock();
+    if flags.json {
+        let told = json!({ "engine": engine, "counts": counts });
+        writeln!(stdout, "{told}")?;
+        return Ok(());
+    }
+    writeln!(stdout, "engine: {engine}")?;
+    for (what, count) in counts.as_object().into_iter().flatten() {
+        writeln!(stdout, "{}: {count}", what.replace('_', " "))?;
+    }
+    Ok(())
+}
+
+/// Throws away what has ended, as running servers do by themselves.
+pub(super) async fn sweep(flags: CareFlags) -> Result<(), Failure> {
+    let config = flags.settings.parse(Vec::new())?;
+    let data_dir = DataDir::prepare(&config.data_dir)?;
+    let (_stopper, stop) = stop::channel();
+    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let sessions = sessions::sweep_once(&app).await?;
+    let deliveries = delivery::sweep_once(&app).await?;
+    app.store.close().await;
+    let mut stdout = std::io::stdout().lock();
+    if flags.json {
+        let told = json!({ "sessions_and_tokens": sessions, "tickets_and_versions": deliveries });
+        writeln!(stdout, "{told}")?;
+    } else {
+        writeln!(
+            stdout,
+            "Swept {sessions} rows of sessions and tokens, {deliveries} of tickets, credentials \
+             and versions."
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! From settings to a database that is open, and the master key that belongs to it.
+
+use getrandom::SysRng;
+use keyferry_protocol::memory::{self, Arena};
+use rand_core::UnwrapErr;
+use uuid::Uuid;
+
+use super::Failure;
+use crate::clock::Clock;
+use crate::config::{Config, Database};
+use crate::data_dir::DataDir;
+use crate::store::{Schema, Store, uuid_v7};
+use crate::vault::master_key::{MasterKey, Place};
+
+/// What every command on the database begins with.
+pub(super) struct Opened {
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) arena: Arena,
+    pub(super) master_key: MasterKey,
+    /// Names this installation.
+    pub(super) instance: Uuid,
+}
+
+/// Finds that database and master key belong together before anything is changed, and then brings
+/// the schema up to date. The first start makes them.
+pub(super) async fn open(config: &Config, data_dir: &DataDir) -> Result<Opened, Failure> {
+    let clock = Clock::system();
+    let mut rng = UnwrapErr(SysRng);
+    let arena = Arena::new(memory::self_test()?)?;
+    let store = Store::connect(&config.database).await?;
+    let schema = store.schema().await?;
+    if schema.is_empty() {
+        store.migrate().await?;
+    }
+    let now = clock.now();
+    let proposed = uuid_v7(now, &mut rng).to_string();
+    let instance = store.decide_setting(INSTANCE, &proposed, now).await?;
+    let instance = instance.parse()?;
+    let place = Place {
+        data_dir,
+        arena: &arena,
+        instance,
+    };
+    let source = &config.master_key;
+    let mut master_key = MasterKey::load(source, &place, (&store, &schema), &mut rng).await?;
+    store.migrate().await?;
+    master_key.confirm(&store, now).await?;
+    Ok(Opened {
+        store,
+        clock,
+        arena,
+        master_key,
+        instance,
+    })
+}
+
+/// The database as it is; nothing is made.
+pub(super) async fn connect(config: &Config) -> Result<(Store, Schema), Failure> {
+    if let Database::File(path) = &config.database
+        && !path.exists()
+    {
+        let path = path.display();
+        return Err(format!("there is no database {path} yet: run `keyferry-server init`").into());
+    }
+    let store = Store::connect(&config.database).await?;
+    let schema = store.schema().await?;
+    Ok((store, schema))
+}
+
+/// The database as it is, with the master key that belongs to it. Nothing is changed.
+pub(super) async fn look(
+    config: &Config,
+    data_dir: &DataDir,
+) -> Result<(Store, MasterKey), Failure> {
+    let (store, schema) = connect(config).await?;
+    let instance = match schema.is_empty() {
+        true => None,
+        false => store.setting(INSTANCE).await?,
+    };
+    let instance = instance.ok_or("the database has never been used")?;
+    let arena = Arena::new(memory::self_test()?)?;
+    let place = Place {
+        data_dir,
+        arena: &arena,
+        instance: instance.parse()?,
+    };
+    let source = &config.master_key;
+    let mut rng = UnwrapErr(SysRng);
+    let master_key = MasterKey::load(source, &place, (&store, &schema), &mut rng).await?;
+    Ok((store, master_key))
+}
+
+const INSTANCE: &str = "instance_id";

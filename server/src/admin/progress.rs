@@ -1,0 +1,27 @@
+//! A bar that shows how far a long command is, when somebody looks.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar on standard error when that is a terminal; else nothing.
+pub(super) struct Progress(ProgressBar);
+
+impl Progress {
+    /// A bar for so many steps.
+    pub(super) fn new(what: &'static str, steps: u64) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}");
+        bar.set_style(style.expect("the template is valid"));
+        bar.set_message(what);
+        Self(bar)
+    }
+
+    /// So many steps more are done.
+    pub(super) fn advance(&self, steps: u64) {
+        self.0.inc(steps);
+    }
+
+    /// All is done.
+    pub(super) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}

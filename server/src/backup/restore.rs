@@ -1,0 +1,136 @@
+//! Brings a backup back into an empty database, in one transaction.
+
+use std::fs::File;
+use std::io::{BufReader, Seek, SeekFrom};
+use std::path::Path;
+
+use super::BackupError;
+use super::format::{BackupKey, Frame, Header, Reader, check_sum};
+use crate::store::{Shape, Store, Transaction};
+
+/// A backup that is whole, and whose master key is at hand.
+pub(crate) struct Restoring {
+    reader: Reader<BufReader<File>>,
+}
+
+/// Whether the operator knows that nothing happened after the backup.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// Something may have been revoked since: whatever could live again is shut out.
+    Unknown,
+    /// It is the newest state, such as on the way to another engine.
+    UpToDate,
+}
+
+impl Restoring {
+    /// Opens the file and finds it whole.
+    pub(crate) fn open(path: &Path) -> Result<Self, BackupError> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        Reader::begin(BufReader::new(&file))?;
+        file.seek(SeekFrom::Start(0))?;
+        check_sum(BufReader::new(&file), length)?;
+        file.seek(SeekFrom::Start(0))?;
+        let reader = Reader::begin(BufReader::new(file))?;
+        Ok(Self { reader })
+    }
+
+    /// What it says of itself.
+    pub(crate) const fn header(&self) -> &Header {
+        &self.reader.header
+    }
+
+    /// The salt of its key, when it is sealed.
+    pub(crate) const fn salt(&self) -> Option<[u8; 32]> {
+        self.reader.salt()
+    }
+
+    /// Opens a sealed one from here on.
+    pub(crate) fn unlock(&mut self, key: BackupKey) {
+        self.reader.unlock(key);
+    }
+}
+
+/// Fills the empty database, first with the schema of the backup, then brings it up to date.
+pub(crate) async fn restore(
+    store: &Store,
+    mut restoring: Restoring,
+    freshness: Freshness,
+    progress: impl Fn(u64),
+) -> Result<Header, BackupError> {
+    if !store.schema().await?.is_empty() {
+        return Err(BackupError::NotEmpty);
+    }
+    let header = restoring.header().clone();
+    store.migrate_to(&header.schema).await?;
+    let mut change = store.begin_long().await?;
+    let shapes = shapes(&mut change, &header).await?;
+    let mut rows = vec![0_u64; shapes.len()];
+    loop {
+        let mut frame = restoring.reader.frame()?;
+        let done = insert(&mut change, &shapes, (&mut frame, &mut rows)).await?;
+        progress(done);
+        if frame.last {
+            break;
+        }
+    }
+    let told = header.tables.iter().map(|table| table.rows);
+    if !told.eq(rows) {
+        return Err(BackupError::Damaged);
+    }
+    let epoch = match freshness {
+        Freshness::Unknown => super::epoch::RESTORED,
+        Freshness::UpToDate => header.epoch,
+    };
+    change
+        .set_setting(super::epoch::SETTING, &epoch.to_string(), header.created_at)
+        .await?;
+    change.commit().await?;
+    store.migrate().await?;
+    Ok(header)
+}
+
+/// The tables in the order of the backup. Rows that migrations made are thrown away.
+async fn shapes(change: &mut Transaction, header: &Header) -> Result<Vec<Shape>, BackupError> {
+    let there = change.shapes().await?;
+    let mut shapes = Vec::new();
+    for table in &header.tables {
+        let shape = there.iter().find(|shape| shape.table == table.name);
+        let shape = shape.and_then(|shape| shape.with_columns(&table.columns));
+        shapes.push(shape.ok_or_else(|| BackupError::OtherTable(table.name.clone()))?);
+    }
+    if let Some(more) = there.iter().find(|shape| {
+        let known = |table: &super::format::Table| table.name == shape.table;
+        !header.tables.iter().any(known)
+    }) {
+        return Err(BackupError::OtherTable(more.table.clone()));
+    }
+    for shape in shapes.iter().rev() {
+        if change.count_rows(shape).await? > 0 {
+            change.clear_table(shape).await?;
+        }
+    }
+    Ok(shapes)
+}
+
+async fn insert(
+    change: &mut Transaction,
+    shapes: &[Shape],
+    (frame, rows): (&mut Frame, &mut [u64]),
+) -> Result<u64, BackupError> {
+    let mut done = 0;
+    while let Some(number) = frame.table()? {
+        let shape = shapes.get(number).ok_or(BackupError::Damaged)?;
+        let mut cells = Vec::new();
+        for _ in shape.columns() {
+            cells.push(frame.cell()?);
+        }
+        let inserted = change.insert_row(shape, cells).await?;
+        inserted.ok_or_else(|| BackupError::OtherTable(shape.table.clone()))?;
+        if let Some(count) = rows.get_mut(number) {
+            *count += 1;
+        }
+        done += 1;
+    }
+    Ok(done)
+}

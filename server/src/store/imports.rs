@@ -1,0 +1,55 @@
+//! Which row of another system became which of ours.
+
+use uuid::Uuid;
+
+use super::{Store, StoreError, TenantId, Transaction, UnixTime, sql};
+
+/// A row of another system and ours.
+pub(crate) struct ImportedRow<'a> {
+    pub(crate) source: &'a str,
+    pub(crate) kind: &'static str,
+    pub(crate) foreign_id: &'a str,
+    pub(crate) local_id: [u8; 16],
+}
+
+impl Store {
+    /// What the row became, if it was imported.
+    pub(crate) async fn imported_row(
+        &self,
+        source: &str,
+        kind: &str,
+        foreign_id: &str,
+    ) -> Result<Option<Uuid>, StoreError> {
+        const SQL: &str = "SELECT local_id FROM imported_rows \
+            WHERE source = $1 AND kind = $2 AND foreign_id = $3";
+        sql!(
+            self,
+            query_scalar(SQL, source, kind, foreign_id).fetch_optional
+        )
+    }
+
+    /// The names of all keys of a tenant.
+    pub(crate) async fn key_names(&self, tenant: TenantId) -> Result<Vec<String>, StoreError> {
+        const SQL: &str = "SELECT name FROM provider_keys WHERE tenant_id = $1";
+        sql!(self, query_scalar(SQL, tenant).fetch_all)
+    }
+}
+
+impl Transaction {
+    /// Notes what a row became; `false` when it had been imported before.
+    pub(crate) async fn insert_imported_row(
+        &mut self,
+        row: &ImportedRow<'_>,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "INSERT INTO imported_rows \
+            (source, kind, foreign_id, local_id, imported_at) VALUES ($1, $2, $3, $4, $5) \
+            ON CONFLICT (source, kind, foreign_id) DO NOTHING";
+        let local_id = Uuid::from_bytes(row.local_id);
+        let rows = sql!(
+            self,
+            query(SQL, row.source, row.kind, row.foreign_id, local_id, now).execute
+        )?;
+        Ok(rows == 1)
+    }
+}

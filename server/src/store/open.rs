@@ -1,0 +1,227 @@
+//! Opens a database, and brings its schema up to date.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::Connection;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use super::{Pool, Store, StoreError, UnixTime, on_database, sql};
+use crate::config::Database;
+
+/// A step from one schema to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) version: i64,
+    pub(crate) name: String,
+}
+
+/// How far the schema of a database is.
+pub(crate) struct Schema {
+    /// The versions that the database has.
+    pub(crate) applied: Vec<i64>,
+    /// What this program would still do.
+    pub(crate) pending: Vec<Step>,
+}
+
+impl Schema {
+    /// Whether the database has a table that came with this version.
+    pub(crate) fn has(&self, version: i64) -> bool {
+        self.applied.contains(&version)
+    }
+
+    /// Whether there is nothing in the database yet.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.applied.is_empty()
+    }
+}
+
+impl Store {
+    /// Opens the database as it is. A file that is not there is made, a server's database is not.
+    pub(crate) async fn connect(database: &Database) -> Result<Self, StoreError> {
+        match database {
+            Database::File(path) => {
+                let options = SqliteConnectOptions::new().filename(path);
+                Self::connect_sqlite(options.create_if_missing(true)).await
+            }
+            Database::Postgres(url) => Self::connect_postgres(url).await,
+        }
+    }
+
+    /// Opens an empty database that is gone when the store is dropped.
+    #[cfg(test)]
+    pub(crate) async fn open_in_memory() -> Self {
+        let options = SqliteConnectOptions::new().in_memory(true);
+        let store = Self::connect_sqlite(options).await;
+        let store = store.expect("an empty database in memory opens");
+        store.migrate().await.expect("an empty database migrates");
+        store
+    }
+
+    /// How far the schema is. Changes nothing. A database of a newer program is refused.
+    pub(crate) async fn schema(&self) -> Result<Schema, StoreError> {
+        let applied = self.applied_versions().await?;
+        let known = migrator(self);
+        if let Some(newer) = applied
+            .iter()
+            .find(|version| !known.version_exists(**version))
+        {
+            return Err(StoreError::NewerSchema(*newer));
+        }
+        let pending = known.iter().filter(|one| !applied.contains(&one.version));
+        let pending = pending.map(|one| Step {
+            version: one.version,
+            name: one.description.to_string(),
+        });
+        Ok(Schema {
+            pending: pending.collect(),
+            applied,
+        })
+    }
+
+    /// What time the database has; SQLite has ours.
+    pub(crate) async fn clock(&self, ours: UnixTime) -> Result<UnixTime, StoreError> {
+        const SQL: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT";
+        match &self.0 {
+            Pool::Postgres(pool) => Ok(sqlx::query_scalar(SQL).fetch_one(pool).await?),
+            Pool::Sqlite(_) => Ok(ours),
+        }
+    }
+
+    /// Brings the schema up to date.
+    pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
+        self.run(migrator(self)).await
+    }
+
+    /// Brings an empty database to an earlier schema, for the rows of an old backup.
+    pub(crate) async fn migrate_to(&self, versions: &[i64]) -> Result<(), StoreError> {
+        let known = migrator(self);
+        if let Some(newer) = versions
+            .iter()
+            .find(|version| !known.version_exists(**version))
+        {
+            return Err(StoreError::NewerSchema(*newer));
+        }
+        let wanted = known.iter().filter(|one| versions.contains(&one.version));
+        self.run(&Migrator::with_migrations(wanted.cloned().collect()))
+            .await
+    }
+
+    async fn run(&self, migrator: &Migrator) -> Result<(), StoreError> {
+        on_database!(self, |pool| migrator
+            .run(pool)
+            .await
+            .map_err(StoreError::from))
+    }
+
+    async fn applied_versions(&self) -> Result<Vec<i64>, StoreError> {
+        const POSTGRES: &str = "SELECT COUNT(*) FROM information_schema.tables \
+            WHERE table_schema = current_schema() AND table_name = '_sqlx_migrations'";
+        const SQLITE: &str = "SELECT COUNT(*) FROM sqlite_schema \
+            WHERE type = 'table' AND name = '_sqlx_migrations'";
+        const APPLIED: &str = "SELECT version FROM _sqlx_migrations ORDER BY version";
+        let there = match self.0 {
+            Pool::Postgres(_) => POSTGRES,
+            Pool::Sqlite(_) => SQLITE,
+        };
+        let there: i64 = sql!(self, query_scalar(there).fetch_one)?;
+        if there == 0 {
+            return Ok(Vec::new());
+        }
+        sql!(self, query_scalar(APPLIED).fetch_all)
+    }
+
+    async fn connect_postgres(url: &str) -> Result<Self, StoreError> {
+        // A statement that hangs is a database that does not answer.
+        let bounds = [
+            ("statement_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", "30s"),
+        ];
+        let options = PgConnectOptions::from_str(url)?.options(bounds);
+        let pool = PgPoolOptions::new()
+            .max_connections(16)
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            // Under load a connection is known to live; after a pause it is asked.
+            .before_acquire(|connection, known| {
+                Box::pin(async move {
+                    if known.idle_for > PAUSE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(Self(Pool::Postgres(pool)))
+    }
+
+    async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
+        let options = options
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(ACQUIRE)
+            .pragma("secure_delete", "ON");
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            // When a commit fails, on a full disk, SQLite has rolled back and sqlx still counts a
+            // transaction: whatever came after it would be a savepoint that nobody ever commits.
+            .before_acquire(|connection, _| {
+                Box::pin(async move { Ok(!connection.is_in_transaction()) })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(Self(Pool::Sqlite(pool)))
+    }
+}
+
+/// What this program knows of the engine's schema.
+const fn migrator(store: &Store) -> &'static Migrator {
+    match store.0 {
+        Pool::Postgres(_) => &keyferry_migrations::POSTGRES,
+        Pool::Sqlite(_) => &keyferry_migrations::SQLITE,
+    }
+}
+
+const ACQUIRE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::{Store, StoreError, sql};
+    use crate::config::Database;
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_program_is_refused() {
+        const SQL: &str = "INSERT INTO _sqlx_migrations \
+            (version, description, success, checksum, execution_time) \
+            VALUES (9999, 'of tomorrow', TRUE, x'00', 0)";
+        let store = Store::open_in_memory().await;
+        sql!(store, query(SQL).execute).unwrap();
+        let refused = store.schema().await.err().unwrap();
+        assert!(matches!(refused, StoreError::NewerSchema(9999)));
+    }
+
+    #[tokio::test]
+    async fn looking_at_the_schema_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::File(folder.path().join("keyferry.db"));
+        let store = Store::connect(&database).await.unwrap();
+        for _ in 0..2 {
+            let schema = store.schema().await.unwrap();
+            assert!(schema.is_empty());
+            assert!(schema.pending.len() > 6);
+        }
+        store.migrate_to(&[1, 2]).await.unwrap();
+        assert_eq!(store.schema().await.unwrap().applied, [1, 2]);
+        store.migrate().await.unwrap();
+        assert!(store.schema().await.unwrap().pending.is_empty());
+    }
+}

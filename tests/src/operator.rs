@@ -1,0 +1,89 @@
+//! The operator on the server's host, with the real `keyferry-server` command.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::program::{Program, binary, clean_command};
+use crate::{Answer, Stage};
+
+/// Somebody with the settings that the server has.
+pub struct Operator<'a> {
+    stage: &'a Stage,
+    data_dir: PathBuf,
+    settings: Vec<(String, String)>,
+}
+
+impl<'a> Operator<'a> {
+    /// The operator of the stage's server.
+    pub fn of(stage: &'a Stage) -> Self {
+        let url = stage.database().map(|database| database.url().to_owned());
+        Self {
+            stage,
+            data_dir: stage.data_dir(),
+            settings: url
+                .into_iter()
+                .map(|url| ("DATABASE_URL".to_owned(), url))
+                .collect(),
+        }
+    }
+
+    /// The same with another setting.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same on another data folder.
+    #[must_use]
+    pub fn at(mut self, data_dir: PathBuf) -> Self {
+        self.data_dir = data_dir;
+        self
+    }
+
+    /// Runs one command with this standard input.
+    pub fn run(&self, arguments: &[&str], input: &[u8]) -> Answer {
+        let mut command = clean_command(self.stage, binary("keyferry-server"));
+        self.configure(&mut command, arguments);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that refuses its arguments does not read its input.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        let output = child.wait_with_output().unwrap();
+        Answer {
+            code: output.status.code().unwrap_or(-1),
+            output: String::from_utf8(output.stdout).unwrap(),
+            errors: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Runs one command that must succeed, and reads its JSON.
+    pub fn ask(&self, arguments: &[&str]) -> Value {
+        let arguments = [arguments, &["--json"]].concat();
+        serde_json::from_str(&self.run(&arguments, b"").success().output).unwrap()
+    }
+
+    /// Starts one command and does not wait for it.
+    pub fn start(&self, name: &str, arguments: &[&str]) -> Program {
+        Program::start(self.stage, name, binary("keyferry-server"), |command| {
+            self.configure(command, arguments);
+        })
+    }
+
+    fn configure(&self, command: &mut Command, arguments: &[&str]) {
+        command
+            .args(arguments)
+            .current_dir(self.stage.folder())
+            .env("KEYFERRY_DATA_DIR", &self.data_dir)
+            .env("AUTH_PASSWORD_HASH_ROUNDS", "10")
+            .env("KEYFERRY_LOG", "warn");
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+    }
+}

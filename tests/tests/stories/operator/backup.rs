@@ -1,0 +1,246 @@
+//! Backups, and what a database that was brought back must not revive.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::{Path, PathBuf};
+
+use keyferry_tests::{
+    Agent, Database, Engine, Operator, Person, Secret, Server, Stage, Tool, on_both_engines,
+};
+
+use super::database::{execute, query, query_at};
+
+on_both_engines!(
+    a_restored_backup_revives_nothing_and_keys_wait_for_a_word,
+    a_backup_moves_the_installation_to_the_other_engine,
+    a_copied_back_database_is_noticed_at_the_next_start,
+    a_backup_that_is_damaged_or_not_ours_is_refused,
+);
+
+/// Another host: an empty database and a data folder with nothing but the master key.
+struct Elsewhere<'a> {
+    operator: Operator<'a>,
+    data_dir: PathBuf,
+    settings: Vec<(String, String)>,
+}
+
+impl<'a> Elsewhere<'a> {
+    async fn new(stage: &'a Stage, engine: Engine, name: &str) -> Self {
+        let data_dir = stage.path(name);
+        std::fs::create_dir(&data_dir).unwrap();
+        std::fs::copy(
+            stage.data_dir().join("master.key"),
+            data_dir.join("master.key"),
+        )
+        .unwrap();
+        let url = match engine {
+            Engine::Sqlite => format!("sqlite:{}", data_dir.join("keyferry.db").display()),
+            Engine::Postgres => Database::create().await.url().to_owned(),
+        };
+        let operator = Operator::of(stage)
+            .at(data_dir.clone())
+            .with("DATABASE_URL", &url);
+        Self {
+            operator,
+            data_dir,
+            settings: vec![("DATABASE_URL".to_owned(), url)],
+        }
+    }
+
+    fn serve(&self, stage: &Stage) -> Server {
+        let settings: Vec<(&str, &str)> = self
+            .settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        Server::start_elsewhere(stage, &self.data_dir, &settings)
+    }
+}
+
+async fn a_restored_backup_revives_nothing_and_keys_wait_for_a_word(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("revoked-later", &Secret::fresh());
+    let kept = Secret::fresh();
+    ada.put("kept", &kept);
+    let mut agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    agent.until_holding("kept", 1).await;
+    ada.ticket_for_new_vm("kali-2");
+    let file = stage.path("backup");
+    let operator = Operator::of(&stage);
+    let told = operator.ask(&["backup", file.to_str().unwrap(), "--seal"]);
+    assert!(told["rows"].as_u64().unwrap() > 10, "{told}");
+    ada.revoke("revoked-later");
+    assert!(server.terminate().success());
+
+    let there = Elsewhere::new(&stage, engine, "elsewhere").await;
+    there
+        .operator
+        .run(&["restore", file.to_str().unwrap()], b"")
+        .success();
+    let server = there.serve(&stage);
+    let lost = ada.run(&["keys", "list", "--server", server.url()], b"");
+    assert_ne!(lost.code, 0, "the session is void");
+    ada.log_in(&server, "ada");
+    for table in ["tickets", "reattach_credentials"] {
+        let rows = format!("SELECT COUNT(*) FROM {table}");
+        assert_eq!(
+            query_at::<i64>(&there.settings[0].1, &rows).await,
+            0,
+            "{table}"
+        );
+    }
+    agent.kill();
+
+    let waiting = there.operator.ask(&["confirm"]);
+    let names: Vec<String> = waiting["held_back"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            format!(
+                "{} {}",
+                row["kind"].as_str().unwrap(),
+                row["name"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        names,
+        ["key kept", "key revoked-later", "vm kali-1", "vm kali-2"]
+    );
+    let refused = ada.run(&["vms", "ticket", "kali-1"], b"");
+    assert!(refused.errors.contains("cut off"), "{}", refused.errors);
+    ada.revoke("revoked-later");
+    there
+        .operator
+        .run(&["confirm", "--account", "ada"], b"")
+        .success();
+    let agent = Agent::start(&stage, "kali-3", ada.ticket("kali-1").as_bytes());
+    agent.until_holding("kept", 1).await;
+    let mut tool = Tool::open(&stage, &agent, "kept").await;
+    assert_eq!(tool.next_event()["sha256"], kept.sha256());
+    assert!(agent.key("revoked-later").await.is_none());
+}
+
+async fn a_backup_moves_the_installation_to_the_other_engine(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let key = Secret::fresh();
+    ada.put("openai", &key);
+    ada.run(&["vms", "add", "kali-1"], b"").success();
+    let (early, last) = (stage.path("early"), stage.path("last"));
+    let operator = Operator::of(&stage);
+    operator
+        .run(&["backup", early.to_str().unwrap()], b"")
+        .success();
+    assert!(server.terminate().success());
+    operator
+        .run(&["backup", last.to_str().unwrap()], b"")
+        .success();
+
+    let other = match engine {
+        Engine::Sqlite => Engine::Postgres,
+        Engine::Postgres => Engine::Sqlite,
+    };
+    let there = Elsewhere::new(&stage, other, "elsewhere").await;
+    std::fs::copy(stage.data_dir().join("epoch"), there.data_dir.join("epoch")).unwrap();
+    let restore = |file: &Path| {
+        let restore = ["restore", file.to_str().unwrap(), "--up-to-date"];
+        there.operator.run(&restore, b"")
+    };
+    let stale = restore(&early);
+    assert!(stale.errors.contains("--up-to-date"), "{}", stale.errors);
+    restore(&last).success();
+    assert_eq!(there.operator.ask(&["verify"])["ok"], true);
+    let again = there
+        .operator
+        .run(&["restore", last.to_str().unwrap()], b"");
+    assert!(again.errors.contains("not empty"), "{}", again.errors);
+
+    let server = there.serve(&stage);
+    let ada = Person::new(&stage, "ada-there");
+    ada.log_in(&server, "ada");
+    let agent = Agent::start(&stage, "kali-1", ada.ticket("kali-1").as_bytes());
+    let mut tool = Tool::open(&stage, &agent, "openai").await;
+    assert_eq!(tool.next_event()["sha256"], key.sha256());
+    assert_eq!(
+        there.operator.ask(&["confirm"])["held_back"]
+            .as_array()
+            .unwrap()
+            .len(),
+        0
+    );
+}
+
+async fn a_copied_back_database_is_noticed_at_the_next_start(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    assert!(server.terminate().success());
+    // As if the database were that of an earlier day: all that the server compares is this.
+    execute(
+        &stage,
+        "UPDATE settings SET value = '1' WHERE name = 'epoch'",
+    )
+    .await;
+    server.start_again(&stage);
+    assert!(server.log().contains("brought back from an earlier time"));
+    assert_ne!(ada.run(&["keys", "list"], b"").code, 0);
+    ada.log_in(&server, "ada");
+    const HELD: &str = "SELECT COUNT(*) FROM key_versions WHERE held_back_at IS NOT NULL";
+    assert_eq!(query::<i64>(&stage, HELD).await, 1);
+    ada.rotate("openai", &Secret::fresh());
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    agent.until_holding("openai", 2).await;
+
+    server.crash_and_restart(&stage);
+    agent.until_healthy().await;
+    assert_eq!(
+        ada.run(&["keys", "list"], b"").code,
+        0,
+        "a crash is no restore"
+    );
+}
+
+async fn a_backup_that_is_damaged_or_not_ours_is_refused(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    Person::register(&stage, &server, "ada");
+    let operator = Operator::of(&stage);
+    for (name, more) in [("plain", &[][..]), ("sealed", &["--seal"])] {
+        let file = stage.path(name);
+        let path = file.to_str().unwrap();
+        operator
+            .run(&[&["backup", path][..], more].concat(), b"")
+            .success();
+        let again = operator.run(&["backup", path], b"");
+        assert!(
+            again.errors.contains("is there already"),
+            "{}",
+            again.errors
+        );
+        let whole = std::fs::read(&file).unwrap();
+        let readable = whole.windows(3).any(|window| window == b"ada");
+        assert_eq!(readable, name == "plain");
+        let there = Elsewhere::new(&stage, engine, &format!("for-{name}")).await;
+        let refused = |bytes: &[u8], said: &str| {
+            std::fs::write(&file, bytes).unwrap();
+            let refused = there.operator.run(&["restore", path], b"");
+            assert!(refused.errors.contains(said), "{said}: {}", refused.errors);
+        };
+        refused(&whole[..whole.len() - 1], "damaged");
+        let mut flipped = whole.clone();
+        flipped[whole.len() - 40] ^= 1;
+        refused(&flipped, "damaged");
+        refused(&[b'x'; 100], "not a Keyferry backup");
+        std::fs::write(there.data_dir.join("master.key"), "A".repeat(43)).unwrap();
+        refused(&whole, "not the master key");
+    }
+}

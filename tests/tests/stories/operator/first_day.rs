@@ -1,0 +1,176 @@
+//! The first start, the commands of every day, and a disk that fills up.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::os::unix::fs::PermissionsExt;
+
+use keyferry_tests::{Engine, Operator, PASSWORD, Person, Secret, Server, Stage, on_both_engines};
+use sqlx::{Connection, PgConnection};
+
+use super::database::query;
+
+on_both_engines!(
+    init_makes_secrets_an_admin_and_tries_it_all_and_keeps_what_is_there,
+    stats_and_sweep_say_what_they_see_and_do,
+    accounts_are_looked_after_on_the_command_line,
+);
+
+async fn init_makes_secrets_an_admin_and_tries_it_all_and_keeps_what_is_there(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let operator = Operator::of(&stage);
+    let file = stage.path(".env");
+    let path = file.to_str().unwrap();
+    let only = operator.ask(&["init", "--secrets-file", path, "--secrets-only"]);
+    assert_eq!(only["secrets"], "written");
+    assert!(!stage.data_dir().exists(), "nothing else is made");
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    for name in [
+        "ENCRYPTION_KEY=",
+        "JWT_SECRET_KEY=",
+        "POSTGRES_PASSWORD=",
+        "REDIS_PASSWORD=",
+    ] {
+        assert!(written.contains(name), "{name}");
+    }
+
+    let init = ["init", "--username", "root", "--password-stdin", "--json"];
+    let init = [&init[..], &["--secrets-file", path]].concat();
+    let weak = operator.run(&init, b"password");
+    assert!(
+        weak.code == 1 && weak.errors.contains("password"),
+        "{}",
+        weak.errors
+    );
+    let first = operator.run(&init, PASSWORD.as_bytes()).success().output;
+    let first: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(
+        (&first["secrets"], &first["admin"], &first["verified"]),
+        (&"kept".into(), &"created".into(), &true.into())
+    );
+    let again = operator.run(&init, PASSWORD.as_bytes()).success().output;
+    assert!(again.contains(r#""admin":"kept""#), "{again}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), written);
+    assert!(
+        !stage.data_dir().join("master.key").exists(),
+        "the key is in the file"
+    );
+
+    let key = written
+        .lines()
+        .find_map(|line| line.strip_prefix("ENCRYPTION_KEY="))
+        .unwrap();
+    let server = Server::start_with(&stage, &[("ENCRYPTION_KEY", key)]);
+    Person::new(&stage, "root").log_in(&server, "root");
+    assert!(
+        operator
+            .run(&["admin", "create", "--help"], b"")
+            .output
+            .contains("--username")
+    );
+}
+
+async fn stats_and_sweep_say_what_they_see_and_do(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let operator = Operator::of(&stage);
+    let nothing = operator.run(&["stats"], b"");
+    assert_eq!(nothing.code, 1);
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let stats = operator.ask(&["stats"]);
+    assert_eq!(
+        (&stats["counts"]["users"], &stats["counts"]["keys"]),
+        (&1.into(), &1.into())
+    );
+    let swept = operator.ask(&["sweep"]);
+    assert_eq!(swept["sessions_and_tokens"], 0);
+    assert_eq!(
+        ada.ask(&["keys", "list"])["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+async fn accounts_are_looked_after_on_the_command_line(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let operator = Operator::of(&stage);
+    operator.run(&["admin", "disable", "ada"], b"").success();
+    assert_ne!(ada.run(&["keys", "list"], b"").code, 0);
+    operator.run(&["admin", "enable", "ada"], b"").success();
+    operator.run(&["admin", "unlock", "ada"], b"").success();
+    let reset = ["admin", "reset-password", "ada", "--password-stdin"];
+    operator.run(&reset, b"Another-Harbour-9-Lantern").success();
+    let wrong = ada.run(
+        &["login", "--username", "ada", "--password-stdin"],
+        PASSWORD.as_bytes(),
+    );
+    assert_ne!(wrong.code, 0);
+    let create = ["admin", "create", "--username", "eve", "--password-stdin"];
+    operator.run(&create, PASSWORD.as_bytes()).success();
+    Person::new(&stage, "eve").log_in(&server, "eve");
+    let nobody = operator.run(&["admin", "unlock", "nobody"], b"");
+    assert!(
+        nobody.errors.contains("no such account"),
+        "{}",
+        nobody.errors
+    );
+}
+
+/// PostgreSQL's own functions and views, for people who look after the database.
+#[tokio::test]
+async fn postgresql_has_functions_and_views_for_its_keepers() {
+    let stage = Stage::new(Engine::Postgres).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.run(&["logout"], b"").success();
+    let eve = Person::register(&stage, &server, "eve");
+    eve.run(&["keys", "list"], b"").success();
+    let count = async |sql: &str| query::<i64>(&stage, sql).await;
+    assert_eq!(
+        count("SELECT total_users FROM get_auth_statistics()").await,
+        2
+    );
+    assert_eq!(
+        count("SELECT active_sessions FROM get_auth_statistics()").await,
+        1
+    );
+    assert_eq!(
+        count("SELECT logins_24h FROM get_auth_statistics()").await,
+        2
+    );
+    assert_eq!(
+        count("SELECT COUNT(*) FROM active_auth_sessions WHERE username = 'eve'").await,
+        1
+    );
+    assert!(count("SELECT COUNT(*) FROM recent_auth_events").await >= 3);
+
+    assert_eq!(
+        count("SELECT cleanup_expired_auth_sessions()").await,
+        0,
+        "known for a day more"
+    );
+    let mut connection = PgConnection::connect(stage.database().unwrap().url())
+        .await
+        .unwrap();
+    for change in [
+        "UPDATE sessions SET ended_at = ended_at - 90000000000 WHERE ended_at IS NOT NULL",
+        "UPDATE refresh_tokens SET expires_at = 0 WHERE session_id IN \
+         (SELECT id FROM active_auth_sessions)",
+    ] {
+        sqlx::query(change).execute(&mut connection).await.unwrap();
+    }
+    assert_eq!(count("SELECT cleanup_expired_auth_sessions()").await, 1);
+    assert_eq!(count("SELECT cleanup_expired_auth_tokens()").await, 1);
+    eve.run(&["keys", "list"], b"").success();
+}

@@ -1,0 +1,188 @@
+//! Users and keys of a system that kept them as FastAPI programs do: bcrypt hashes, and Fernet tokens
+//! made by Python's `cryptography`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use keyferry_tests::{
+    Agent, Database, Engine, Operator, PASSWORD, Person, Secret, Server, Stage, Tool,
+    on_both_engines, python_with_fernet,
+};
+use serde_json::{Value, json};
+use sqlx::{Connection, Executor, PgConnection};
+
+on_both_engines!(
+    users_of_another_system_log_in_and_their_keys_are_delivered,
+    what_cannot_be_imported_is_said_and_left_out,
+);
+
+/// The other system: its database, and the key of its tokens.
+pub(super) struct Foreign {
+    pub(super) database: Database,
+    pub(super) key_file: std::path::PathBuf,
+}
+
+impl Foreign {
+    /// Made by Python; each user is a name and the values of their keys.
+    pub(super) async fn make(stage: &Stage, users: &[(&str, Vec<String>)]) -> Self {
+        let database = Database::create().await;
+        let key_file = stage.path("fernet.key");
+        let input = json!({ "users": users, "password": PASSWORD });
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut python = Command::new(python_with_fernet())
+            .arg(folder.join("sdks/fernet.py"))
+            .arg(&key_file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = input.to_string();
+        python
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
+        let made = python.wait_with_output().unwrap();
+        assert!(made.status.success());
+        let sql = String::from_utf8(made.stdout).unwrap();
+        let mut connection = PgConnection::connect(database.url()).await.unwrap();
+        connection.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+        Self { database, key_file }
+    }
+
+    pub(super) fn import<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let file = self.key_file.to_str().unwrap();
+        let import = [
+            "import",
+            "--from",
+            self.database.url(),
+            "--fernet-key-file",
+            file,
+        ];
+        [&import[..], more].concat()
+    }
+}
+
+async fn users_of_another_system_log_in_and_their_keys_are_delivered(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let (openai, groq) = (Secret::fresh(), Secret::fresh());
+    let values = vec![openai.text().to_owned(), groq.text().to_owned()];
+    let foreign = Foreign::make(&stage, &[("ada", values), ("eve", Vec::new())]).await;
+    let operator = Operator::of(&stage);
+
+    let dry = operator.ask(&foreign.import(&["--dry-run"]));
+    assert_eq!(dry["users"]["imported"], 2);
+    assert_eq!(dry["keys"]["imported"], 2);
+    let real = operator.ask(&foreign.import(&["--delivery", "raw"]));
+    assert_eq!(
+        (&real["users"], &real["keys"]),
+        (&dry["users"], &dry["keys"])
+    );
+    let again = operator.ask(&foreign.import(&[]));
+    assert_eq!(
+        again["users"],
+        json!({ "imported": 0, "known": 2, "left_out": 0 })
+    );
+    assert_eq!(
+        again["keys"],
+        json!({ "imported": 0, "known": 2, "left_out": 0 })
+    );
+
+    let ada = log_in(&stage, &server, "ada");
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    for (name, value) in [("provider-0", &openai), ("provider-1", &groq)] {
+        agent.until_holding(name, 1).await;
+        let mut tool = Tool::open(&stage, &agent, name).await;
+        assert_eq!(tool.next_event()["sha256"], value.sha256());
+    }
+    assert_eq!(operator.ask(&["verify"])["ok"], true);
+}
+
+async fn what_cannot_be_imported_is_said_and_left_out(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let values = |count| {
+        (0..count)
+            .map(|_| Secret::fresh().text().to_owned())
+            .collect()
+    };
+    let users = [("Ada", values(1)), ("bob", values(2)), ("eve", values(1))];
+    let foreign = Foreign::make(&stage, &users).await;
+    let mut connection = PgConnection::connect(foreign.database.url()).await.unwrap();
+    for change in [
+        "UPDATE users SET hashed_password = 'argon2' WHERE username = 'eve'",
+        "UPDATE api_keys SET encrypted_key = 'gAAAAA==' WHERE name = 'provider-1'",
+    ] {
+        connection.execute(change).await.unwrap();
+    }
+    let operator = Operator::of(&stage);
+    let report = operator.ask(&foreign.import(&[]));
+    assert_eq!(
+        report["users"],
+        json!({ "imported": 1, "known": 0, "left_out": 2 })
+    );
+    assert_eq!(
+        report["keys"],
+        json!({ "imported": 1, "known": 0, "left_out": 3 })
+    );
+    let reasons: Vec<&str> = report["left_out"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(reason)
+        .collect();
+    for said in [
+        "another account Ada",
+        "not bcrypt",
+        "no Fernet token",
+        "user was not imported",
+    ] {
+        assert!(
+            reasons.iter().any(|reason| reason.contains(said)),
+            "{said}: {reasons:?}"
+        );
+    }
+    assert_eq!(
+        ada.ask(&["keys", "list"])["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        0
+    );
+
+    let wrong_column = operator.run(&foreign.import(&["--column", "keys.token=nowhere"]), b"");
+    assert!(
+        wrong_column.errors.contains("--column keys.token"),
+        "{}",
+        wrong_column.errors
+    );
+    let spoken = operator.run(
+        &[
+            "import",
+            "--from",
+            "postgres://a:b@localhost/x",
+            "--fernet-key-file",
+            "-",
+        ],
+        b"",
+    );
+    assert!(spoken.errors.contains("PGPASSWORD"), "{}", spoken.errors);
+}
+
+fn reason(row: &Value) -> &str {
+    row["reason"].as_str().unwrap()
+}
+
+fn log_in<'a>(stage: &'a Stage, server: &Server, name: &str) -> Person<'a> {
+    let person = Person::new(stage, name);
+    person.log_in(server, name);
+    person
+}

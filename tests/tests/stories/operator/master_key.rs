@@ -1,0 +1,137 @@
+//! The master key: where it may be kept, and how it is replaced.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use keyferry_tests::{Agent, Engine, Operator, Person, Secret, Server, Stage, on_both_engines};
+
+on_both_engines!(
+    the_master_key_is_replaced_while_server_and_agent_go_on,
+    the_old_master_key_is_refused_and_nothing_is_touched,
+    a_passphrase_is_as_good_as_a_key_and_can_be_changed,
+    a_master_key_that_is_given_twice_or_wrongly_is_refused_by_name,
+);
+
+async fn the_master_key_is_replaced_while_server_and_agent_go_on(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let before = Secret::fresh();
+    ada.put("before", &before);
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    agent.until_holding("before", 1).await;
+    let ticket = ada.ticket_for_new_vm("kali-2");
+    let operator = Operator::of(&stage);
+
+    let rotation = operator.start("rotation", &["rotate", "master-key", "--json"]);
+    ada.put("meanwhile", &Secret::fresh());
+    agent.until_holding("meanwhile", 1).await;
+    let mut rotation = rotation;
+    let told: serde_json::Value = serde_json::from_str(&rotation.next_line()).unwrap();
+    assert!(told["records"].as_u64().unwrap() >= 5, "{told}");
+    assert!(rotation.wait().success());
+
+    ada.put("after", &Secret::fresh());
+    agent.until_holding("after", 1).await;
+    let late = Agent::start(&stage, "kali-2", ticket.as_bytes());
+    late.until_holding("before", 1).await;
+    server.crash_and_restart(&stage);
+    agent.until_healthy().await;
+    ada.rotate("before", &Secret::fresh());
+    agent.until_holding("before", 2).await;
+    assert_eq!(operator.ask(&["verify"])["ok"], true);
+}
+
+async fn the_old_master_key_is_refused_and_nothing_is_touched(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    assert!(server.terminate().success());
+    let operator = Operator::of(&stage);
+    let file = stage.data_dir().join("master.key");
+    let old = std::fs::read(&file).unwrap();
+    operator.run(&["rotate", "master-key"], b"").success();
+    let new = std::fs::read(&file).unwrap();
+    assert_ne!(old, new);
+
+    std::fs::write(&file, &old).unwrap();
+    let refused = operator.run(&["serve", "--listen", "127.0.0.1:0"], b"");
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.errors.contains("not the master key"),
+        "{}",
+        refused.errors
+    );
+    std::fs::remove_file(&file).unwrap();
+    let missing = operator.run(&["serve", "--listen", "127.0.0.1:0"], b"");
+    assert!(
+        missing.errors.contains("not the master key"),
+        "{}",
+        missing.errors
+    );
+    assert!(!file.exists(), "none is made in its place");
+
+    std::fs::write(&file, &new).unwrap();
+    assert_eq!(operator.ask(&["verify"])["ok"], true);
+    server.start_again(&stage);
+    ada.rotate("openai", &Secret::fresh());
+}
+
+async fn a_passphrase_is_as_good_as_a_key_and_can_be_changed(engine: Engine) {
+    const FIRST: &str = "seven harbours and one lantern";
+    const SECOND: &str = "seven lanterns and one harbour";
+    let stage = Stage::new(engine).await;
+    let credentials = stage.path("credentials");
+    std::fs::create_dir(&credentials).unwrap();
+    let file = credentials.join("master-passphrase");
+    std::fs::write(&file, format!("{FIRST}\n")).unwrap();
+    let folder = credentials.to_str().unwrap();
+    let mut server = Server::start_with(&stage, &[("CREDENTIALS_DIRECTORY", folder)]);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    assert!(!stage.data_dir().join("master.key").exists());
+
+    let operator = Operator::of(&stage).with("CREDENTIALS_DIRECTORY", folder);
+    let stuck = operator.run(&["rotate", "master-key"], b"");
+    assert!(
+        stuck.errors.contains("master-passphrase"),
+        "{}",
+        stuck.errors
+    );
+    let change = ["rotate", "master-key", "--new-passphrase-stdin"];
+    operator.run(&change, SECOND.as_bytes()).success();
+    ada.rotate("openai", &Secret::fresh());
+    server.kill();
+    let refused = operator.run(&["verify"], b"");
+    assert!(
+        refused.output.contains("✗ master key"),
+        "{}",
+        refused.output
+    );
+    std::fs::write(&file, SECOND).unwrap();
+    server.start_again(&stage);
+    ada.rotate("openai", &Secret::fresh());
+}
+
+async fn a_master_key_that_is_given_twice_or_wrongly_is_refused_by_name(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let twice = Operator::of(&stage)
+        .with(
+            "ENCRYPTION_KEY",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        )
+        .with("ENCRYPTION_PASSPHRASE", "seven harbours and one lantern");
+    let refused = twice.run(&serve, b"").errors;
+    assert!(refused.contains("ENCRYPTION_KEY"), "{refused}");
+    let wrong = Operator::of(&stage).with("ENCRYPTION_KEY", "dG9vIHNob3J0");
+    let refused = wrong.run(&serve, b"").errors;
+    assert!(
+        refused.contains("ENCRYPTION_KEY must be 32 bytes"),
+        "{refused}"
+    );
+    assert!(!refused.contains("dG9v"), "{refused}");
+}

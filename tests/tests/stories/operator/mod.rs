@@ -1,0 +1,11 @@
+//! What operators do on the server's host, while it runs or before it does.
+
+mod backup;
+mod database;
+mod first_day;
+mod full_disk;
+mod import;
+mod master_key;
+mod rotation;
+mod schema;
+mod server_key;

@@ -1,0 +1,112 @@
+//! The schema: brought up to date by hand or by itself, and never backwards.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use keyferry_migrations::{POSTGRES, SQLITE};
+use keyferry_tests::{Engine, Operator, PASSWORD, Person, Secret, Server, Stage, on_both_engines};
+use sqlx::migrate::Migrator;
+use sqlx::{Connection, PgConnection, SqliteConnection};
+
+use super::database::execute;
+
+on_both_engines!(
+    a_database_of_an_earlier_schema_is_brought_up_to_date_with_its_data,
+    a_database_of_a_newer_schema_is_refused,
+);
+
+async fn a_database_of_an_earlier_schema_is_brought_up_to_date_with_its_data(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let operator = Operator::of(&stage);
+    let hash = bcrypt::hash(PASSWORD, 10).unwrap();
+    make_earlier(&stage, &hash).await;
+
+    let pending = operator.ask(&["migrate", "--dry-run"]);
+    assert!(
+        pending["pending"].as_array().unwrap().len() > 1,
+        "{pending}"
+    );
+    assert_eq!(operator.ask(&["migrate", "--dry-run"]), pending);
+    let behind = operator.run(&["verify"], b"");
+    assert!(behind.output.contains("✗ schema"), "{}", behind.output);
+    let done = operator.ask(&["migrate"]);
+    assert_eq!(done["done"], pending["pending"]);
+    assert_eq!(
+        operator.ask(&["migrate"])["done"].as_array().unwrap().len(),
+        0
+    );
+
+    let server = Server::start(&stage);
+    let ada = Person::new(&stage, "ada");
+    ada.log_in(&server, "ada");
+    ada.put("openai", &Secret::fresh());
+    assert_eq!(operator.ask(&["verify"])["ok"], true);
+}
+
+async fn a_database_of_a_newer_schema_is_refused(engine: Engine) {
+    const SQL: &str = "INSERT INTO _sqlx_migrations (version, description, success, checksum, \
+        execution_time) VALUES (9999, 'of tomorrow', TRUE, 'x', 0)";
+    let stage = Stage::new(engine).await;
+    let operator = Operator::of(&stage);
+    let mut server = Server::start(&stage);
+    assert!(server.terminate().success());
+    execute(&stage, SQL).await;
+    for command in [
+        &["serve", "--listen", "127.0.0.1:0"][..],
+        &["migrate"],
+        &["verify"],
+    ] {
+        let refused = operator.run(command, b"");
+        assert_eq!(refused.code, 1, "{command:?}");
+        let told = refused.output + &refused.errors;
+        assert!(told.contains("schema version 9999"), "{command:?}: {told}");
+    }
+}
+
+/// A database as the program of schema 2 left it, with an account.
+async fn make_earlier(stage: &Stage, hash: &str) {
+    let earlier = |all: &Migrator| {
+        let steps = all.iter().filter(|step| step.version <= 2).cloned();
+        Migrator::with_migrations(steps.collect())
+    };
+    let (user, tenant) = (
+        "0191f0f0-0000-7000-8000-000000000001",
+        "0191f0f0-0000-7000-8000-000000000002",
+    );
+    let id = |text: &str| match stage.database() {
+        Some(_) => format!("'{text}'"),
+        None => format!("x'{}'", text.replace('-', "")),
+    };
+    if let Some(database) = stage.database() {
+        let mut connection = PgConnection::connect(database.url()).await.unwrap();
+        earlier(&POSTGRES).run(&mut connection).await.unwrap();
+    } else {
+        std::fs::create_dir_all(stage.data_dir()).unwrap();
+        let url = format!("sqlite:{}?mode=rwc", file(stage));
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        earlier(&SQLITE).run(&mut connection).await.unwrap();
+    }
+    let (user, tenant) = (id(user), id(tenant));
+    execute(
+        stage,
+        &format!("INSERT INTO tenants VALUES ({tenant}, 'ada', 0)"),
+    )
+    .await;
+    execute(
+        stage,
+        &format!(
+            "INSERT INTO users (id, username, username_key, password_hash, status, email_verified, \
+             server_admin, failed_login_attempts, password_changed_at, created_at) \
+             VALUES ({user}, 'ada', 'ada', '{hash}', 'active', FALSE, FALSE, 0, 0, 0)"
+        ),
+    )
+    .await;
+    let member = format!("INSERT INTO memberships VALUES ({tenant}, {user}, 'owner', 0)");
+    execute(stage, &member).await;
+}
+
+fn file(stage: &Stage) -> String {
+    stage.data_dir().join("keyferry.db").display().to_string()
+}
