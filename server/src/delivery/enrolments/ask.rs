@@ -52,7 +52,11 @@ pub(crate) async fn ask(app: &App, origin: &Origin, asking: Asking) -> Result<As
     }
     let mut nonce = [0; 16];
     app.rng().fill_bytes(&mut nonce);
-    let code = UserCode::of(agent, app.server_keys.noise.public(), &nonce);
+    let code = UserCode::of(
+        agent,
+        app.server_keys.pairs().noise.current.public(),
+        &nonce,
+    );
     let device = OpaqueToken::random(&mut app.rng());
     let new = NewEnrolment {
         id: EnrolmentId::new(now, &mut app.rng()),

@@ -114,7 +114,7 @@ async fn the_code_commits_to_the_keys_of_both_sides() {
     let waiting = desk.agent(json!({})).await.unwrap();
     let mut nonce = [0; 16];
     Base64UrlUnpadded::decode(waiting.asked["nonce"].as_str().unwrap(), &mut nonce).unwrap();
-    let server = desk.server.app.server_keys.noise.public();
+    let server = desk.server.app.server_keys.pairs().noise.current.public();
     assert_eq!(
         UserCode::of(waiting.key.public(), server, &nonce),
         waiting.code
