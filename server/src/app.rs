@@ -6,9 +6,11 @@ use std::sync::Arc;
 use getrandom::SysRng;
 use keyferry_protocol::memory::Arena;
 use rand_core::UnwrapErr;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::accounts::PasswordHasher;
+use crate::audit::ChainKey;
 use crate::background::Background;
 use crate::bus::Bus;
 use crate::clock::Clock;
@@ -45,6 +47,9 @@ pub(crate) struct Parts {
     pub(crate) background: Background,
     pub(crate) mailer: Mailer,
     pub(crate) hasher: PasswordHasher,
+    pub(crate) audit_key: ChainKey,
+    /// The right to verify a whole chain for a caller.
+    pub(crate) verifying: Semaphore,
     pub(crate) signing_keys: KeyRing,
     pub(crate) verified_tokens: VerifiedTokens,
     pub(crate) seen_sessions: SeenSessions,

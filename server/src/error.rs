@@ -246,7 +246,9 @@ impl From<StoreError> for ApiError {
     fn from(cause: StoreError) -> Self {
         match cause {
             StoreError::Exists(_) => Self::AlreadyExists,
-            StoreError::Unreachable(_) | StoreError::Full(_) => Self::Unavailable(cause.into()),
+            StoreError::Unreachable(_) | StoreError::Full(_) | StoreError::Unaudited(_) => {
+                Self::Unavailable(cause.into())
+            }
             _ => Self::Internal(cause.into()),
         }
     }

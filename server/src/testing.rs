@@ -4,10 +4,12 @@ use getrandom::SysRng;
 use keyferry_protocol::memory::{self, Arena};
 use rand_core::UnwrapErr;
 use serde_json::json;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::accounts::{self, PasswordHasher};
 use crate::app::{App, Parts};
+use crate::audit::ChainKey;
 use crate::background::Background;
 use crate::bus::Bus;
 use crate::clock::Hands;
@@ -88,6 +90,7 @@ pub(crate) async fn server_with(config: Config) -> Server {
         now: shown.now(),
     };
     let server_keys = ServerKeys::load(&keeper, &mut rng).await.unwrap();
+    let audit_key = ChainKey::load(&keeper, &mut rng).await.unwrap();
     let source = KeySource {
         store: &store,
         master_key: &master_key,
@@ -116,6 +119,8 @@ pub(crate) async fn server_with(config: Config) -> Server {
         background,
         mailer,
         hasher,
+        audit_key,
+        verifying: Semaphore::new(1),
         signing_keys: KeyRing::new(signing_keys),
         verified_tokens: VerifiedTokens::new(),
         seen_sessions: SeenSessions::default(),

@@ -75,6 +75,22 @@ impl Program {
         }
     }
 
+    /// Every line that it prints until it closes its output.
+    pub fn lines_to_the_end(&mut self) -> Vec<String> {
+        let begin = Instant::now();
+        let mut lines = Vec::new();
+        loop {
+            match self
+                .lines
+                .recv_timeout(PATIENCE.saturating_sub(begin.elapsed()))
+            {
+                Ok(line) => lines.push(line),
+                Err(RecvTimeoutError::Disconnected) => return lines,
+                Err(RecvTimeoutError::Timeout) => panic!("{} goes on printing", self.name),
+            }
+        }
+    }
+
     /// Its process number.
     pub fn pid(&self) -> i32 {
         self.child.id().cast_signed()

@@ -2,6 +2,7 @@
 
 mod backup;
 mod care;
+mod audit;
 mod harden;
 mod import;
 mod init;
@@ -68,6 +69,8 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Try everything: settings, database, clock, and that every sealed record opens
     Verify(verify::Verify),
+    /// Verify, keep and prune the record of what happened
+    Audit(audit::Audit),
     /// Replace one of the server's own keys
     #[command(subcommand)]
     Rotate(rotate::Rotate),
@@ -166,6 +169,10 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Migrate(flags) => runtime.block_on(migrate::migrate(flags)),
         Command::Verify(flags) => runtime.block_on(verify::verify(flags)),
         Command::Rotate(what) => runtime.block_on(rotate::rotate(what)),
+        Command::Audit(flags) => {
+            let config = flags.settings.parse(Vec::new())?;
+            runtime.block_on(audit::audit(config, flags))
+        }
     }
 }
 

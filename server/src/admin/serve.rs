@@ -10,14 +10,12 @@ use tracing::info;
 
 use super::Failure;
 use super::start::{Reachable, start};
-use crate::backup;
 use crate::config::{Config, Transport};
 use crate::data_dir::DataDir;
-use crate::delivery;
 use crate::http::{self, Identity, Listener};
-use crate::sessions;
 use crate::stop::{self, Stopper};
 use crate::vault::{master_key, server_keys};
+use crate::{audit, backup, delivery, sessions};
 
 /// Serves until it is told to stop.
 pub(super) async fn serve(config: Config) -> Result<(), Failure> {
@@ -43,6 +41,7 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     tokio::spawn(master_key::follow(app.clone(), stopper));
     tokio::spawn(server_keys::follow(app.clone()));
     let epoch = tokio::spawn(backup::follow_epoch(app.clone()));
+    tokio::spawn(audit::sweep(app.clone()));
     let tls = identity.map(|identity| identity.acceptor);
     http::serve(app.clone(), Listener { socket, tls }).await;
     app.background.finish(FAREWELL).await;

@@ -2,11 +2,13 @@
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
+use tokio::sync::Semaphore;
 
 use super::Failure;
 use super::open::{Opened, open};
 use crate::accounts::PasswordHasher;
 use crate::app::{App, Parts};
+use crate::audit::{self, ChainKey};
 use crate::background::Background;
 use crate::backup;
 use crate::bus::Bus;
@@ -57,6 +59,7 @@ pub(super) async fn start(
         now,
     };
     let server_keys = ServerKeys::load(&keeper, &mut rng).await?;
+    let audit_key = ChainKey::load(&keeper, &mut rng).await?;
     let background = Background::new();
     let mailer = mailer(&config.mail, data_dir, &clock, &background)?;
     let hasher = PasswordHasher::start(config.passwords.cost)?;
@@ -73,6 +76,8 @@ pub(super) async fn start(
         background,
         mailer,
         hasher,
+        audit_key,
+        verifying: Semaphore::new(1),
         signing_keys: KeyRing::new(signing_keys),
         verified_tokens: VerifiedTokens::new(),
         seen_sessions: SeenSessions::default(),
@@ -81,6 +86,7 @@ pub(super) async fn start(
         certificate_pin: reachable.certificate_pin,
         stop,
     });
+    audit::adopt(&app).await?;
     backup::settle_epoch(&app).await?;
     Ok(app)
 }

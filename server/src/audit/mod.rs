@@ -1,10 +1,31 @@
-//! What happened, to whom, by whom: written before the answer goes out.
+//! What happened, to whom, by whom: written before the answer goes out, and chained, so that nobody
+//! who has the database alone can change or forget it unnoticed.
+
+mod anchor;
+mod chain;
+mod export;
+mod filter;
+mod key;
+mod list;
+mod prune;
+mod sweep;
+mod verify;
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::store::{StoreError, TenantId, uuid_v7};
+use crate::store::{StoreError, TenantId};
+
+pub(crate) use anchor::Anchors;
+pub(crate) use chain::{HASH, Link};
+pub(crate) use export::{After, Lines, export, export_all};
+pub(crate) use filter::Filter;
+pub(crate) use key::{CONTEXT as KEY_CONTEXT, ChainKey};
+pub(crate) use list::list;
+pub(crate) use prune::prune;
+pub(crate) use sweep::sweep;
+pub(crate) use verify::{Report, adopt, verify, verify_own};
 
 /// One event. Never holds a secret, a password or a token.
 pub(crate) struct Entry<'a> {
@@ -24,8 +45,10 @@ pub(crate) struct Entry<'a> {
 
 /// Writes one event down. What cannot be audited must not happen.
 pub(crate) async fn append(app: &App, entry: &Entry<'_>) -> Result<(), StoreError> {
-    let now = app.clock.now();
-    app.store
-        .insert_audit_event(uuid_v7(now, &mut app.rng()), now, entry)
-        .await
+    let mut change = app.store.begin().await?;
+    change.insert_audit_event(app, entry).await?;
+    change.commit().await
 }
+
+#[cfg(test)]
+mod tests;

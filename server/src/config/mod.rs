@@ -1,5 +1,6 @@
 //! What the operator decided, parsed once at start into types that cannot be wrong.
 
+mod audit;
 mod cookies;
 mod limits;
 mod mail;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub(crate) use audit::AuditSettings;
 pub(crate) use cookies::CookieSettings;
 pub(crate) use limits::LimitSettings;
 pub(crate) use mail::{MailSettings, SmtpSettings, SmtpTls};
@@ -47,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) web: WebSettings,
     pub(crate) cookies: CookieSettings,
     pub(crate) offers: Offers,
+    pub(crate) audit: AuditSettings,
 }
 
 /// How connections are protected.

@@ -53,6 +53,7 @@ pub(super) const SMTP_TLS: &str = "SMTP_TLS";
 pub(super) const SMTP_CA_FILE: &str = "SMTP_CA_FILE";
 pub(super) const SMTP_USERNAME: &str = "SMTP_USERNAME";
 pub(super) const SMTP_PASSWORD: &str = "SMTP_PASSWORD";
+pub(super) const AUDIT_RETENTION_DAYS: &str = "KEYFERRY_AUDIT_RETENTION_DAYS";
 pub(super) const MAX_CONNECTIONS: &str = "KEYFERRY_MAX_CONNECTIONS";
 pub(super) const MAX_PER_ADDRESS: &str = "KEYFERRY_MAX_CONNECTIONS_PER_ADDRESS";
 pub(super) const TLS_SECONDS: &str = "KEYFERRY_TLS_HANDSHAKE_SECONDS";
@@ -115,6 +116,7 @@ pub(super) const SETTINGS: &[&str] = &[
     SMTP_CA_FILE,
     SMTP_USERNAME,
     SMTP_PASSWORD,
+    AUDIT_RETENTION_DAYS,
     MAX_CONNECTIONS,
     MAX_PER_ADDRESS,
     TLS_SECONDS,

@@ -16,7 +16,7 @@ use super::names::{
     REFRESH_DAYS, REFRESH_GRACE, TLS_SECONDS,
 };
 use super::{
-    Algorithm, Config, ConfigError, ConnectionLimits, CookieSettings, Database, LimitSettings,
+    Algorithm, AuditSettings, Config, ConfigError, ConnectionLimits, CookieSettings, Database, LimitSettings,
     MailSettings, MasterKeySource, Offers, PasswordSettings, Sources, TokenSettings, Transport,
     WebSettings,
 };
@@ -37,6 +37,7 @@ impl Config {
             connections: connections(sources)?,
             limits: LimitSettings::parse(sources)?,
             web: WebSettings::parse(sources)?,
+            audit: AuditSettings::parse(sources)?,
             cookies: CookieSettings::parse(sources, transport(sources)?)?,
             offers: Offers::parse(sources)?,
             data_dir,

@@ -5,13 +5,14 @@ use std::marker::PhantomData;
 
 use hyper::StatusCode;
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::reply::{self, Reply};
 use super::segment::Segment;
+use crate::audit::{Filter, Lines};
 use crate::error::ApiError;
 
 /// Collects the schemas of every type that the routes take or give.
@@ -86,6 +87,18 @@ impl<T: JsonSchema> Answer for Made<T> {
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<T>()
+    }
+}
+
+impl Answer for Lines {
+    const MEDIA_TYPE: &'static str = "application/x-ndjson";
+
+    fn reply(self, status: StatusCode) -> Result<Reply, ApiError> {
+        Ok(reply::with_body(status, Self::MEDIA_TYPE, self.0))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
     }
 }
 
@@ -166,6 +179,29 @@ impl Operation<'_> {
         let schema = T::schema();
         self.parameters
             .push(json!({ "name": name, "in": "path", "required": true, "schema": schema }));
+    }
+
+    /// A parameter of the query; some texts have a format.
+    pub(super) fn query(&mut self, name: &str, format: Option<&str>) {
+        let mut schema = json!({ "type": "string" });
+        if let (Some(format), Some(members)) = (format, schema.as_object_mut()) {
+            members.insert("format".to_owned(), json!(format));
+        }
+        self.parameters
+            .push(json!({ "name": name, "in": "query", "schema": schema }));
+    }
+
+    pub(super) fn filter(&mut self) {
+        for (name, format) in Filter::PARAMETERS {
+            self.query(name, format);
+        }
+        self.page();
+    }
+
+    pub(super) fn after(&mut self) {
+        let schema = json!({ "type": "integer", "format": "int64", "default": 0 });
+        self.parameters
+            .push(json!({ "name": "after", "in": "query", "schema": schema }));
     }
 
     pub(super) fn page(&mut self) {

@@ -15,7 +15,7 @@ use super::reply::{self, Reply, closing};
 use super::request::Head;
 use super::routes::ROUTES;
 use super::table::{self, Call};
-use super::{Connection, client, origins};
+use super::{Connection, client, correlation, origins};
 use crate::error::ApiError;
 use crate::sessions::Origin;
 use crate::store::uuid_v7;
@@ -27,8 +27,9 @@ pub(super) async fn answer(
 ) -> Result<Reply, Infallible> {
     connection.answering.store(true, Ordering::Relaxed);
     let app = &connection.app;
-    let request_id = uuid_v7(app.clock.now(), &mut app.rng());
     let headers = request.headers();
+    let new_id = || uuid_v7(app.clock.now(), &mut app.rng());
+    let request_id = correlation::of(headers).unwrap_or_else(new_id);
     let proxies = &app.config.web.trusted_proxies;
     let origin = Origin {
         request_id,

@@ -3,6 +3,7 @@
 mod addresses;
 mod client;
 mod cookies;
+mod correlation;
 mod describe;
 mod dispatch;
 mod docs;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tracing::error;
 use uuid::Uuid;
 
+use super::correlation::REQUEST_ID;
 use crate::error::{ApiError, FieldError};
 use crate::limits::{Quota, Standing};
 
@@ -152,4 +153,3 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

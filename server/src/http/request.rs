@@ -11,7 +11,6 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::table::Call;
 use crate::error::ApiError;
-use crate::page::Page;
 
 /// A request without its body.
 pub(super) struct Head {
@@ -56,8 +55,8 @@ impl Head {
         prefix.unwrap_or_default()
     }
 
-    pub(super) fn page(&self) -> Result<Page, ApiError> {
-        Page::parse(self.uri.query())
+    pub(super) fn query(&self) -> Option<&str> {
+        self.uri.query()
     }
 
     /// The token of `Authorization: Bearer TOKEN`.

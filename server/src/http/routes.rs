@@ -11,7 +11,7 @@ use super::describe::{Answer, Slot};
 use super::table::{Access, Route, access, after, argument, caller, routes, slot, unread};
 use super::{cookies, docs, openapi, reply, request, status, websocket};
 use crate::sessions::Permission;
-use crate::{accounts, delivery, operators, sessions, tenants, vault};
+use crate::{accounts, audit, delivery, operators, sessions, tenants, vault};
 
 routes! {
     GET    "/"                         anyone          => OK         status::index();
@@ -103,6 +103,9 @@ routes! {
     GET    "/enrolments/{code}"        may(VmEnroll)   => OK         delivery::enrolments::show(app, caller, code);
     POST   "/enrolments/{code}/approve" may(VmEnroll)  => OK         delivery::enrolments::approve(app, caller, code, body);
     POST   "/enrolments/{code}/deny"   may(VmEnroll)   => OK         delivery::enrolments::deny(app, caller, code);
+    GET    "/audit"                    may(AuditRead)  => OK         audit::list(app, caller, filter);
+    GET    "/audit/export"             may(AuditRead)  => OK         audit::export(app, caller, after);
+    GET    "/audit/verify"             may(AuditRead)  => OK         audit::verify_own(app, caller);
 
     GET    "/agent"                    anyone          => SWITCHING_PROTOCOLS websocket::upgrade(call, request);
 }

@@ -12,6 +12,7 @@ use super::describe::Operation;
 use super::reply::Reply;
 use super::request::Head;
 use super::segment::Segment;
+use crate::audit::{After, Filter};
 use crate::error::ApiError;
 use crate::limits::{self, Standing};
 use crate::page::Page;
@@ -106,7 +107,15 @@ impl Call<'_> {
     }
 
     pub(super) fn page(&self) -> Result<Page, ApiError> {
-        self.head.page()
+        Page::parse(self.head.query())
+    }
+
+    pub(super) fn filter(&self) -> Result<(Filter, Page), ApiError> {
+        Filter::parse(self.head.query())
+    }
+
+    pub(super) fn after(&self) -> Result<After, ApiError> {
+        After::parse(self.head.query())
     }
 
     /// The segment that stands where the pattern has `{name}`.
@@ -174,7 +183,7 @@ pub(super) fn parameter(part: &str) -> Option<&str> {
 /// `METHOD "path" access => STATUS use::case(its, arguments) then close;`
 /// where an argument is one of
 ///
-/// - `app`, `origin`, `caller`, `page`, `body`: what their names say; `caller` is there only when
+/// - `app`, `origin`, `caller`, `page`, `filter`, `after`, `body`: what their names say; `caller` is there only when
 ///   the access rule makes one, so a use case that wants a proof compiles only under such a rule;
 /// - `call`, `request`: everything, for what is not plain JSON;
 /// - any other name: the segment of the path with this name.
@@ -282,6 +291,12 @@ macro_rules! argument {
     (page, $call:ident, $caller:ident, $request:ident) => {
         &$call.page()?
     };
+    (filter, $call:ident, $caller:ident, $request:ident) => {
+        &$call.filter()?
+    };
+    (after, $call:ident, $caller:ident, $request:ident) => {
+        $call.after()?
+    };
     (body, $call:ident, $caller:ident, $request:ident) => {
         request::json($call, $request).await?
     };
@@ -305,6 +320,12 @@ macro_rules! slot {
     (request = $slot:ident, $operation:ident) => {};
     (page = $slot:ident, $operation:ident) => {
         $operation.page()
+    };
+    (filter = $slot:ident, $operation:ident) => {
+        $operation.filter()
+    };
+    (after = $slot:ident, $operation:ident) => {
+        $operation.after()
     };
     (body = $slot:ident, $operation:ident) => {
         $operation.body(&$slot)

@@ -1,67 +1,146 @@
-//! Audit events.
+//! Audit events: a transaction gathers them, and links them to their chains when it commits.
+//!
+//! The end of a chain is locked last of all and for no longer than the commit takes, in the order
+//! of the chains, so that no two transactions ever wait for each other.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Store, StoreError, Transaction, UnixTime, sql, uuid_v7};
+use super::{ChainId, StoreError, TenantId, Transaction, UnixTime, sql, uuid_v7};
 use crate::app::App;
-use crate::audit::Entry;
+use crate::audit::{ChainKey, Entry, HASH, Link};
 
-const INSERT: &str = "INSERT INTO audit_events \
-    (id, tenant_id, at, actor, action, subject, detail, correlation_id) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+/// An event as the database keeps it.
+#[derive(Clone, FromRow, Serialize)]
+pub(crate) struct AuditRecord {
+    pub(crate) id: Uuid,
+    pub(crate) tenant_id: Option<TenantId>,
+    pub(crate) at: UnixTime,
+    pub(crate) actor: String,
+    pub(crate) action: String,
+    pub(crate) subject: Option<String>,
+    pub(crate) detail: String,
+    pub(crate) correlation_id: Uuid,
+}
 
-impl Store {
-    pub(crate) async fn insert_audit_event(
-        &self,
-        id: Uuid,
-        at: UnixTime,
-        entry: &Entry<'_>,
-    ) -> Result<(), StoreError> {
-        let detail = entry.detail.to_string();
-        sql!(
-            self,
-            query(
-                INSERT,
-                id,
-                entry.tenant,
-                at,
-                entry.actor,
-                entry.action,
-                entry.subject,
-                detail,
-                entry.correlation
-            )
-            .execute
-        )
-        .map(drop)
+/// Events that wait for their transaction's commit.
+#[derive(Default)]
+pub(super) struct Unwritten {
+    events: BTreeMap<ChainId, Vec<AuditRecord>>,
+    key: Option<ChainKey>,
+}
+
+impl AuditRecord {
+    fn new(app: &App, entry: &Entry<'_>) -> Self {
+        let at = app.clock.now();
+        Self {
+            id: uuid_v7(at, &mut app.rng()),
+            tenant_id: entry.tenant,
+            at,
+            actor: entry.actor.to_owned(),
+            action: entry.action.to_owned(),
+            subject: entry.subject.map(str::to_owned),
+            detail: entry.detail.to_string(),
+            correlation_id: entry.correlation,
+        }
     }
 }
 
 impl Transaction {
     /// Writes an event down together with what it tells of.
+    #[expect(
+        clippy::unused_async,
+        reason = "callers should not depend on when the row is written"
+    )]
     pub(crate) async fn insert_audit_event(
         &mut self,
         app: &App,
         entry: &Entry<'_>,
     ) -> Result<(), StoreError> {
-        let at = app.clock.now();
-        let id = uuid_v7(at, &mut app.rng());
-        let detail = entry.detail.to_string();
+        let event = AuditRecord::new(app, entry);
+        let chain = ChainId::of(entry.tenant);
+        self.audit.events.entry(chain).or_default().push(event);
+        self.audit.key.get_or_insert_with(|| app.audit_key.clone());
+        Ok(())
+    }
+
+    /// What cannot be audited must not happen: any failure here ends the transaction.
+    pub(super) async fn write_audit(&mut self) -> Result<(), StoreError> {
+        let gathered = std::mem::take(&mut self.audit);
+        let Some(key) = gathered.key else {
+            return Ok(());
+        };
+        for (chain, events) in gathered.events {
+            let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+            let mut end = self.lock_chain(chain, count).await?;
+            for event in &events {
+                end = end.next(&key, event);
+                self.insert_link(&end, event).await?;
+            }
+            self.end_chain(&end).await?;
+        }
+        Ok(())
+    }
+
+    /// Locks the end of a chain for so many more events, and tells where it was.
+    pub(super) async fn lock_chain(
+        &mut self,
+        chain: ChainId,
+        count: i64,
+    ) -> Result<Link, StoreError> {
+        const SQL: &str = "INSERT INTO audit_heads \
+            (chain_id, seq, hash, pruned_seq, pruned_hash, pruned_mac) \
+            VALUES ($1, $2, $3, 0, $3, $3) \
+            ON CONFLICT (chain_id) DO UPDATE SET seq = audit_heads.seq + excluded.seq \
+            RETURNING seq, hash";
+        let origin = Link::origin(chain);
+        let (seq, hash): (i64, Vec<u8>) = sql!(
+            self,
+            query_as(SQL, chain, count, origin.hash.as_slice()).fetch_one
+        )?;
+        Ok(Link {
+            chain,
+            seq: seq - count,
+            hash: sized(&hash),
+        })
+    }
+
+    async fn insert_link(&mut self, link: &Link, event: &AuditRecord) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO audit_events (id, tenant_id, at, actor, action, subject, \
+            detail, correlation_id, chain_id, seq, hash) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         sql!(
             self,
             query(
-                INSERT,
-                id,
-                entry.tenant,
-                at,
-                entry.actor,
-                entry.action,
-                entry.subject,
-                detail,
-                entry.correlation
+                SQL,
+                event.id,
+                event.tenant_id,
+                event.at,
+                &event.actor,
+                &event.action,
+                &event.subject,
+                &event.detail,
+                event.correlation_id,
+                link.chain,
+                link.seq,
+                link.hash.as_slice()
             )
             .execute
-        )
-        .map(drop)
+        )?;
+        Ok(())
     }
+
+    pub(super) async fn end_chain(&mut self, end: &Link) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE audit_heads SET hash = $2 WHERE chain_id = $1";
+        sql!(self, query(SQL, end.chain, end.hash.as_slice()).execute)?;
+        Ok(())
+    }
+}
+
+/// A hash out of the database; a wrong length is a hash that fits nothing.
+pub(super) fn sized(bytes: &[u8]) -> [u8; HASH] {
+    bytes.try_into().unwrap_or([0xff; HASH])
 }

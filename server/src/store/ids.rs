@@ -20,13 +20,6 @@ macro_rules! ids {
         #[sqlx(transparent)]
         pub(crate) struct $name(Uuid);
 
-        impl $name {
-            /// A new id, sortable by time (UUIDv7).
-            pub(crate) fn new(now: UnixTime, rng: &mut impl Rng) -> Self {
-                Self(uuid_v7(now, rng))
-            }
-        }
-
         impl JsonSchema for $name {
             fn inline_schema() -> bool {
                 true
@@ -77,6 +70,33 @@ ids! {
     EnrolmentId
     /// An enrolment ticket or a reattach credential.
     TicketId
+    /// One chain of the audit: a tenant's, or the server's own.
+    ChainId
+}
+
+impl ChainId {
+    /// The chain of what is no tenant's affair.
+    pub(crate) const SERVER: Self = Self(Uuid::nil());
+
+    /// The chain of a tenant, or the server's.
+    pub(crate) fn of(tenant: Option<TenantId>) -> Self {
+        tenant.map_or(Self::SERVER, |tenant| Self(tenant.0))
+    }
+}
+
+macro_rules! made_new {
+    ($($name:ident)+) => {$(
+        impl $name {
+            /// A new id, sortable by time (UUIDv7).
+            pub(crate) fn new(now: UnixTime, rng: &mut impl Rng) -> Self {
+                Self(uuid_v7(now, rng))
+            }
+        }
+    )+};
+}
+
+made_new! {
+    DeviceId InvitationId ProviderKeyId ServiceKeyId SessionId TenantId TicketId UserId VmId
 }
 
 macro_rules! made_of_bytes {
@@ -117,6 +137,11 @@ listed_newest_first! { DeviceId SessionId }
 impl TenantId {
     /// Stands for all of them.
     pub(crate) const ANY: Self = Self(Uuid::nil());
+
+    /// The tenant of a chain, unless it is the server's.
+    pub(crate) fn of(chain: ChainId) -> Option<Self> {
+        (chain != ChainId::SERVER).then_some(Self(chain.0))
+    }
 }
 
 impl UserId {
@@ -126,7 +151,7 @@ impl UserId {
 
 #[cfg(test)]
 made_of_bytes! { SessionId VmId }
-known_by_bytes! { ProviderKeyId TenantId TicketId UserId VmId }
+known_by_bytes! { ChainId ProviderKeyId TenantId TicketId UserId VmId }
 
 /// A UUIDv7 (RFC 9562 §5.7) from the given clock and dice.
 pub(crate) fn uuid_v7(now: UnixTime, rng: &mut impl Rng) -> Uuid {

@@ -4,6 +4,7 @@
 
 mod account;
 mod audit;
+mod audit_chain;
 mod copy;
 mod credentials;
 mod devices;
@@ -35,9 +36,11 @@ mod users;
 mod vms;
 
 use sqlx::error::DatabaseError;
-use sqlx::{PgConnection, PgPool, SqliteConnection, SqlitePool};
+use sqlx::{PgConnection, PgPool, PgTransaction, SqliteConnection, SqlitePool, SqliteTransaction};
 
 pub(crate) use account::{AccountChange, OwnEvent};
+pub(crate) use audit::AuditRecord;
+pub(crate) use audit_chain::{Head, LinkedRecord};
 pub(crate) use copy::{Cell, Shape};
 pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
 pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
@@ -45,7 +48,7 @@ pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
 pub(crate) use enrolments::{Decision, NewEnrolment, StoredEnrolment};
 pub(crate) use held::Held;
 pub(crate) use ids::{
-    DeviceId, EnrolmentId, InvitationId, ProviderKeyId, ServiceKeyId, SessionId, TenantId,
+    ChainId, DeviceId, EnrolmentId, InvitationId, ProviderKeyId, ServiceKeyId, SessionId, TenantId,
     TicketId, UserId, VmId, uuid_v7,
 };
 pub(crate) use imports::ImportedRow;
@@ -82,9 +85,9 @@ enum Pool {
 }
 
 /// A change of several rows that happens wholly or, when dropped, not at all.
-pub(crate) enum Transaction {
-    Postgres(sqlx::PgTransaction<'static>),
-    Sqlite(sqlx::SqliteTransaction<'static>),
+pub(crate) struct Transaction {
+    open: Target<PgTransaction<'static>, SqliteTransaction<'static>>,
+    audit: audit::Unwritten,
 }
 
 /// What a statement runs on, for [`sql`]: a pool or a transaction of either engine.
@@ -111,6 +114,9 @@ pub(crate) enum StoreError {
     /// The database has no room left.
     #[error("the database's disk is full")]
     Full(#[source] sqlx::Error),
+    /// The audit could not be written, so nothing was.
+    #[error("the audit cannot be written")]
+    Unaudited(#[source] Box<Self>),
     /// The schema could not be brought up to date.
     #[error("the database schema could not be brought up to date")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -158,9 +164,13 @@ pub(crate) use on_database;
 impl Store {
     /// Starts a transaction.
     pub(crate) async fn begin(&self) -> Result<Transaction, StoreError> {
-        Ok(match &self.0 {
-            Pool::Postgres(pool) => Transaction::Postgres(pool.begin().await?),
-            Pool::Sqlite(pool) => Transaction::Sqlite(pool.begin().await?),
+        let open = match &self.0 {
+            Pool::Postgres(pool) => Target::Postgres(pool.begin().await?),
+            Pool::Sqlite(pool) => Target::Sqlite(pool.begin().await?),
+        };
+        Ok(Transaction {
+            open,
+            audit: audit::Unwritten::default(),
         })
     }
 
@@ -194,17 +204,21 @@ impl Store {
 impl Transaction {
     /// For [`sql`].
     pub(crate) fn target(&mut self) -> Target<&mut PgConnection, &mut SqliteConnection> {
-        match self {
-            Self::Postgres(open) => Target::Postgres(open),
-            Self::Sqlite(open) => Target::Sqlite(open),
+        match &mut self.open {
+            Target::Postgres(open) => Target::Postgres(open),
+            Target::Sqlite(open) => Target::Sqlite(open),
         }
     }
 
-    /// Makes the change durable.
-    pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        match self {
-            Self::Postgres(open) => open.commit().await?,
-            Self::Sqlite(open) => open.commit().await?,
+    /// Makes the change durable, with the events that tell of it.
+    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+        self.write_audit().await.map_err(|cause| match cause {
+            StoreError::Unreachable(_) => cause,
+            other => StoreError::Unaudited(other.into()),
+        })?;
+        match self.open {
+            Target::Postgres(open) => open.commit().await?,
+            Target::Sqlite(open) => open.commit().await?,
         }
         Ok(())
     }

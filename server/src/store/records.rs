@@ -15,6 +15,7 @@ pub(crate) enum RecordKind {
     Totp,
     SigningKey,
     ServerKey,
+    AuditKey,
 }
 
 /// A sealed record and what its context is made of; what a kind does not have is zero or empty.
@@ -48,13 +49,14 @@ pub(crate) struct Resealed {
 }
 
 impl RecordKind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::KeyVersion,
         Self::Ticket,
         Self::Reattach,
         Self::Totp,
         Self::SigningKey,
         Self::ServerKey,
+        Self::AuditKey,
     ];
 
     /// What people call such records.
@@ -82,6 +84,10 @@ impl RecordKind {
             Self::ServerKey => Table {
                 purpose: "purpose",
                 ..Table::of("server_keys")
+            },
+            Self::AuditKey => Table {
+                secret: "ciphertext",
+                ..Table::of("audit_keys")
             },
         }
     }

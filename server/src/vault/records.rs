@@ -2,7 +2,7 @@
 
 use super::{record_context, server_keys};
 use crate::store::{ProviderKeyId, Record, RecordKind, TenantId, TicketId, UserId};
-use crate::{accounts, delivery, sessions};
+use crate::{accounts, audit, delivery, sessions};
 
 /// The context of a record that is looked at together with all others.
 pub(crate) fn record_context_of(kind: RecordKind, record: &Record) -> Vec<u8> {
@@ -18,5 +18,6 @@ pub(crate) fn record_context_of(kind: RecordKind, record: &Record) -> Vec<u8> {
         RecordKind::Totp => accounts::totp_context(UserId::from_bytes(id)),
         RecordKind::SigningKey => sessions::signing_key_context(record.id),
         RecordKind::ServerKey => server_keys::context(&record.purpose),
+        RecordKind::AuditKey => audit::KEY_CONTEXT.to_vec(),
     }
 }

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod approval;
+mod audit;
 mod bad_input;
 mod cli;
 mod crash;

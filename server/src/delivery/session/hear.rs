@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::Ended;
 use super::line::{self, LineError};
 use super::serve::Session;
-use crate::audit;
 use crate::store::StoreError;
 
 impl Session<'_> {
@@ -66,6 +65,7 @@ impl Session<'_> {
 
     async fn accessed(&mut self, accesses: &[Access]) -> Result<(), StoreError> {
         let actor = self.actor();
+        let mut change = self.app.store.begin().await?;
         for access in accesses {
             let action = if access.allowed {
                 "key.opened"
@@ -79,8 +79,8 @@ impl Session<'_> {
                 "last_at": access.at,
             });
             let entry = self.entry(&actor, action, (Some(access.key.as_str()), detail));
-            audit::append(self.app, &entry).await?;
+            change.insert_audit_event(self.app, &entry).await?;
         }
-        Ok(())
+        change.commit().await
     }
 }

@@ -1,0 +1,159 @@
+//! `keyferry-server audit`: the record of what happened, in the operator's hands.
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::start::{Reachable, start};
+use super::{Failure, Settings};
+use crate::app::App;
+use crate::audit::{self, Anchors, Report};
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::stop;
+
+#[derive(Args)]
+pub(super) struct Audit {
+    #[command(flatten)]
+    pub(super) settings: Settings,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Look whether events were changed, removed, moved or added behind the server's back
+    Verify {
+        /// Where the chains were at an earlier time, as `audit anchor` printed it; unless given,
+        /// what the server keeps in its data folder
+        #[arg(long, value_name = "FILE")]
+        anchor: Option<PathBuf>,
+    },
+    /// Print where the chains are now, to be kept where nobody who has the database can change it
+    Anchor,
+    /// Write every event as one line of JSON, oldest first
+    Export {
+        /// Write to this file, which must not exist, instead of standard output
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Forget old events; what is left can still be verified
+    Prune {
+        /// Events older than so many days
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(0..=36_500))]
+        older_than_days: u64,
+    },
+}
+
+/// Runs one action.
+pub(super) async fn audit(config: Config, flags: Audit) -> Result<(), Failure> {
+    let data_dir = DataDir::prepare(&config.data_dir)?;
+    let (_stopper, stop) = stop::channel();
+    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let done = act(&app, &data_dir, &flags).await;
+    app.store.close().await;
+    done
+}
+
+async fn act(app: &App, data_dir: &DataDir, flags: &Audit) -> Result<(), Failure> {
+    match &flags.action {
+        Action::Verify { anchor } => {
+            let anchors = match anchor {
+                Some(path) => Some(serde_json::from_slice(&std::fs::read(path)?)?),
+                None => Anchors::read(data_dir)?,
+            };
+            let report = audit::verify(app, anchors.as_ref()).await?;
+            tell(&report, anchors.as_ref(), flags.json)
+        }
+        Action::Anchor => {
+            let anchors = Anchors::take(app).await?;
+            say(&serde_json::to_string(&anchors)?)
+        }
+        Action::Export { output } => export(app, output.as_deref(), flags.json).await,
+        Action::Prune { older_than_days } => {
+            let age = Duration::from_secs(older_than_days * 86_400);
+            let pruned = audit::prune(app, app.clock.now() - age).await?;
+            say(&if flags.json {
+                json!({ "pruned": pruned }).to_string()
+            } else {
+                format!("{pruned} events are forgotten.")
+            })
+        }
+    }
+}
+
+/// A chain that is not intact is a failure of the command.
+fn tell(report: &Report, anchors: Option<&Anchors>, as_json: bool) -> Result<(), Failure> {
+    let (events, chains) = (report.events, report.chains);
+    if as_json {
+        let mut shown = serde_json::to_value(report)?;
+        if let Some(members) = shown.as_object_mut() {
+            let at = anchors.map(|anchors| anchors.at);
+            members.insert("anchored_at".to_owned(), json!(at));
+        }
+        say(&shown.to_string())?;
+    } else {
+        for fault in &report.faults {
+            say(&format!(
+                "chain {} at {}: {}",
+                fault.chain,
+                fault.seq,
+                fault.kind.explained()
+            ))?;
+        }
+        let held = anchors.map_or_else(
+            || "there was no anchor to hold them against".to_owned(),
+            |anchors| format!("held against the anchor of {}", anchors.at),
+        );
+        say(&format!("{events} events in {chains} chains; {held}"))?;
+    }
+    if report.intact {
+        Ok(())
+    } else {
+        Err("the audit is not what the server wrote".into())
+    }
+}
+
+async fn export(app: &App, path: Option<&Path>, as_json: bool) -> Result<(), Failure> {
+    let shown = std::io::stderr().is_terminal();
+    let progress = |count: u64| {
+        if shown {
+            let _ = write!(std::io::stderr(), "\r{count} events");
+        }
+    };
+    let count = match path {
+        None => {
+            let mut stdout = std::io::stdout().lock();
+            audit::export_all(app, &mut stdout, progress).await?
+        }
+        Some(path) => {
+            let file = File::options().write(true).create_new(true).open(path);
+            let file = file.map_err(|cause| format!("cannot make {}: {cause}", path.display()))?;
+            let mut output = BufWriter::new(file);
+            let count = audit::export_all(app, &mut output, progress).await?;
+            output.into_inner()?.sync_all()?;
+            count
+        }
+    };
+    if shown {
+        let _ = writeln!(std::io::stderr());
+    }
+    match path {
+        Some(_) if as_json => say(&json!({ "exported": count }).to_string()),
+        Some(path) => say(&format!("{count} events are in {}.", path.display())),
+        None => Ok(()),
+    }
+}
+
+fn say(line: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    Ok(())
+}

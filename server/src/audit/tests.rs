@@ -1,0 +1,252 @@
+use std::time::Duration;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::verify::FaultKind;
+use super::{Anchors, Entry, Report, append, prune, verify};
+use crate::app::App;
+use crate::store::{ChainId, StoreError, TenantId, sql};
+use crate::testing::{self, Server};
+
+const TENANT: [u8; 16] = [7; 16];
+
+async fn note(app: &App, tenant: Option<TenantId>, subject: &str) {
+    let entry = Entry {
+        tenant,
+        actor: "operator",
+        action: "test.noted",
+        subject: Some(subject),
+        detail: json!({}),
+        correlation: Uuid::nil(),
+    };
+    append(app, &entry).await.unwrap();
+}
+
+/// A server with nine events of a tenant and three of its own.
+async fn server() -> Server {
+    let server = testing::server().await;
+    for number in 0..9 {
+        note(
+            &server.app,
+            Some(TenantId::from_bytes(TENANT)),
+            &number.to_string(),
+        )
+        .await;
+        if number < 3 {
+            note(&server.app, None, "own").await;
+        }
+    }
+    server
+}
+
+/// What somebody does who owns the database.
+async fn tamper(app: &App, statement: &'static str) {
+    for drop in [
+        "DROP TRIGGER IF EXISTS audit_events_stay_as_they_are",
+        "DROP TRIGGER IF EXISTS audit_events_stay",
+        "DROP TRIGGER IF EXISTS audit_heads_go_forward",
+        "DROP TRIGGER IF EXISTS audit_heads_stay",
+    ] {
+        execute(app, drop).await.unwrap();
+    }
+    assert!(execute(app, statement).await.unwrap() > 0, "{statement}");
+}
+
+async fn execute(app: &App, statement: &'static str) -> Result<u64, StoreError> {
+    sql!(app.store, query(statement).execute)
+}
+
+fn kinds(report: &Report) -> Vec<(i64, FaultKind)> {
+    assert_eq!(report.intact, report.faults.is_empty());
+    let faults = report.faults.iter();
+    faults.map(|fault| (fault.seq, fault.kind)).collect()
+}
+
+#[tokio::test]
+async fn an_untouched_audit_is_intact() {
+    let server = server().await;
+    let anchors = Anchors::take(&server.app).await.unwrap();
+    note(&server.app, None, "later").await;
+    let report = verify(&server.app, Some(&anchors)).await.unwrap();
+    assert_eq!(kinds(&report), []);
+    assert_eq!((report.events, report.chains), (13, 2));
+}
+
+#[tokio::test]
+async fn whatever_is_done_to_a_chain_is_found() {
+    use FaultKind::{Altered, Missing, Truncated, Unlinked};
+    for (statement, found) in [
+        (
+            "UPDATE audit_events SET actor = 'x' WHERE chain_id <> zeroblob(16) AND seq = 4",
+            vec![(4, Altered)],
+        ),
+        (
+            "UPDATE audit_events SET at = at + 1 WHERE chain_id <> zeroblob(16) AND seq = 9",
+            vec![(9, Altered)],
+        ),
+        (
+            "UPDATE audit_events SET subject = NULL WHERE chain_id <> zeroblob(16) AND seq = 1",
+            vec![(1, Altered)],
+        ),
+        (
+            "DELETE FROM audit_events WHERE chain_id <> zeroblob(16) AND seq = 5",
+            vec![(5, Missing)],
+        ),
+        (
+            "DELETE FROM audit_events WHERE chain_id <> zeroblob(16) AND seq <= 2",
+            vec![(1, Missing)],
+        ),
+        (
+            "DELETE FROM audit_events WHERE chain_id <> zeroblob(16) AND seq > 6",
+            vec![(7, Truncated)],
+        ),
+        (
+            "DELETE FROM audit_events WHERE chain_id <> zeroblob(16)",
+            vec![(1, Truncated)],
+        ),
+        (
+            "UPDATE audit_events SET hash = NULL WHERE chain_id <> zeroblob(16) AND seq = 9",
+            vec![(9, Altered), (9, Altered), (1, Unlinked)],
+        ),
+        (
+            "UPDATE audit_heads SET pruned_seq = 3, pruned_hash = x'00' WHERE chain_id <> zeroblob(16)",
+            vec![(3, FaultKind::Pruned), (4, Altered)],
+        ),
+        (
+            "UPDATE audit_events SET tenant_id = NULL WHERE chain_id <> zeroblob(16) AND seq = 3",
+            vec![(3, Altered)],
+        ),
+        (
+            "INSERT INTO audit_events SELECT randomblob(16), tenant_id, at, actor, 'forged', subject, detail, correlation_id, chain_id, 10, hash FROM audit_events WHERE seq = 9",
+            vec![(10, Altered), (10, Altered)],
+        ),
+        (
+            "INSERT INTO audit_events SELECT randomblob(16), tenant_id, at, actor, 'forged', subject, detail, correlation_id, NULL, NULL, NULL FROM audit_events WHERE seq = 9",
+            vec![(1, Unlinked)],
+        ),
+    ] {
+        let server = server().await;
+        tamper(&server.app, statement).await;
+        let report = verify(&server.app, None).await.unwrap();
+        assert_eq!(kinds(&report), found, "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn two_events_that_changed_places_are_found() {
+    let server = server().await;
+    tamper(
+        &server.app,
+        "UPDATE audit_events SET seq = 100 WHERE chain_id <> zeroblob(16) AND seq = 2",
+    )
+    .await;
+    tamper(
+        &server.app,
+        "UPDATE audit_events SET seq = 2 WHERE chain_id <> zeroblob(16) AND seq = 3",
+    )
+    .await;
+    tamper(
+        &server.app,
+        "UPDATE audit_events SET seq = 3 WHERE seq = 100",
+    )
+    .await;
+    let report = verify(&server.app, None).await.unwrap();
+    let altered = |seq| (seq, FaultKind::Altered);
+    assert_eq!(kinds(&report), [altered(2), altered(3), altered(4)]);
+}
+
+#[tokio::test]
+async fn an_end_cut_off_with_its_head_set_back_is_found_by_what_is_kept_outside() {
+    let server = server().await;
+    let app = &server.app;
+    let before = app.store.audit_heads().await.unwrap();
+    note(app, Some(TenantId::from_bytes(TENANT)), "to be hidden").await;
+    let anchors = Anchors::take(app).await.unwrap();
+    tamper(
+        app,
+        "DELETE FROM audit_events WHERE chain_id <> zeroblob(16) AND seq = 10",
+    )
+    .await;
+    let head = before.iter().find(|head| head.end.seq == 9).unwrap();
+    const BACK: &str = "UPDATE audit_heads SET seq = 9, hash = $1 WHERE seq = 10";
+    sql!(app.store, query(BACK, head.end.hash.as_slice()).execute).unwrap();
+    assert_eq!(
+        kinds(&verify(app, None).await.unwrap()),
+        [],
+        "nothing inside tells"
+    );
+    let report = verify(app, Some(&anchors)).await.unwrap();
+    assert_eq!(kinds(&report), [(10, FaultKind::Truncated)]);
+}
+
+#[tokio::test]
+async fn the_database_refuses_changes_of_what_was_written() {
+    let server = server().await;
+    for statement in [
+        "UPDATE audit_events SET actor = 'x'",
+        "DELETE FROM audit_events",
+        "DELETE FROM audit_heads",
+        "UPDATE audit_heads SET seq = seq - 1",
+    ] {
+        assert!(
+            execute(&server.app, statement).await.is_err(),
+            "{statement}"
+        );
+    }
+    assert_eq!(kinds(&verify(&server.app, None).await.unwrap()), []);
+}
+
+#[tokio::test]
+async fn what_is_left_after_pruning_can_be_verified() {
+    let server = server().await;
+    let app = &server.app;
+    let anchors = Anchors::take(app).await.unwrap();
+    server.clock.advance(Duration::from_secs(3_600));
+    note(app, Some(TenantId::from_bytes(TENANT)), "young").await;
+    let cutoff = app.clock.now() - Duration::from_secs(60);
+    assert_eq!(prune(app, cutoff).await.unwrap(), 12);
+    assert_eq!(prune(app, cutoff).await.unwrap(), 0);
+    let report = verify(app, Some(&anchors)).await.unwrap();
+    assert_eq!(kinds(&report), []);
+    // The young one, and that each chain was pruned.
+    assert_eq!(report.events, 3);
+    tamper(app, "UPDATE audit_heads SET pruned_seq = pruned_seq + 1").await;
+    assert!(!verify(app, None).await.unwrap().intact);
+}
+
+#[tokio::test]
+async fn without_its_audit_a_change_does_not_happen() {
+    let server = testing::server().await;
+    let ada = server.user("ada").await;
+    let full = "CREATE TRIGGER full BEFORE INSERT ON audit_events \
+        BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    execute(&server.app, full).await.unwrap();
+    let mut change = server.app.store.begin().await.unwrap();
+    let entry = Entry {
+        tenant: Some(ada.tenant_id()),
+        actor: "operator",
+        action: "test.noted",
+        subject: None,
+        detail: json!({}),
+        correlation: Uuid::nil(),
+    };
+    change
+        .insert_audit_event(&server.app, &entry)
+        .await
+        .unwrap();
+    assert!(matches!(
+        change.commit().await,
+        Err(StoreError::Unaudited(_))
+    ));
+    let head = server
+        .app
+        .store
+        .audit_head(ChainId::of(Some(ada.tenant_id())));
+    let end = head.await.unwrap().unwrap().end.seq;
+    assert_eq!(
+        kinds(&verify(&server.app, None).await.unwrap()),
+        [],
+        "{end}"
+    );
+}

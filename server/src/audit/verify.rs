@@ -1,0 +1,213 @@
+//! Has anybody changed, removed, moved or added events behind the server's back?
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Anchors, Link};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::sessions::SignedIn;
+use crate::store::{ChainId, Head, StoreError};
+
+/// What was found.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub(crate) struct Report {
+    /// Whether nothing is wrong.
+    pub(crate) intact: bool,
+    /// How many events were looked at.
+    pub(crate) events: u64,
+    /// How many chains.
+    pub(crate) chains: u64,
+    /// What is wrong, the first hundred.
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// Something that is wrong with a chain.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Fault {
+    /// The tenant, or zeros for the server's own chain.
+    pub(crate) chain: ChainId,
+    /// Where in the chain.
+    pub(crate) seq: i64,
+    /// What is wrong there.
+    pub(crate) kind: FaultKind,
+}
+
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FaultKind {
+    /// The event, or its place, is not what was written.
+    Altered,
+    /// Events are missing from here on.
+    Missing,
+    /// The chain has been longer: its end is missing.
+    Truncated,
+    /// Events were taken away that no operator has pruned.
+    Pruned,
+    /// So many events as `seq` says are in no chain.
+    Unlinked,
+}
+
+/// Verifies every chain, against what was kept outside the database too.
+pub(crate) async fn verify(app: &App, anchors: Option<&Anchors>) -> Result<Report, StoreError> {
+    let mut report = Report::default();
+    let heads = app.store.audit_heads().await?;
+    for head in &heads {
+        verify_chain(app, head, &mut report).await?;
+    }
+    if let Some(anchors) = anchors {
+        let ends = heads.iter().map(|head| (head.end.chain, head)).collect();
+        hold_against(app, anchors, &ends, &mut report).await?;
+    }
+    let unlinked = app.store.unlinked_audit_events().await?;
+    if unlinked > 0 {
+        report.add(ChainId::SERVER, unlinked, FaultKind::Unlinked);
+    }
+    report.intact = report.faults.is_empty();
+    Ok(report)
+}
+
+/// Verifies the chain of the caller's tenant. One at a time: it reads a lot.
+pub(crate) async fn verify_own(app: &App, caller: &SignedIn) -> Result<Report, ApiError> {
+    let alone = app.verifying.try_acquire();
+    let _alone = alone.map_err(|_| ApiError::Overloaded)?;
+    let mut report = Report::default();
+    let chain = ChainId::of(Some(caller.tenant_id()));
+    if let Some(head) = app.store.audit_head(chain).await? {
+        verify_chain(app, &head, &mut report).await?;
+    }
+    report.intact = report.faults.is_empty();
+    Ok(report)
+}
+
+/// Links the events of a database from before there was a chain, once.
+pub(crate) async fn adopt(app: &App) -> Result<u64, StoreError> {
+    let mut change = app.store.begin().await?;
+    if !change.begin_audit().await? {
+        return Ok(0);
+    }
+    let mut ends: BTreeMap<ChainId, Link> = BTreeMap::new();
+    let mut adopted = 0;
+    loop {
+        let events = change.unlinked_audit().await?;
+        if events.is_empty() {
+            break;
+        }
+        for event in events {
+            let chain = ChainId::of(event.tenant_id);
+            let end = ends.entry(chain).or_insert_with(|| Link::origin(chain));
+            *end = end.next(&app.audit_key, &event);
+            change.link_audit(&event, end).await?;
+            adopted += 1;
+        }
+    }
+    for end in ends.values() {
+        change.begin_chain(end).await?;
+    }
+    change.commit().await?;
+    Ok(adopted)
+}
+
+async fn verify_chain(app: &App, head: &Head, report: &mut Report) -> Result<(), StoreError> {
+    let chain = head.end.chain;
+    report.chains += 1;
+    let vouched = head.pruned == Link::origin(chain)
+        || head.pruned_mac == head.pruned.pruned_mac(&app.audit_key);
+    if !vouched {
+        report.add(chain, head.pruned.seq, FaultKind::Pruned);
+    }
+    let mut last = head.pruned;
+    loop {
+        let rows = app.store.audit_after(chain, last.seq, PIECE).await?;
+        if rows.is_empty() {
+            return verify_end(app, &last, report).await;
+        }
+        for row in rows {
+            let found = row.link(chain);
+            if found.seq != last.seq + 1 {
+                report.add(chain, last.seq + 1, FaultKind::Missing);
+            } else if last.next(&app.audit_key, &row.event) != found
+                || ChainId::of(row.event.tenant_id) != chain
+            {
+                report.add(chain, found.seq, FaultKind::Altered);
+            }
+            report.events += 1;
+            last = found;
+        }
+    }
+}
+
+/// Whether the chain ends where the last event is, or events have come meanwhile.
+async fn verify_end(app: &App, last: &Link, report: &mut Report) -> Result<(), StoreError> {
+    let chain = last.chain;
+    let Some(head) = app.store.audit_head(chain).await? else {
+        report.add(chain, last.seq, FaultKind::Truncated);
+        return Ok(());
+    };
+    let end = head.end;
+    if end.seq > last.seq && !came_since(app, last).await? {
+        report.add(chain, last.seq + 1, FaultKind::Truncated);
+    } else if end.seq < last.seq {
+        report.add(chain, end.seq + 1, FaultKind::Altered);
+    } else if end.seq == last.seq && end != *last {
+        report.add(chain, end.seq, FaultKind::Altered);
+    }
+    Ok(())
+}
+
+/// Whether there are events after this place by now.
+async fn came_since(app: &App, place: &Link) -> Result<bool, StoreError> {
+    let next = app.store.audit_link(place.chain, place.seq + 1).await?;
+    Ok(next.is_some())
+}
+
+async fn hold_against(
+    app: &App,
+    anchors: &Anchors,
+    heads: &BTreeMap<ChainId, &Head>,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    for anchor in &anchors.chains {
+        let kept = anchor.link();
+        let Some(head) = heads.get(&kept.chain) else {
+            report.add(kept.chain, kept.seq, FaultKind::Truncated);
+            continue;
+        };
+        if kept.seq <= head.pruned.seq {
+            continue;
+        }
+        match app.store.audit_link(kept.chain, kept.seq).await? {
+            None => report.add(kept.chain, kept.seq, FaultKind::Truncated),
+            Some(found) if found != kept => report.add(kept.chain, kept.seq, FaultKind::Altered),
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+impl FaultKind {
+    /// For people.
+    pub(crate) const fn explained(self) -> &'static str {
+        match self {
+            Self::Altered => "the event, or its place, is not what was written",
+            Self::Missing => "events are missing from here on",
+            Self::Truncated => "the chain was longer: its end is missing from here on",
+            Self::Pruned => "events up to here were taken away, and no operator has pruned them",
+            Self::Unlinked => "so many events are in no chain",
+        }
+    }
+}
+
+impl Report {
+    fn add(&mut self, chain: ChainId, seq: i64, kind: FaultKind) {
+        if self.faults.len() < MOST_FAULTS {
+            self.faults.push(Fault { chain, seq, kind });
+        }
+    }
+}
+
+const PIECE: i64 = 1_000;
+const MOST_FAULTS: usize = 100;

@@ -1,0 +1,335 @@
+//! What happened is written down, cannot be changed unnoticed, and nothing happens without it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use hyper::Method;
+use keyferry_tests::{
+    Agent, Engine, PASSWORD, Person, Secret, Server, Stage, on_both_engines, until,
+};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection, SqliteConnection};
+
+on_both_engines!(
+    every_change_delivery_and_access_is_told,
+    whoever_has_the_database_alone_cannot_change_the_audit_unnoticed,
+    without_audit_nothing_is_changed_and_nothing_delivered,
+    what_is_left_after_pruning_is_verified,
+    a_tenant_sees_its_own_events_alone,
+);
+
+async fn every_change_delivery_and_access_is_told(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let key = Secret::fresh();
+    ada.put("openai", &key);
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    agent.until_it_has("openai").await;
+    let socket = agent.socket().to_str().unwrap();
+    ada.run(&["read", "openai", "--socket", socket], b"")
+        .success();
+
+    let bearer = sign_in(&server, "ada").await;
+    let opened = until("the access is in the audit", async || {
+        let found = ask(&server, "/audit?action=key.opened", &bearer).await;
+        found["items"].as_array()?.first().cloned()
+    })
+    .await;
+    assert_eq!(
+        (&opened["subject"], &opened["detail"]["count"]),
+        (&json!("openai"), &json!(1))
+    );
+
+    let all = ask(&server, "/audit?limit=200", &bearer).await;
+    let items = all["items"].as_array().unwrap();
+    for action in [
+        "auth.register",
+        "key.put",
+        "vm.add",
+        "vm.ticket",
+        "agent.enrolled",
+        "key.delivered",
+    ] {
+        assert!(
+            items.iter().any(|item| item["action"] == action),
+            "{action} in {all}"
+        );
+    }
+    assert!(!all.to_string().contains(key.text()));
+    let intact = ask(&server, "/audit/verify", &bearer).await;
+    assert_eq!(
+        (&intact["intact"], &intact["chains"]),
+        (&json!(true), &json!(1))
+    );
+    let (events, shown) = (intact["events"].as_u64(), items.len() as u64);
+    assert!(events >= Some(shown), "{intact} {shown}");
+}
+
+async fn whoever_has_the_database_alone_cannot_change_the_audit_unnoticed(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    for name in ["one", "two", "three"] {
+        ada.put(name, &Secret::fresh());
+    }
+    assert!(server.terminate().success());
+    assert_eq!(verify(&stage, &server, &[])["intact"], true);
+    let anchor = stage.path("anchor.json");
+    let kept = command(&stage, &server, &["anchor"]).1;
+    std::fs::write(&anchor, &kept[0]).unwrap();
+
+    for refused in [
+        "UPDATE audit_events SET actor = 'operator'",
+        "DELETE FROM audit_events",
+        "DELETE FROM audit_heads",
+    ] {
+        assert!(execute(&stage, refused).await.is_err(), "{refused}");
+    }
+    let triggers = [
+        "audit_events_stay_as_they_are",
+        "audit_events_stay",
+        "audit_heads_go_forward",
+    ];
+    for trigger in triggers {
+        let table = if trigger.contains("events") {
+            "audit_events"
+        } else {
+            "audit_heads"
+        };
+        let on = if engine == Engine::Postgres {
+            format!(" ON {table}")
+        } else {
+            String::new()
+        };
+        execute(&stage, &format!("DROP TRIGGER {trigger}{on}"))
+            .await
+            .unwrap();
+    }
+    let put = "WHERE action = 'key.put' AND subject = 'two'";
+    execute(
+        &stage,
+        &format!("UPDATE audit_events SET actor = 'operator' {put}"),
+    )
+    .await
+    .unwrap();
+    assert_eq!(faults(&verify(&stage, &server, &[])), ["altered"]);
+    execute(&stage, &format!("DELETE FROM audit_events {put}"))
+        .await
+        .unwrap();
+    assert_eq!(faults(&verify(&stage, &server, &[])), ["missing"]);
+
+    // The end is cut off, and everything in the database agrees that it was never there.
+    let cut = "DELETE FROM audit_events WHERE action = 'key.put'";
+    execute(&stage, cut).await.unwrap();
+    let head = "UPDATE audit_heads SET \
+        seq = (SELECT MAX(seq) FROM audit_events e WHERE e.chain_id = audit_heads.chain_id), \
+        hash = (SELECT hash FROM audit_events e WHERE e.chain_id = audit_heads.chain_id \
+        ORDER BY seq DESC LIMIT 1) WHERE chain_id IN \
+        (SELECT chain_id FROM audit_events WHERE action = 'auth.register')";
+    execute(&stage, head).await.unwrap();
+    assert_eq!(
+        faults(&verify(&stage, &server, &[])),
+        ["truncated"],
+        "the data folder remembers"
+    );
+    std::fs::remove_file(stage.data_dir().join("audit-anchor.json")).unwrap();
+    assert_eq!(verify(&stage, &server, &[])["intact"], true);
+    let held = verify(&stage, &server, &["--anchor", anchor.to_str().unwrap()]);
+    assert_eq!(faults(&held), ["truncated"]);
+}
+
+async fn without_audit_nothing_is_changed_and_nothing_delivered(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    agent.until_holding("openai", 1).await;
+    let bearer = sign_in(&server, "ada").await;
+
+    refuse_events(&stage, engine, "").await;
+    let key = json!({ "value": "sk-another", "provider": "openai" });
+    let refused = server
+        .ask(Method::PUT, "/keys/another", Some(&bearer), Some(key))
+        .await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.body["code"]),
+        (503, &json!("unavailable"))
+    );
+    let revoked = server
+        .ask(Method::POST, "/keys/openai/revoke", Some(&bearer), None)
+        .await;
+    assert_eq!(revoked.status.as_u16(), 503);
+    let logged_in = server
+        .ask(Method::POST, "/auth/login", None, Some(login("ada")))
+        .await;
+    assert_eq!(logged_in.status.as_u16(), 503);
+    allow_events(&stage, engine).await;
+    let keys = ask(&server, "/keys", &bearer).await;
+    let items = keys["items"].as_array().unwrap();
+    assert_eq!((items.len(), &items[0]["status"]), (1, &json!("active")));
+
+    // A key may be put, but that it was delivered cannot be written down.
+    refuse_events(&stage, engine, "WHEN (NEW.action = 'key.delivered')").await;
+    ada.put("another", &Secret::fresh());
+    until("the delivery is given up", async || {
+        server.log().contains("the database failed").then_some(())
+    })
+    .await;
+    assert!(agent.key("another").await.is_none());
+    allow_events(&stage, engine).await;
+    agent.until_it_has("another").await;
+    assert_eq!(ask(&server, "/audit/verify", &bearer).await["intact"], true);
+}
+
+async fn what_is_left_after_pruning_is_verified(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let bearer = sign_in(&server, "ada").await;
+    let lines = ndjson(&command(&stage, &server, &["export"]).1);
+    let sequence: Vec<_> = lines
+        .iter()
+        .map(|line| line["seq"].as_i64().unwrap())
+        .collect();
+    assert!(sequence.len() > 3 && lines.iter().all(|line| line["hash"].is_string()));
+
+    let none = command(&stage, &server, &["prune", "--older-than-days", "1"]).1;
+    assert_eq!(none[0], "0 events are forgotten.");
+    let all = command(
+        &stage,
+        &server,
+        &["--json", "prune", "--older-than-days", "0"],
+    )
+    .1;
+    let all: Value = serde_json::from_str(&all[0]).unwrap();
+    assert_eq!(all["pruned"].as_u64().unwrap(), lines.len() as u64);
+    assert_eq!(verify(&stage, &server, &[])["intact"], true);
+    let left = ask(&server, "/audit", &bearer).await;
+    assert_eq!(left["items"][0]["action"], "audit.pruned");
+    assert_eq!(left["items"].as_array().unwrap().len(), 1);
+}
+
+async fn a_tenant_sees_its_own_events_alone(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let bob = Person::register(&stage, &server, "bob");
+    ada.put("of-ada", &Secret::fresh());
+    bob.put("of-bob", &Secret::fresh());
+    let bearer = sign_in(&server, "ada").await;
+    let own = ask(&server, "/audit?action=key.&subject=of-ada", &bearer).await;
+    assert_eq!(own["items"].as_array().unwrap().len(), 1);
+    assert!(own["items"][0]["correlation_id"].is_string());
+    for path in ["/audit?limit=200", "/audit?subject=of-bob"] {
+        let all = ask(&server, path, &bearer).await.to_string();
+        assert!(!all.contains("of-bob"), "{all}");
+    }
+    let first = ask(&server, "/audit?limit=1", &bearer).await;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = ask(&server, &format!("/audit?limit=1&cursor={cursor}"), &bearer).await;
+    let seq = |page: &Value| page["items"][0]["seq"].as_i64().unwrap();
+    assert_eq!(seq(&second), seq(&first) - 1);
+}
+
+fn login(name: &str) -> Value {
+    json!({ "username": name, "password": PASSWORD })
+}
+
+async fn sign_in(server: &Server, name: &str) -> SecretString {
+    let answer = server
+        .ask(Method::POST, "/auth/login", None, Some(login(name)))
+        .await;
+    answer.body["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+        .into()
+}
+
+async fn ask(server: &Server, path: &str, bearer: &SecretString) -> Value {
+    let answer = server.ask(Method::GET, path, Some(bearer), None).await;
+    assert_eq!(answer.status.as_u16(), 200, "{path}: {}", answer.body);
+    answer.body
+}
+
+/// Runs `keyferry-server audit`: whether it was content, and the lines that it printed.
+fn command(stage: &Stage, server: &Server, arguments: &[&str]) -> (bool, Vec<String>) {
+    let mut program = server.run_beside(stage, "audit", |command| {
+        command.arg("audit").args(arguments);
+    });
+    let lines = program.lines_to_the_end();
+    (program.wait().success(), lines)
+}
+
+fn verify(stage: &Stage, server: &Server, arguments: &[&str]) -> Value {
+    let arguments = [&["--json", "verify"], arguments].concat();
+    let (content, lines) = command(stage, server, &arguments);
+    let report: Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!(report["intact"].as_bool(), Some(content));
+    report
+}
+
+/// The kinds of the faults, each once.
+fn faults(report: &Value) -> Vec<String> {
+    let faults = report["faults"].as_array().unwrap().iter();
+    let mut kinds: Vec<_> = faults
+        .map(|fault| fault["kind"].as_str().unwrap().to_owned())
+        .collect();
+    kinds.dedup();
+    kinds
+}
+
+fn ndjson(lines: &[String]) -> Vec<Value> {
+    let parsed = lines.iter().map(|line| serde_json::from_str(line).unwrap());
+    parsed.collect()
+}
+
+/// Does to the database what only its owner can.
+async fn execute(stage: &Stage, statements: &str) -> Result<(), sqlx::Error> {
+    let statements = sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned()));
+    if let Some(database) = stage.database() {
+        let mut connection = PgConnection::connect(database.url()).await?;
+        return statements.execute(&mut connection).await.map(drop);
+    }
+    let file = format!(
+        "sqlite://{}",
+        stage.data_dir().join("keyferry.db").display()
+    );
+    let mut connection = SqliteConnection::connect(&file).await?;
+    let done = statements.execute(&mut connection).await.map(drop);
+    connection.close().await?;
+    done
+}
+
+/// From now on the database takes no more events, or none of these.
+async fn refuse_events(stage: &Stage, engine: Engine, which: &str) {
+    let statements = match engine {
+        Engine::Sqlite => format!(
+            "CREATE TRIGGER no_room BEFORE INSERT ON audit_events {which} \
+             BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        ),
+        Engine::Postgres => format!(
+            "CREATE OR REPLACE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION 'no room'; END $$; \
+             CREATE TRIGGER no_room BEFORE INSERT ON audit_events \
+             FOR EACH ROW {which} EXECUTE FUNCTION no_room()"
+        ),
+    };
+    execute(stage, &statements).await.unwrap();
+}
+
+async fn allow_events(stage: &Stage, engine: Engine) {
+    let on = match engine {
+        Engine::Sqlite => "",
+        Engine::Postgres => " ON audit_events",
+    };
+    execute(stage, &format!("DROP TRIGGER no_room{on}"))
+        .await
+        .unwrap();
+}
