@@ -97,10 +97,10 @@ struct Channel {
 #[derive(Args)]
 struct Settings {
     /// The folder for keys, certificate and database file
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<String>,
     /// A TOML file with settings; keyferry.toml in the data folder when it is there
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 

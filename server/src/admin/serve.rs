@@ -46,6 +46,7 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     http::serve(app.clone(), Listener { socket, tls }).await;
     app.background.finish(FAREWELL).await;
     epoch.await?;
+    audit::keep_anchor(&app).await;
     app.store.close().await;
     info!("the server has stopped");
     Ok(())

@@ -63,7 +63,7 @@ pub(super) async fn start(
     let background = Background::new();
     let mailer = mailer(&config.mail, data_dir, &clock, &background)?;
     let hasher = PasswordHasher::start(config.passwords.cost)?;
-    let app = App::new(Parts {
+    begin_audit(App::new(Parts {
         store,
         clock,
         config,
@@ -85,7 +85,12 @@ pub(super) async fn start(
         public_urls: reachable.public_urls,
         certificate_pin: reachable.certificate_pin,
         stop,
-    });
+    }))
+    .await
+}
+
+/// A database from before there was a chain of events gets one.
+async fn begin_audit(app: App) -> Result<App, Failure> {
     audit::adopt(&app).await?;
     backup::settle_epoch(&app).await?;
     Ok(app)

@@ -12,21 +12,29 @@ use crate::data_dir::DataDir;
 /// Sweeps until the server stops.
 pub(crate) async fn sweep(app: App) {
     let mut round = interval(EVERY);
-    let mut written: Option<Anchors> = None;
     let mut rounds: u32 = 0;
     loop {
-        let stops = tokio::select! {
-            _ = round.tick() => false,
-            () = app.stop.requested() => true,
-        };
+        tokio::select! {
+            _ = round.tick() => {}
+            () = app.stop.requested() => return,
+        }
         if rounds.is_multiple_of(ROUNDS_TO_PRUNE) {
             retire(&app).await;
         }
         rounds = rounds.wrapping_add(1);
-        keep_anchor(&app, &mut written).await;
-        if stops {
-            return;
-        }
+        keep_anchor(&app).await;
+    }
+}
+
+/// Writes down where the chains are, beside the server's keys.
+pub(crate) async fn keep_anchor(app: &App) {
+    let kept = async {
+        let data_dir = DataDir::prepare(&app.config.data_dir)?;
+        Anchors::take(app).await?.write(&data_dir)
+    };
+    if let Err(cause) = kept.await {
+        let deeper = std::error::Error::source(&cause).map(ToString::to_string);
+        warn!(%cause, deeper, "the audit's anchor could not be kept; tried again later");
     }
 }
 
@@ -38,24 +46,6 @@ async fn retire(app: &App) {
         Ok(0) => {}
         Ok(events) => info!(events, "audit events past their retention were pruned"),
         Err(cause) => warn!(%cause, "the audit could not be pruned; tried again later"),
-    }
-}
-
-async fn keep_anchor(app: &App, written: &mut Option<Anchors>) {
-    let now = match Anchors::take(app).await {
-        Ok(now) => now,
-        Err(cause) => return warn!(%cause, "the audit's end could not be read; tried again later"),
-    };
-    if written
-        .as_ref()
-        .is_some_and(|last| last.chains == now.chains)
-    {
-        return;
-    }
-    let kept = DataDir::prepare(&app.config.data_dir).map_err(Into::into);
-    match kept.and_then(|data_dir| now.write(&data_dir)) {
-        Ok(()) => *written = Some(now),
-        Err(cause) => warn!(%cause, "the audit's anchor could not be written; tried again later"),
     }
 }
 

@@ -82,40 +82,10 @@ async fn whoever_has_the_database_alone_cannot_change_the_audit_unnoticed(engine
     let kept = command(&stage, &server, &["anchor"]).1;
     std::fs::write(&anchor, &kept[0]).unwrap();
 
-    for refused in [
-        "UPDATE audit_events SET actor = 'operator'",
-        "DELETE FROM audit_events",
-        "DELETE FROM audit_heads",
-    ] {
-        assert!(execute(&stage, refused).await.is_err(), "{refused}");
-    }
-    let triggers = [
-        "audit_events_stay_as_they_are",
-        "audit_events_stay",
-        "audit_heads_go_forward",
-    ];
-    for trigger in triggers {
-        let table = if trigger.contains("events") {
-            "audit_events"
-        } else {
-            "audit_heads"
-        };
-        let on = if engine == Engine::Postgres {
-            format!(" ON {table}")
-        } else {
-            String::new()
-        };
-        execute(&stage, &format!("DROP TRIGGER {trigger}{on}"))
-            .await
-            .unwrap();
-    }
+    own_the_database(&stage, engine).await;
     let put = "WHERE action = 'key.put' AND subject = 'two'";
-    execute(
-        &stage,
-        &format!("UPDATE audit_events SET actor = 'operator' {put}"),
-    )
-    .await
-    .unwrap();
+    let edit = format!("UPDATE audit_events SET actor = 'operator' {put}");
+    execute(&stage, &edit).await.unwrap();
     assert_eq!(faults(&verify(&stage, &server, &[])), ["altered"]);
     execute(&stage, &format!("DELETE FROM audit_events {put}"))
         .await
@@ -235,6 +205,29 @@ async fn a_tenant_sees_its_own_events_alone(engine: Engine) {
     let second = ask(&server, &format!("/audit?limit=1&cursor={cursor}"), &bearer).await;
     let seq = |page: &Value| page["items"][0]["seq"].as_i64().unwrap();
     assert_eq!(seq(&second), seq(&first) - 1);
+}
+
+/// The database refuses changes of the audit, until its owner takes that away.
+async fn own_the_database(stage: &Stage, engine: Engine) {
+    for refused in [
+        "UPDATE audit_events SET actor = 'operator'",
+        "DELETE FROM audit_events",
+        "DELETE FROM audit_heads",
+    ] {
+        assert!(execute(stage, refused).await.is_err(), "{refused}");
+    }
+    for (trigger, table) in [
+        ("audit_events_stay_as_they_are", "audit_events"),
+        ("audit_events_stay", "audit_events"),
+        ("audit_heads_go_forward", "audit_heads"),
+    ] {
+        let on = match engine {
+            Engine::Postgres => format!(" ON {table}"),
+            Engine::Sqlite => String::new(),
+        };
+        let drop_it = format!("DROP TRIGGER {trigger}{on}");
+        execute(stage, &drop_it).await.unwrap();
+    }
 }
 
 fn login(name: &str) -> Value {
