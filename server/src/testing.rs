@@ -12,7 +12,7 @@ use crate::app::{App, Parts};
 use crate::audit::ChainKey;
 use crate::background::Background;
 use crate::bus::Bus;
-use crate::clock::Hands;
+use crate::clock::{Clock, Hands};
 use crate::config::Config;
 use crate::delivery::Attached;
 use crate::limits::Counters;
@@ -76,6 +76,12 @@ pub(crate) async fn server() -> Server {
     server_with(Config::for_tests()).await
 }
 
+fn keeping_mailer(config: &Config, clock: &Clock, background: &Background) -> Mailer {
+    let route = Route::Kept(Vec::new().into());
+    let from = config.mail.from.clone();
+    Mailer::new(from, route, clock.clone(), background.clone())
+}
+
 /// A server with these settings.
 pub(crate) async fn server_with(config: Config) -> Server {
     let mut rng = UnwrapErr(SysRng);
@@ -97,15 +103,12 @@ pub(crate) async fn server_with(config: Config) -> Server {
         arena: &arena,
         now: shown.now(),
     };
-    let signing_keys = SigningKeys::load(&source, &config.tokens.algorithm, &mut rng)
-        .await
-        .unwrap();
+    let signing_keys = SigningKeys::load(&source, &config.tokens.algorithm, &mut rng);
+    let signing_keys = signing_keys.await.unwrap();
     let hasher = PasswordHasher::start(config.passwords.cost).unwrap();
     let (stopper, stop) = stop::channel();
     let background = Background::new();
-    let route = Route::Kept(Vec::new().into());
-    let from = config.mail.from.clone();
-    let mailer = Mailer::new(from, route, shown.clone(), background.clone());
+    let mailer = keeping_mailer(&config, &shown, &background);
     let app = App::new(Parts {
         store,
         clock: shown,
