@@ -180,6 +180,9 @@ const GUIDES: &[Guide] = &[
 
     guide("websocket_upgrade", "The agent protocol, in a WebSocket of the subprotocol `keyferry.v1`.",
         "", "400 upgrade_required"),
+    guide("audit_list", "What happened in the caller's tenant, newest first.", "", ""),
+    guide("audit_export", "The same as lines of JSON, oldest first, a thousand at once.", "", ""),
+    guide("audit_verify_own", "Whether anybody has changed, removed or added events behind the server's back.", "", "503 overloaded"),
 ];
 
 #[cfg(test)]
