@@ -96,7 +96,8 @@ macro_rules! made_new {
 }
 
 made_new! {
-    DeviceId InvitationId ProviderKeyId ServiceKeyId SessionId TenantId TicketId UserId VmId
+    DeviceId EnrolmentId InvitationId ProviderKeyId ServiceKeyId SessionId TenantId TicketId UserId
+    VmId
 }
 
 macro_rules! made_of_bytes {
