@@ -15,6 +15,7 @@ use super::open::connect;
 use super::progress::Progress;
 use super::start::{Reachable, start};
 use super::{Failure, Settings};
+use crate::audit::Anchors;
 use crate::backup::{self, BackupError, BackupKey, Freshness, Header, Restoring, Snapshot};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -197,6 +198,7 @@ pub(super) async fn confirm(flags: ConfirmFlags) -> Result<(), Failure> {
 /// Shuts out what must not be revived, and moves the epoch on.
 async fn finish(config: Config, data_dir: &DataDir) -> Result<(), Failure> {
     let (_stopper, stop) = stop::channel();
+    Anchors::forget(data_dir)?;
     let app = start(config, data_dir, Reachable::default(), stop).await?;
     app.store.close().await;
     Ok(())

@@ -1,8 +1,8 @@
 //! The operator's commands.
 
+mod audit;
 mod backup;
 mod care;
-mod audit;
 mod harden;
 mod import;
 mod init;

@@ -76,6 +76,14 @@ impl Anchors {
         Ok(Some(serde_json::from_slice(&data_dir.read(FILE)?)?))
     }
 
+    /// Where the chains were is nothing to hold a restored database against.
+    pub(crate) fn forget(data_dir: &DataDir) -> io::Result<()> {
+        match std::fs::remove_file(data_dir.path().join(FILE)) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes it beside the server's keys.
     pub(crate) fn write(&self, data_dir: &DataDir) -> Result<(), AnchorError> {
         let text = serde_json::to_vec(self)?;

@@ -16,9 +16,9 @@ use super::names::{
     REFRESH_DAYS, REFRESH_GRACE, TLS_SECONDS,
 };
 use super::{
-    Algorithm, AuditSettings, Config, ConfigError, ConnectionLimits, CookieSettings, Database, LimitSettings,
-    MailSettings, MasterKeySource, Offers, PasswordSettings, Sources, TokenSettings, Transport,
-    WebSettings,
+    Algorithm, AuditSettings, Config, ConfigError, ConnectionLimits, CookieSettings, Database,
+    LimitSettings, MailSettings, MasterKeySource, Offers, PasswordSettings, Sources, TokenSettings,
+    Transport, WebSettings,
 };
 
 impl Config {

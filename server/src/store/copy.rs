@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, FromRow, Row};
 
-use super::{Store, StoreError, Transaction, on_database, sql};
+use super::{Store, StoreError, Target, Transaction, on_database, sql};
 
 /// A table and its columns.
 #[derive(Clone)]
@@ -130,9 +130,9 @@ impl Store {
             "SET LOCAL idle_in_transaction_session_timeout = 0",
         ];
         let mut open = self.begin().await?;
-        if let Transaction::Postgres(open) = &mut open {
+        if let Target::Postgres(open) = open.target() {
             for setting in SETTINGS {
-                sqlx::query(setting).execute(&mut **open).await?;
+                sqlx::query(setting).execute(&mut *open).await?;
             }
         }
         Ok(open)
@@ -159,9 +159,9 @@ impl Transaction {
             "SELECT m.name AS table_name, f.\"table\" AS refers_to FROM sqlite_schema m \
              JOIN pragma_foreign_key_list(m.name) f WHERE m.type = 'table'",
         );
-        let (columns, references) = match self {
-            Self::Postgres(_) => POSTGRES,
-            Self::Sqlite(_) => SQLITE,
+        let (columns, references) = match self.target() {
+            Target::Postgres(_) => POSTGRES,
+            Target::Sqlite(_) => SQLITE,
         };
         let columns: Vec<ColumnRow> = sql!(self, query_as(columns).fetch_all)?;
         let references: Vec<Reference> = sql!(self, query_as(references).fetch_all)?;

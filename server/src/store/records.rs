@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
-use super::{Store, StoreError, Transaction, on_database, sql};
+use super::{Store, StoreError, Target, Transaction, on_database, sql};
 use crate::vault::seal::Sealed;
 
 /// What a sealed record is.
@@ -237,13 +237,13 @@ impl Transaction {
     /// Lets nobody else seal anything before this transaction ends.
     pub(crate) async fn stop_sealing(&mut self) -> Result<(), StoreError> {
         // SQLite has one writer, and this transaction is it from its first change on.
-        if let Self::Postgres(open) = self {
+        if let Target::Postgres(open) = self.target() {
             let tables: Vec<&str> = RecordKind::ALL.map(RecordKind::name).to_vec();
             let sql = format!(
                 "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
                 tables.join(", ")
             );
-            sqlx::query(AssertSqlSafe(sql)).execute(&mut **open).await?;
+            sqlx::query(AssertSqlSafe(sql)).execute(open).await?;
         }
         Ok(())
     }
