@@ -40,3 +40,8 @@ use std::process::ExitCode;
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     admin::run(arguments)
 }
+
+/// The operator's command line, for manuals and completions.
+pub fn command_line() -> clap::Command {
+    admin::command_line()
+}

@@ -23,7 +23,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
@@ -117,6 +117,11 @@ struct Serve {
     /// The URL under which agents reach this server; several with commas
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+}
+
+/// The whole command line, for manuals.
+pub(crate) fn command_line() -> clap::Command {
+    CommandLine::command()
 }
 
 /// Runs the command line and says how it went.

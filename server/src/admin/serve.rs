@@ -90,7 +90,9 @@ fn url(transport: Transport, listens: SocketAddr) -> String {
 fn announce(url: &str, fingerprint: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "ready {url} {fingerprint}")?;
-    stdout.flush()
+    stdout.flush()?;
+    let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    Ok(())
 }
 
 pub(super) fn stop_on_signal(stopper: Stopper) -> std::io::Result<()> {
@@ -102,6 +104,7 @@ pub(super) fn stop_on_signal(stopper: Stopper) -> std::io::Result<()> {
             _ = interrupt.recv() => {}
         }
         info!("the server stops");
+        let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         stopper.stop();
     });
     Ok(())

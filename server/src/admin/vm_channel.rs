@@ -111,5 +111,7 @@ fn tell_flags(socket: &Path) -> std::io::Result<()> {
          In the VM: keyferry-agent run --channel auto\n\
          ready {path}"
     )?;
-    stdout.flush()
+    stdout.flush()?;
+    let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    Ok(())
 }
