@@ -83,6 +83,11 @@ impl Provider {
         format!("localhost:{}", self.port)
     }
 
+    /// For `--allow-host`, where the name is made to lead to it.
+    pub fn host_named(&self) -> String {
+        format!("{NAME}:{}", self.port)
+    }
+
     /// The certificate of its authority.
     pub fn authority(&self) -> &Path {
         &self.authority
@@ -110,6 +115,9 @@ impl Provider {
     }
 }
 
+/// Its name in machines where `localhost` is another.
+const NAME: &str = "provider.test";
+
 impl Drop for Provider {
     fn drop(&mut self) {
         self.running.abort();
@@ -123,7 +131,7 @@ fn acceptor(authority: &Path) -> TlsAcceptor {
     std::fs::write(authority, params.self_signed(&key).unwrap().pem()).unwrap();
     let issuer = Issuer::new(params, key);
     let own = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let params = CertificateParams::new(["localhost".to_owned(), NAME.to_owned()]).unwrap();
     let certificate = params.signed_by(&own, &issuer).unwrap();
     let own = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.serialize_der()));
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

@@ -40,10 +40,15 @@ impl Server {
 
     /// Starts it with more settings.
     pub fn start_with(stage: &Stage, settings: &[(&str, &str)]) -> Self {
+        Self::start_at(stage, "127.0.0.1:0", settings)
+    }
+
+    /// Starts it at an address that is known beforehand.
+    pub fn start_at(stage: &Stage, listen: &str, settings: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
         let told = Told {
             name: "server".to_owned(),
-            listen: "127.0.0.1:0".to_owned(),
+            listen: listen.to_owned(),
             data_dir: stage.data_dir(),
             settings: settings.iter().map(owned).collect(),
         };
