@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) passwords: PasswordSettings,
     pub(crate) mail: MailSettings,
     pub(crate) connections: ConnectionLimits,
+    /// How often what has ended is thrown away: overlapped versions, tickets, credentials.
+    pub(crate) sweep_every: Duration,
     pub(crate) limits: LimitSettings,
     pub(crate) web: WebSettings,
     pub(crate) cookies: CookieSettings,

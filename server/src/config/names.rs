@@ -60,6 +60,7 @@ pub(super) const TLS_SECONDS: &str = "KEYFERRY_TLS_HANDSHAKE_SECONDS";
 pub(super) const FIRST_BYTE_SECONDS: &str = "KEYFERRY_FIRST_BYTE_SECONDS";
 pub(super) const HEAD_SECONDS: &str = "KEYFERRY_HEAD_SECONDS";
 pub(super) const BODY_SECONDS: &str = "KEYFERRY_BODY_SECONDS";
+pub(super) const SWEEP_SECONDS: &str = "KEYFERRY_SWEEP_SECONDS";
 
 /// Every setting there is, by its environment name. In a TOML file the same name in lower case.
 pub(super) const SETTINGS: &[&str] = &[
@@ -123,4 +124,5 @@ pub(super) const SETTINGS: &[&str] = &[
     FIRST_BYTE_SECONDS,
     HEAD_SECONDS,
     BODY_SECONDS,
+    SWEEP_SECONDS,
 ];

@@ -13,7 +13,7 @@ use super::names::{
     ACCESS_MINUTES, BODY_SECONDS, DATABASE_URL, FIRST_BYTE_SECONDS, HASH_ROUNDS, HEAD_SECONDS,
     HOST, JWT_ALGORITHM, JWT_SECRET_KEY, LISTEN, MAX_CONNECTIONS, MAX_PER_ADDRESS,
     PASSWORD_HISTORY, PASSWORD_MIN_LENGTH, PASSWORD_MIN_SCORE, PLAIN_HTTP, PORT, PUBLIC_URL,
-    REFRESH_DAYS, REFRESH_GRACE, TLS_SECONDS,
+    REFRESH_DAYS, REFRESH_GRACE, SWEEP_SECONDS, TLS_SECONDS,
 };
 use super::{
     Algorithm, AuditSettings, Config, ConfigError, ConnectionLimits, CookieSettings, Database,
@@ -35,6 +35,7 @@ impl Config {
             passwords: passwords(sources)?,
             mail: MailSettings::parse(sources)?,
             connections: connections(sources)?,
+            sweep_every: Duration::from_secs(number(sources, SWEEP_SECONDS, 60, 1..=3_600)?),
             limits: LimitSettings::parse(sources)?,
             web: WebSettings::parse(sources)?,
             audit: AuditSettings::parse(sources)?,

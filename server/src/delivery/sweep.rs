@@ -9,7 +9,7 @@ use crate::store::StoreError;
 
 /// Sweeps until the server stops.
 pub(crate) async fn sweep(app: App) {
-    let mut round = tokio::time::interval(EVERY);
+    let mut round = tokio::time::interval(app.config.sweep_every);
     loop {
         tokio::select! {
             _ = round.tick() => {}
@@ -37,7 +37,6 @@ pub(crate) async fn once(app: &App) -> Result<u64, StoreError> {
     Ok(versions + tickets + credentials + enrolments + keys)
 }
 
-const EVERY: Duration = Duration::from_secs(60);
 /// How long an ended ticket is still known, so that its use can be told from a guess.
 const TICKETS_KNOWN: Duration = Duration::from_secs(24 * 3600);
 /// How long a retired credential can give a clone away.

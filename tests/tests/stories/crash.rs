@@ -125,7 +125,9 @@ async fn an_agent_that_is_asked_to_end_tells_its_tools(engine: Engine) {
         last["event"] == "lease_over" || last["event"] == "agent_gone",
         "{last}"
     );
-    // It may write no file, so it leaves its socket; the next one takes its place.
+    // It leaves its socket: who may remove a file may remove any in that folder, and Landlock allows
+    // it none. A dead socket refuses everybody, systemd removes its folder, and the next agent
+    // takes its place.
     let again = Agent::start(&stage, "kali-1", ada.ticket("kali-1").as_bytes());
     again.until_holding("openai", 1).await;
 }

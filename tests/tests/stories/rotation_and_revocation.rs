@@ -47,7 +47,7 @@ async fn a_rotation_reaches_every_tool_in_every_machine(engine: Engine) {
 
 async fn the_old_version_is_retired_and_destroyed_when_its_overlap_is_over(engine: Engine) {
     let stage = Stage::new(engine).await;
-    let mut server = Server::start(&stage);
+    let server = Server::start_with(&stage, &[("KEYFERRY_SWEEP_SECONDS", "1")]);
     let ada = Person::register(&stage, &server, "ada");
     ada.put("openai", &Secret::fresh());
     let agent = Agent::enrol(&stage, &ada, "kali-1").await;
@@ -66,8 +66,6 @@ async fn the_old_version_is_retired_and_destroyed_when_its_overlap_is_over(engin
         (first_of(&held)["told"] == "retire" && first_of(&held)["outcome"] == "wiped").then_some(())
     })
     .await;
-    // The server sweeps once a minute, and when it starts.
-    server.crash_and_restart(&stage);
     until("version 1 is destroyed", async || {
         let versions = ada.ask(&["keys", "show", "openai"])["versions"].clone();
         first_of(versions.as_array().unwrap())["destroyed_at"]
