@@ -8,6 +8,7 @@
 )]
 
 mod agent;
+mod caller;
 mod engine;
 mod mail_server;
 mod operator;
@@ -21,10 +22,12 @@ mod secret;
 mod server;
 mod small_room;
 mod stage;
+mod terminal;
 mod tool;
 mod waiting;
 
 pub use agent::Agent;
+pub use caller::Caller;
 pub use engine::Engine;
 pub use mail_server::{MailServer, Talk, token_in};
 pub use operator::Operator;
@@ -38,6 +41,7 @@ pub use secret::Secret;
 pub use server::Server;
 pub use small_room::SmallRoom;
 pub use stage::Stage;
+pub use terminal::Terminal;
 pub use tool::Tool;
 pub use waiting::{PATIENCE, until};
 

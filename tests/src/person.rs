@@ -2,12 +2,12 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::program::{binary, clean_command};
-use crate::{Secret, Server, Stage};
+use crate::{Secret, Server, Stage, Terminal};
 
 /// The password of everybody in these stories.
 pub const PASSWORD: &str = "Violet-Harbour-7-Lantern";
@@ -66,8 +66,7 @@ impl<'a> Person<'a> {
 
     /// Runs one command with this standard input.
     pub fn run(&self, arguments: &[&str], input: &[u8]) -> Answer {
-        let mut command = clean_command(self.stage, binary("keyferry"));
-        command.args(arguments).env("XDG_CONFIG_HOME", &self.home);
+        let mut command = self.command(arguments);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -81,6 +80,17 @@ impl<'a> Person<'a> {
             output: String::from_utf8(output.stdout).unwrap(),
             errors: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+
+    /// Starts one command at a terminal.
+    pub fn at_a_terminal(&self, arguments: &[&str]) -> Terminal {
+        Terminal::start(&self.command(arguments))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = clean_command(self.stage, binary("keyferry"));
+        command.args(arguments).env("XDG_CONFIG_HOME", &self.home);
+        command
     }
 
     /// Runs one command that must succeed, and reads its JSON.

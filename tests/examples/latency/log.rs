@@ -2,9 +2,8 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use rustix::time::{ClockId, clock_gettime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -25,12 +24,12 @@ impl Log {
     }
 
     /// When it told of `event` with these fields.
-    pub(crate) fn time_of(&mut self, event: &str, fields: &str) -> Duration {
+    pub(crate) fn time_of(&mut self, event: &str, fields: &str) -> Instant {
         let begin = Instant::now();
         loop {
             let line = self.next_line(begin);
             if line.contains(event) && line.trim_end().ends_with(fields) {
-                return to_monotonic(line.split(' ').next().unwrap());
+                return to_instant(line.split(' ').next().unwrap());
             }
         }
     }
@@ -52,20 +51,14 @@ impl Log {
 }
 
 /// The log tells the time of day; both clocks run at the same pace.
-fn to_monotonic(told: &str) -> Duration {
-    let told = OffsetDateTime::parse(told, &Rfc3339).unwrap();
-    let told = Duration::from_nanos(told.unix_timestamp_nanos().try_into().unwrap());
-    let ago = read(ClockId::Realtime) - told;
-    monotonic() - ago
-}
-
-/// The clock of everything here.
-pub(crate) fn monotonic() -> Duration {
-    read(ClockId::Monotonic)
-}
-
-fn read(clock: ClockId) -> Duration {
-    clock_gettime(clock).try_into().unwrap()
+fn to_instant(told: &str) -> Instant {
+    let told = SystemTime::from(OffsetDateTime::parse(told, &Rfc3339).unwrap());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a log is told by the time of day"
+    )]
+    let ago = SystemTime::now().duration_since(told).unwrap();
+    Instant::now().checked_sub(ago).unwrap()
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -19,7 +19,7 @@ mod log;
 mod owner;
 mod page;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -90,7 +90,7 @@ struct Measured {
 struct Times(Vec<Duration>);
 
 impl Measured {
-    fn add(&mut self, (sent, pushed): (Duration, Duration), seen: Duration) {
+    fn add(&mut self, (sent, pushed): (Instant, Instant), seen: Instant) {
         self.from_request.0.push(seen - sent);
         self.from_push.0.push(seen - pushed);
     }

@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 use keyferry_sdk::Error;
 use keyferry_sdk::blocking::{Client, Key};
 
-use crate::log::monotonic;
-
 /// A page, and what is seen in it.
 pub(crate) struct Page(Receiver<Sight>);
 
 struct Sight {
-    at: Duration,
+    at: Instant,
     /// The version that can be read; `None` when the page is zeroed.
     version: Option<u32>,
 }
@@ -38,7 +36,7 @@ impl Page {
     }
 
     /// When it first showed this version, or zeros.
-    pub(crate) fn shows(&self, version: Option<u32>) -> Duration {
+    pub(crate) fn shows(&self, version: Option<u32>) -> Instant {
         let sight = self.next();
         assert_eq!(sight.version, version, "the page shows something else");
         sight.at
@@ -59,7 +57,7 @@ fn watch(key: &Key, sights: &Sender<Sight>) {
         };
         if before != Some(version) {
             before = Some(version);
-            let at = monotonic();
+            let at = Instant::now();
             if sights.send(Sight { at, version }).is_err() || version.is_none() {
                 return;
             }
