@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus};
 use keyferry_sdk::Client;
 use keyferry_sdk::status::{Health, Key, Status};
 
-use crate::program::{Program, binary};
+use crate::program::{Program, binary, example};
 use crate::{Person, Stage, until};
 
 /// A running `keyferry-agent run`.
@@ -64,7 +64,26 @@ impl Agent {
         Self { program, socket }
     }
 
-    fn until_served(&mut self) {
+    /// Starts it on a machine that gives no more than `level` (see the example `confined`), and
+    /// does not care whether it stays.
+    pub fn launch_confined(
+        stage: &Stage,
+        vm: &str,
+        (level, options): (&str, &[&str]),
+        ticket: &[u8],
+    ) -> Self {
+        let socket = stage.path(&format!("{vm}.sock"));
+        let mut program = Program::start(stage, vm, example("confined"), |command| {
+            let command = command.arg(level).arg(binary("keyferry-agent"));
+            let command = command.args(["run", "--ticket-stdin", "--socket"]);
+            command.arg(&socket).args(options);
+        });
+        program.feed(ticket);
+        Self { program, socket }
+    }
+
+    /// Waits until its socket is served.
+    pub fn until_served(&mut self) {
         let ready = self.program.next_line();
         assert!(
             ready.starts_with("keyferry-agent ready"),
@@ -112,6 +131,11 @@ impl Agent {
     /// Lets it go on.
     pub fn resume(&self) {
         self.program.resume();
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.program.wait()
     }
 
     /// Asks it to end.

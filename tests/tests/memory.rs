@@ -9,10 +9,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use hyper::Method;
 use keyferry_tests::{
     Agent, Engine, Person, Program, Provider, Secret, Server, Stage, Tool, binary, until,
 };
 use memscan::{GUARDED, Report, scan_process};
+use secrecy::SecretString;
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn held_keys_are_in_secret_pages_only_and_revoked_keys_are_nowhere() {
@@ -142,6 +145,56 @@ async fn the_server_keeps_nothing_of_a_sealed_value() {
     assert_nowhere(server.pid(), &all);
 }
 
+/// As curl sends it. What passes the buffers of TLS, HTTP and JSON is wiped with them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_keeps_nothing_of_passwords_tokens_and_plain_values() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let server = Server::start(&stage);
+    let (password, key) = (Secret::fresh(), Secret::fresh());
+    let mut tokens = Vec::new();
+    let account = json!({ "username": "ada", "password": password.text() });
+    for path in ["/auth/register", "/auth/login"] {
+        let answer = server
+            .ask(Method::POST, path, None, Some(account.clone()))
+            .await;
+        let session = answer.success().unwrap();
+        for kind in ["access_token", "session_token"] {
+            let token = session[kind].as_str().unwrap();
+            let bearer = SecretString::from(token);
+            let me = server
+                .ask(Method::GET, "/auth/me", Some(&bearer), None)
+                .await;
+            me.success().unwrap();
+        }
+        let token = session["session_token"].as_str().unwrap();
+        let bearer = SecretString::from(token);
+        let name = path.replace('/', "-");
+        let put = json!({ "provider": "custom", "value": key.text() });
+        let path = format!("/keys/key{name}");
+        let put = server
+            .ask(Method::PUT, &path, Some(&bearer), Some(put))
+            .await;
+        put.success().unwrap();
+        tokens.push(token.to_owned());
+    }
+    // The promise is about one second afterwards, so this is the condition itself.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_nowhere(server.pid(), &[&password, &key]);
+    let named = |token: String| memscan::Sentinel {
+        name: "token".into(),
+        bytes: token.into_bytes(),
+    };
+    let tokens: Vec<_> = tokens.into_iter().map(named).collect();
+    let mut report = Report::default();
+    scan_process(
+        &memscan::Matcher::new(&tokens, 8),
+        &mut report,
+        server.pid(),
+    )
+    .unwrap();
+    assert_eq!(report.hits(), 0, "{report}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agent_keeps_nothing_of_its_ticket() {
     let stage = Stage::new(Engine::Sqlite).await;
@@ -164,6 +217,36 @@ async fn the_agent_keeps_nothing_of_its_ticket() {
     )
     .unwrap();
     assert_eq!(report.hits(), 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_memfd_secret_keys_are_in_guarded_pages_only() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let key = Secret::fresh();
+    ada.put("openai", &key);
+    let ticket = ada.ticket_for_new_vm("kali-1");
+    let poor = ("mlock", &[][..]);
+    let mut agent = Agent::launch_confined(&stage, "kali-1", poor, ticket.as_bytes());
+    agent.until_served();
+    let mut tool = Tool::open_to_stay(&stage, &agent, "openai").await;
+    assert_eq!(tool.next_event()["sha256"], key.sha256());
+    for pid in [agent.pid(), tool.pid()] {
+        assert_no_stray_copy(pid, &[&key], true);
+        // Root can read these: the search would find the key anywhere else too.
+        let report = scan(pid, &[&key]);
+        assert!(report.findings().any(|it| it.whole), "{report}");
+    }
+
+    ada.revoke("openai");
+    assert_eq!(tool.next_event()["event"], "revoked");
+    assert_nowhere(tool.pid(), &[&key]);
+    until("the agent has wiped the key", async || {
+        (agent.key("openai").await?.state == "revoked").then_some(())
+    })
+    .await;
+    assert_nowhere(agent.pid(), &[&key]);
 }
 
 /// Without this, the zeros of the others would mean nothing.

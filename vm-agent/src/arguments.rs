@@ -44,7 +44,8 @@ pub struct Run {
     /// The settings file (TOML).
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Run where the kernel lacks Landlock, and say so in the status.
+    /// Run where the kernel lacks Landlock or gives no locked memory, and say so in the status and to
+    /// the server.
     #[arg(long)]
     pub allow_degraded: bool,
     /// The group that may open the socket, by name or number.

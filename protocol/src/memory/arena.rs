@@ -150,7 +150,7 @@ unsafe impl Sync for Slot {}
 
 /// Locked pages that slots are cut from.
 enum Chunk {
-    Secret(Mapping),
+    Mapped(Mapping),
     /// Between memsec's guard pages.
     Guarded(NonNull<[u8]>),
 }
@@ -162,8 +162,8 @@ impl Chunk {
     fn new(level: ProtectionLevel, len: usize) -> Result<Self, MemoryError> {
         match level {
             // The descriptor is closed at once: nobody can be given these pages.
-            ProtectionLevel::MemfdSecret => {
-                Mapping::new(level, len).map(|(mapping, _descriptor)| Self::Secret(mapping))
+            ProtectionLevel::MemfdSecret | ProtectionLevel::Unlocked => {
+                Mapping::new(level, len).map(|(mapping, _descriptor)| Self::Mapped(mapping))
             }
             ProtectionLevel::Mlock => Self::guarded(len),
         }
@@ -184,7 +184,7 @@ impl Chunk {
 
     fn start(&self) -> NonNull<u8> {
         match self {
-            Self::Secret(mapping) => mapping.start(),
+            Self::Mapped(mapping) => mapping.start(),
             Self::Guarded(block) => block.cast(),
         }
     }
@@ -207,9 +207,13 @@ const SMALLEST_CHUNK: usize = 4 * super::level::PAGE;
 mod tests {
     use super::*;
 
-    fn arenas() -> [Arena; 2] {
-        [ProtectionLevel::MemfdSecret, ProtectionLevel::Mlock]
-            .map(|level| Arena::new(level).unwrap())
+    fn arenas() -> [Arena; 3] {
+        [
+            ProtectionLevel::MemfdSecret,
+            ProtectionLevel::Mlock,
+            ProtectionLevel::Unlocked,
+        ]
+        .map(|level| Arena::new(level).unwrap())
     }
 
     #[test]

@@ -12,6 +12,8 @@ use super::mapping::Mapping;
 /// How the pages that hold secrets are protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProtectionLevel {
+    /// Left out of core dumps and wiped, but it may be swapped out: never chosen by itself.
+    Unlocked = 0,
     /// Locked against swap, left out of core dumps; root and the kernel can read it.
     Mlock = 1,
     /// Taken out of the kernel's direct map: nobody but this process's own instructions reaches it.
@@ -23,13 +25,14 @@ impl ProtectionLevel {
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
         match code {
+            0 => Some(Self::Unlocked),
             1 => Some(Self::Mlock),
             2 => Some(Self::MemfdSecret),
             _ => None,
         }
     }
 
-    /// The code on the wire: 1 for `mlock`, 2 for `memfd_secret`.
+    /// The code on the wire: 0 for `unlocked`, 1 for `mlock`, 2 for `memfd_secret`.
     #[must_use]
     pub fn code(self) -> u8 {
         self as u8
@@ -39,6 +42,7 @@ impl ProtectionLevel {
 impl fmt::Display for ProtectionLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Unlocked => "unlocked",
             Self::Mlock => "mlock",
             Self::MemfdSecret => "memfd_secret",
         })
@@ -50,6 +54,7 @@ impl FromStr for ProtectionLevel {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
+            "unlocked" => Ok(Self::Unlocked),
             "mlock" => Ok(Self::Mlock),
             "memfd_secret" => Ok(Self::MemfdSecret),
             _ => Err(UnknownLevel),
@@ -59,7 +64,7 @@ impl FromStr for ProtectionLevel {
 
 /// A protection level that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("protection levels are `memfd_secret` and `mlock`")]
+#[error("protection levels are `memfd_secret`, `mlock` and `unlocked`")]
 pub struct UnknownLevel;
 
 /// The best level that this machine really gives, proven and not assumed.
@@ -134,6 +139,12 @@ mod tests {
 
     use super::*;
 
+    const LEVELS: [ProtectionLevel; 3] = [
+        ProtectionLevel::Unlocked,
+        ProtectionLevel::Mlock,
+        ProtectionLevel::MemfdSecret,
+    ];
+
     #[test]
     fn this_machine_locks_memory() {
         assert!(self_test().is_ok());
@@ -141,12 +152,12 @@ mod tests {
 
     #[test]
     fn levels_survive_their_printed_form_and_their_code() {
-        for level in [ProtectionLevel::Mlock, ProtectionLevel::MemfdSecret] {
+        for level in LEVELS {
             assert_eq!(level.to_string().parse(), Ok(level));
             assert_eq!(ProtectionLevel::from_code(level.code()), Some(level));
         }
         assert_eq!("none".parse::<ProtectionLevel>(), Err(UnknownLevel));
-        assert_eq!(ProtectionLevel::from_code(0), None);
+        assert_eq!(ProtectionLevel::from_code(3), None);
     }
 
     /// Runs in a child that has lost the right to lock memory: see the test below.

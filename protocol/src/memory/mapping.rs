@@ -14,9 +14,9 @@ pub(super) struct Mapping {
     len: usize,
 }
 
-/// Who may write through a mapping.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+/// What a mapping is for.
+#[derive(Clone, Copy)]
+enum Access {
     Read,
     ReadAndWrite,
 }
@@ -26,14 +26,14 @@ impl Mapping {
     pub(super) fn new(level: ProtectionLevel, len: usize) -> Result<(Self, OwnedFd), MemoryError> {
         let descriptor = match level {
             ProtectionLevel::MemfdSecret => memfd_secret()?,
-            ProtectionLevel::Mlock => rustix::fs::memfd_create(
+            ProtectionLevel::Mlock | ProtectionLevel::Unlocked => rustix::fs::memfd_create(
                 c"keyferry",
                 MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
             )
             .map_err(MemoryError::refused("create"))?,
         };
         rustix::fs::ftruncate(&descriptor, len as u64).map_err(MemoryError::refused("size"))?;
-        if level == ProtectionLevel::Mlock {
+        if level < ProtectionLevel::MemfdSecret {
             // memfd_secret can be sized only once; a memfd must be told so, or a receiver of the
             // descriptor could cut it and kill the writer with SIGBUS.
             rustix::fs::fcntl_add_seals(
@@ -42,16 +42,24 @@ impl Mapping {
             )
             .map_err(MemoryError::refused("seal"))?;
         }
-        let mapping = Self::of(descriptor.as_fd(), len, Access::ReadAndWrite)?;
+        let mapping = Self::map(descriptor.as_fd(), len, Access::ReadAndWrite)?;
+        // The kernel locks pages of memfd_secret by itself.
+        if level == ProtectionLevel::Mlock {
+            mapping.lock()?;
+        }
         Ok((mapping, descriptor))
     }
 
-    /// Maps the pages behind a descriptor, locked and out of core dumps and children.
-    pub(super) fn of(
-        descriptor: BorrowedFd<'_>,
-        len: usize,
-        access: Access,
-    ) -> Result<Self, MemoryError> {
+    /// Maps the pages behind a descriptor to be read, locked and out of core dumps and children.
+    pub(super) fn of(descriptor: BorrowedFd<'_>, len: usize) -> Result<Self, MemoryError> {
+        let mapping = Self::map(descriptor, len, Access::Read)?;
+        if !is_secretmem(descriptor) {
+            mapping.lock()?;
+        }
+        Ok(mapping)
+    }
+
+    fn map(descriptor: BorrowedFd<'_>, len: usize, access: Access) -> Result<Self, MemoryError> {
         let protection = match access {
             Access::Read => ProtFlags::READ,
             Access::ReadAndWrite => ProtFlags::READ | ProtFlags::WRITE,
@@ -70,24 +78,24 @@ impl Mapping {
         .map_err(MemoryError::refused("map"))?;
         let start = NonNull::new(start.cast::<u8>()).expect("mmap never returns the null page");
         let mapping = Self { start, len };
-        mapping.keep_to_this_process(is_secretmem(descriptor))?;
+        mapping.keep_to_this_process()?;
         Ok(mapping)
     }
 
-    fn keep_to_this_process(&self, secretmem: bool) -> Result<(), MemoryError> {
+    fn keep_to_this_process(&self) -> Result<(), MemoryError> {
         let advise = |advice, step| {
             // SAFETY: the range is exactly this mapping, and neither advice changes its bytes here.
             unsafe { rustix::mm::madvise(self.start.as_ptr().cast(), self.len, advice) }
                 .map_err(MemoryError::refused(step))
         };
         advise(Advice::LinuxDontFork, "keep from children")?;
-        advise(Advice::LinuxDontDump, "keep from core dumps")?;
-        if !secretmem {
-            // SAFETY: the range is exactly this mapping.
-            unsafe { rustix::mm::mlock(self.start.as_ptr().cast(), self.len) }
-                .map_err(MemoryError::refused("lock"))?;
-        }
-        Ok(())
+        advise(Advice::LinuxDontDump, "keep from core dumps")
+    }
+
+    fn lock(&self) -> Result<(), MemoryError> {
+        // SAFETY: the range is exactly this mapping.
+        unsafe { rustix::mm::mlock(self.start.as_ptr().cast(), self.len) }
+            .map_err(MemoryError::refused("lock"))
     }
 
     pub(super) fn start(&self) -> NonNull<u8> {

@@ -5,10 +5,11 @@
 //!  SecretPage ─ descriptor ─▶ MappedPage     one key for one tool; changes and vanishes in place
 //! ```
 //!
-//! Two levels exist. With `memfd_secret` (Linux 5.14) the kernel takes the pages out of its own
+//! Two levels keep secrets. With `memfd_secret` (Linux 5.14) the kernel takes the pages out of its own
 //! direct map: no `/proc/PID/mem`, no debugger, no core dump, no swap reaches them, not even for
 //! root. With `mlock` they are only kept out of swap and core dumps. [`self_test`] says which
-//! of the two this machine really gives; it never assumes.
+//! of the two this machine really gives; it never assumes, and never falls back to the third level,
+//! which locks nothing and which an operator has to ask for.
 
 mod allocator;
 mod arena;

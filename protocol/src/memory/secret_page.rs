@@ -12,7 +12,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::mapping::{Access, Mapping, is_secretmem};
+use super::mapping::{Mapping, is_secretmem};
 use super::{LockedBox, MemoryError, ProtectionLevel, scrub_lightly};
 
 /// What a page holds.
@@ -142,8 +142,7 @@ impl MappedPage {
     )]
     pub fn map(descriptor: OwnedFd) -> Result<Self, MemoryError> {
         check_cannot_shrink(descriptor.as_fd())?;
-        Mapping::of(descriptor.as_fd(), PAGE_BYTES, Access::Read)
-            .map(|mapping| Self(Words(mapping)))
+        Mapping::of(descriptor.as_fd(), PAGE_BYTES).map(|mapping| Self(Words(mapping)))
     }
 
     /// Copies the value into `into`, which is shortened to it, and tells its version. No system

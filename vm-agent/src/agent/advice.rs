@@ -8,6 +8,9 @@ use keyferry_sdk::status::ConnectionState;
 /// For `status`: only what applies here and now.
 pub(super) fn advice(protection: ProtectionLevel, state: ConnectionState) -> Vec<String> {
     let mut advice = Vec::new();
+    if protection < ProtectionLevel::Mlock {
+        advice.push(MEMLOCK);
+    }
     if protection < ProtectionLevel::MemfdSecret {
         advice.push(SECRETMEM);
     }
@@ -47,6 +50,8 @@ fn is_encrypted(place: &str) -> bool {
         .is_ok_and(|uuid| uuid.starts_with("CRYPT-"))
 }
 
+const MEMLOCK: &str =
+    "raise RLIMIT_MEMLOCK (systemd LimitMEMLOCK=), so that no key is written to swap";
 const SECRETMEM: &str = "boot with secretmem.enable=1 (Linux 5.14 to 6.4), so that not even root \
     reads the keys from memory";
 const INIT_ON_FREE: &str =

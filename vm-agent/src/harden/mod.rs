@@ -66,7 +66,7 @@ pub enum HardenError {
         source: io::Error,
     },
     /// There is no locked memory.
-    #[error("there is no memory that keeps a secret")]
+    #[error("there is no memory that keeps a secret; set allow_degraded to run without it")]
     Memory(#[source] MemoryError),
     /// The kernel is without something that is wanted.
     #[error("this kernel has no {0}; set allow_degraded to run without it")]
@@ -86,12 +86,12 @@ impl HardenError {
 }
 
 /// The first half, before any secret is in this process.
-pub fn before_secrets() -> Result<(ProtectionLevel, Vec<Step>), HardenError> {
+pub fn before_secrets(tolerance: Tolerance) -> Result<(ProtectionLevel, Vec<Step>), HardenError> {
     // The first look at a clock reads the auxiliary vector, which is closed to us afterwards.
     let _now = clock::now();
     let mut steps = vec![dumps::no_core_files()?, dumps::not_dumpable()?];
     steps.push(privileges::no_new_privileges()?);
-    let (level, step) = memory::prove()?;
+    let (level, step) = memory::prove(tolerance)?;
     steps.push(step);
     Ok((level, steps))
 }

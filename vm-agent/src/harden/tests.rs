@@ -156,7 +156,7 @@ mod attempts {
     }
 
     fn hardened() -> Vec<Step> {
-        let (_level, mut steps) = before_secrets().unwrap();
+        let (_level, mut steps) = before_secrets(Tolerance::Strict).unwrap();
         steps.extend(before_strangers(Tolerance::Strict).unwrap());
         steps
     }

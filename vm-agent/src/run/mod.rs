@@ -64,7 +64,7 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
         Tolerance::Strict
     };
 
-    let (level, mut steps) = harden::before_secrets()?;
+    let (level, mut steps) = harden::before_secrets(tolerance)?;
     let machine = Machine::open();
     steps.push(machine.step());
     let arena = Arena::new(level)?;

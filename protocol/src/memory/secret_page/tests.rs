@@ -11,7 +11,11 @@ fn shared(level: ProtectionLevel) -> (SecretPage, MappedPage, ValueBuffer) {
     )
 }
 
-const LEVELS: [ProtectionLevel; 2] = [ProtectionLevel::MemfdSecret, ProtectionLevel::Mlock];
+const LEVELS: [ProtectionLevel; 3] = [
+    ProtectionLevel::MemfdSecret,
+    ProtectionLevel::Mlock,
+    ProtectionLevel::Unlocked,
+];
 
 #[test]
 fn a_value_appears_changes_and_vanishes_in_place() {
