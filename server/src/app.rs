@@ -10,14 +10,17 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::accounts::PasswordHasher;
+use crate::alerts::Alerts;
 use crate::audit::ChainKey;
 use crate::background::Background;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::Attached;
+use crate::http::Identity;
 use crate::limits::Counters;
 use crate::mail::Mailer;
+use crate::metrics::Metrics;
 use crate::sessions::{KeyRing, SeenSessions, VerifiedTokens};
 use crate::stop::Stop;
 use crate::store::Store;
@@ -57,8 +60,10 @@ pub(crate) struct Parts {
     pub(crate) instance: Uuid,
     /// Under which URLs agents reach this server.
     pub(crate) public_urls: Vec<String>,
-    /// SHA-256 of the certificate's SubjectPublicKeyInfo; none with plain HTTP.
-    pub(crate) certificate_pin: Option<[u8; 32]>,
+    /// What the server shows of itself; none with plain HTTP.
+    pub(crate) identity: Option<Identity>,
+    pub(crate) metrics: Metrics,
+    pub(crate) alerts: Alerts,
     /// Hears when the server stops.
     pub(crate) stop: Stop,
 }

@@ -79,6 +79,9 @@ pub(crate) enum ApiError {
     /// The caller lacks a permission.
     #[error("Your role does not permit this.")]
     Forbidden,
+    /// The operator wants clients to show a certificate.
+    #[error("Connect with a client certificate of this server's authority.")]
+    CertificateMissing,
     /// No such route or thing.
     #[error("There is no such thing here.")]
     NotFound,
@@ -208,6 +211,7 @@ impl ApiError {
             Self::SecondFactorOwed => (403, "second_factor_owed"),
             Self::SwitchedOff => (403, "switched_off"),
             Self::ForeignPage => (403, "csrf_token_missing"),
+            Self::CertificateMissing => (403, "client_certificate_missing"),
             Self::NotFound => (404, "not_found"),
             Self::MethodNotAllowed(_) => (405, "method_not_allowed"),
             Self::RequestTimeout => (408, "request_timeout"),

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod admin;
+mod alerts;
 mod app;
 mod audit;
 mod background;
@@ -18,6 +19,7 @@ mod http;
 mod import;
 mod limits;
 mod mail;
+mod metrics;
 mod network;
 mod operators;
 mod page;

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::accounts::{self, PasswordHasher};
+use crate::alerts::Alerts;
 use crate::app::{App, Parts};
 use crate::audit::ChainKey;
 use crate::background::Background;
@@ -17,6 +18,7 @@ use crate::config::Config;
 use crate::delivery::Attached;
 use crate::limits::Counters;
 use crate::mail::{Mailer, Route};
+use crate::metrics::Metrics;
 use crate::sessions::{
     KeyRing, KeySource, Origin, SeenSessions, SignedIn, SigningKeys, VerifiedTokens, signed_in,
 };
@@ -106,6 +108,7 @@ pub(crate) async fn server_with(config: Config) -> Server {
     let signing_keys = SigningKeys::load(&source, &config.tokens.algorithm, &mut rng);
     let signing_keys = signing_keys.await.unwrap();
     let hasher = PasswordHasher::start(config.passwords.cost).unwrap();
+    let (alerts, _none) = Alerts::new(&config.alerts).unwrap();
     let (stopper, stop) = stop::channel();
     let background = Background::new();
     let mailer = keeping_mailer(&config, &shown, &background);
@@ -129,7 +132,9 @@ pub(crate) async fn server_with(config: Config) -> Server {
         seen_sessions: SeenSessions::default(),
         instance: Uuid::new_v4(),
         public_urls: vec!["https://127.0.0.1:8443".to_owned()],
-        certificate_pin: None,
+        identity: None,
+        metrics: Metrics::new(),
+        alerts,
         stop,
     });
     Server {

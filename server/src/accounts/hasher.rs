@@ -1,6 +1,7 @@
 //! Password hashing in a pool of its own, so that nothing else ever waits behind it.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -15,6 +16,9 @@ use super::password::{NewPassword, is_hashable};
 #[derive(Clone)]
 pub(crate) struct PasswordHasher {
     queue: SyncSender<Job>,
+    /// How many jobs are in the queue, and how many may be.
+    waiting: Arc<AtomicUsize>,
+    room: usize,
     cost: u32,
     /// A valid hash of the same cost that no password has, checked when there is no user.
     dummy: Arc<str>,
@@ -48,13 +52,15 @@ impl PasswordHasher {
     /// Starts one worker a core.
     pub(crate) fn start(cost: u32) -> Result<Self, HashError> {
         let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let (queue, jobs) = sync_channel(workers * QUEUE_PER_WORKER);
+        let room = workers * QUEUE_PER_WORKER;
+        let (queue, jobs) = sync_channel(room);
+        let waiting = Arc::new(AtomicUsize::new(0));
         let jobs = Arc::new(Mutex::new(jobs));
         for number in 0..workers {
-            let jobs = Arc::clone(&jobs);
+            let (jobs, waiting) = (Arc::clone(&jobs), Arc::clone(&waiting));
             thread::Builder::new()
                 .name(format!("bcrypt-{number}"))
-                .spawn(move || work(&jobs))
+                .spawn(move || work(&jobs, &waiting))
                 .map_err(|_| HashError::Failed(None))?;
         }
         // The hashed text holds a NUL, which no password does.
@@ -62,7 +68,13 @@ impl PasswordHasher {
         let dummy = dummy
             .map_err(|cause| HashError::Failed(Some(cause)))?
             .into();
-        Ok(Self { queue, cost, dummy })
+        Ok(Self {
+            queue,
+            waiting,
+            room,
+            cost,
+            dummy,
+        })
     }
 
     /// The hash to store for a new password.
@@ -104,10 +116,21 @@ impl PasswordHasher {
     }
 
     fn send(&self, job: Job) -> Result<(), HashError> {
-        self.queue.try_send(job).map_err(|refused| match refused {
-            TrySendError::Full(_) => HashError::Full,
-            TrySendError::Disconnected(_) => HashError::Failed(None),
+        // Counted before it can be taken out, so that the count never goes below nothing.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(job).map_err(|refused| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            match refused {
+                TrySendError::Full(_) => HashError::Full,
+                TrySendError::Disconnected(_) => HashError::Failed(None),
+            }
         })
+    }
+
+    /// How many passwords wait, and how many may.
+    pub(crate) fn queue(&self) -> (u64, u64) {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        (waiting as u64, self.room as u64)
     }
 }
 
@@ -116,11 +139,14 @@ async fn finish<T>(answered: oneshot::Receiver<bcrypt::BcryptResult<T>>) -> Resu
     result.map_err(|cause| HashError::Failed(Some(cause)))
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>) {
+fn work(jobs: &Mutex<Receiver<Job>>, waiting: &AtomicUsize) {
     // On Linux this is the thread's own priority: delivery and token checks go first.
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        if job.is_ok() {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+        }
         match job {
             Ok(Job::Hash(text, cost, answer)) => {
                 let _ = answer.send(bcrypt::non_truncating_hash(text.as_bytes(), cost));
@@ -145,6 +171,7 @@ const QUEUE_PER_WORKER: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::{HashError, Job, NewPassword, PasswordHasher, cost_of};
@@ -194,6 +221,8 @@ mod tests {
         let dummy = PasswordHasher::start(10).unwrap().dummy;
         let hasher = PasswordHasher {
             queue,
+            waiting: Arc::default(),
+            room: 1,
             cost: 10,
             dummy,
         };
@@ -215,6 +244,8 @@ mod tests {
         let (queue, _nobody_works) = std::sync::mpsc::sync_channel(1);
         let hasher = PasswordHasher {
             queue,
+            waiting: Arc::default(),
+            room: 1,
             cost: 10,
             dummy: "".into(),
         };

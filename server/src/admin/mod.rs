@@ -4,6 +4,7 @@ mod audit;
 mod backup;
 mod care;
 mod harden;
+mod health;
 mod import;
 mod init;
 mod migrate;
@@ -11,6 +12,7 @@ mod open;
 mod openapi;
 mod people;
 mod progress;
+mod renew_certificate;
 mod rotate;
 mod secrets_file;
 mod serve;
@@ -44,6 +46,8 @@ struct CommandLine {
 enum Command {
     /// Run the server until SIGTERM or SIGINT
     Serve(Serve),
+    /// Ask the server on this host how it is; fails unless it can serve
+    Health(health::Health),
     /// Prepare the data folder and create the first admin
     Init(init::InitFlags),
     /// Manage accounts and tenants on this host
@@ -133,7 +137,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2));
         }
     };
-    log_to_stderr();
+    log_to_stderr(LogFormat::chosen());
     match harden::harden()
         .map_err(Failure::from)
         .and_then(|()| execute(command))
@@ -158,6 +162,10 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Vm(Vm::Channel(flags)) => {
             let config = flags.serve.config()?;
             runtime.block_on(vm_channel::answer(config, &flags.vm, &flags.socket))
+        }
+        Command::Health(flags) => {
+            let config = flags.settings.parse(Vec::new())?;
+            runtime.block_on(health::health(config, &flags))
         }
         Command::Init(flags) => runtime.block_on(init::init(flags)),
         Command::Admin(flags) => {
@@ -240,16 +248,38 @@ impl Settings {
     }
 }
 
-fn log_to_stderr() {
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LogFormat {
+    Human,
+    Json,
+}
+
+impl LogFormat {
+    /// The log begins before settings files are read, so this is looked for in the environment and
+    /// in `.env` alone.
+    fn chosen() -> Self {
+        let sources = Sources::from_pairs(Vec::new()).and_environment(config::environment);
+        let sources = sources.and_dotenv(".env".as_ref());
+        match sources.ok().and_then(|sources| sources.log_format()) {
+            Some(format) if format == "json" => Self::Json,
+            _ => Self::Human,
+        }
+    }
+}
+
+fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::builder()
         .with_default_directive(Level::INFO.into())
         .with_env_var("KEYFERRY_LOG")
         .from_env_lossy();
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Human => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
 }
 
 #[expect(

@@ -9,7 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use super::Failure;
+use super::renew_certificate::renew_certificate;
 use super::start::{Reachable, start};
+use crate::alerts::Alerts;
 use crate::config::{Config, Transport};
 use crate::data_dir::DataDir;
 use crate::http::{self, Identity, Listener};
@@ -21,17 +23,22 @@ use crate::{audit, backup, delivery, sessions};
 pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     let data_dir = DataDir::prepare(&config.data_dir)?;
     let wanted = config.listen;
-    let socket = TcpListener::bind(wanted)
-        .await
-        .map_err(|cause| format!("cannot listen on {wanted}: {cause}"))?;
+    let socket = listen(wanted).await?;
     let listens = socket.local_addr()?;
+    let metrics = match config.metrics.listen {
+        Some(wanted) => Some(listen(wanted).await?),
+        None => None,
+    };
     let url = url(config.transport, listens);
-    let (reachable, identity) = reachable(&config, &data_dir, listens)?;
+    let mut reachable = reachable(&config, &data_dir, listens)?;
+    let (alerts, pending) = Alerts::new(&config.alerts)?;
+    reachable.alerts = alerts;
     let (stopper, stop) = stop::channel();
     stop_on_signal(stopper.clone())?;
     let app = start(config, &data_dir, reachable, stop).await?;
 
-    let fingerprint = identity
+    let fingerprint = app
+        .identity
         .as_ref()
         .map_or_else(|| "-".to_owned(), Identity::fingerprint);
     info!(%url, %fingerprint, protection = %app.arena.level(), "the server listens");
@@ -42,7 +49,14 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     tokio::spawn(server_keys::follow(app.clone()));
     let epoch = tokio::spawn(backup::follow_epoch(app.clone()));
     tokio::spawn(audit::sweep(app.clone()));
-    let tls = identity.map(|identity| identity.acceptor);
+    tokio::spawn(renew_certificate(app.clone()));
+    if let Some(pending) = pending {
+        tokio::spawn(pending.send_all());
+    }
+    if let Some(listener) = metrics {
+        tokio::spawn(http::serve_metrics(app.clone(), listener));
+    }
+    let tls = app.identity.clone();
     http::serve(app.clone(), Listener { socket, tls }).await;
     app.background.finish(FAREWELL).await;
     epoch.await?;
@@ -52,31 +66,33 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
+async fn listen(wanted: SocketAddr) -> Result<TcpListener, Failure> {
+    let bound = TcpListener::bind(wanted).await;
+    Ok(bound.map_err(|cause| format!("cannot listen on {wanted}: {cause}"))?)
+}
+
 /// Under which URLs agents reach a server with these settings, and which certificate they find.
 pub(super) fn reachable(
     config: &Config,
     data_dir: &DataDir,
     listens: SocketAddr,
-) -> Result<(Reachable, Option<Identity>), Failure> {
+) -> Result<Reachable, Failure> {
     let identity = match config.transport {
         Transport::Plain => None,
         Transport::Tls => {
             let names = http::names(config.listen.ip(), &config.public_urls);
-            Some(Identity::load_or_make(data_dir, &names)?)
+            Some(Identity::load_or_make(data_dir, &names, &config.tls)?)
         }
     };
     let mut public_urls = config.public_urls.clone();
     if public_urls.is_empty() {
         public_urls.push(url(config.transport, listens));
     }
-    let certificate_pin = identity.as_ref().map(|identity| identity.pin);
-    Ok((
-        Reachable {
-            public_urls,
-            certificate_pin,
-        },
+    Ok(Reachable {
+        public_urls,
         identity,
-    ))
+        alerts: Alerts::default(),
+    })
 }
 
 fn url(transport: Transport, listens: SocketAddr) -> String {

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use super::Failure;
 use super::open::{Opened, open};
 use crate::accounts::PasswordHasher;
+use crate::alerts::Alerts;
 use crate::app::{App, Parts};
 use crate::audit::{self, ChainKey};
 use crate::background::Background;
@@ -16,8 +17,10 @@ use crate::clock::Clock;
 use crate::config::{Config, MailSettings};
 use crate::data_dir::DataDir;
 use crate::delivery::Attached;
+use crate::http::Identity;
 use crate::limits::Counters;
 use crate::mail::{Mailer, Route};
+use crate::metrics::Metrics;
 use crate::sessions::{KeyRing, KeySource, SeenSessions, SigningKeys, VerifiedTokens};
 use crate::stop::Stop;
 use crate::vault::server_keys::{Keeper, ServerKeys};
@@ -26,7 +29,8 @@ use crate::vault::server_keys::{Keeper, ServerKeys};
 #[derive(Default)]
 pub(super) struct Reachable {
     pub(super) public_urls: Vec<String>,
-    pub(super) certificate_pin: Option<[u8; 32]>,
+    pub(super) identity: Option<Identity>,
+    pub(super) alerts: Alerts,
 }
 
 /// Opens everything that the data folder and the database hold; the first start makes it.
@@ -83,7 +87,9 @@ pub(super) async fn start(
         seen_sessions: SeenSessions::default(),
         instance,
         public_urls: reachable.public_urls,
-        certificate_pin: reachable.certificate_pin,
+        identity: reachable.identity,
+        metrics: Metrics::new(),
+        alerts: reachable.alerts,
         stop,
     }))
     .await

@@ -21,7 +21,7 @@ use crate::vault::{master_key, server_keys};
 /// Answers the VM until told to stop. Runs beside the server, on the same database.
 pub(super) async fn answer(config: Config, vm: &str, socket: &Path) -> Result<(), Failure> {
     let data_dir = DataDir::prepare(&config.data_dir)?;
-    let (reachable, _identity) = reachable(&config, &data_dir, config.listen)?;
+    let reachable = reachable(&config, &data_dir, config.listen)?;
     let (stopper, stop) = stop::channel();
     stop_on_signal(stopper.clone())?;
     let app = start(config, &data_dir, reachable, stop).await?;

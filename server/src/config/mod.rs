@@ -1,14 +1,17 @@
 //! What the operator decided, parsed once at start into types that cannot be wrong.
 
+mod alerts;
 mod audit;
 mod cookies;
 mod limits;
 mod mail;
 mod master_key;
+mod metrics;
 mod names;
 mod offers;
 mod parse;
 mod sources;
+mod tls;
 mod web;
 
 use std::net::SocketAddr;
@@ -17,14 +20,17 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub(crate) use alerts::{AlertSettings, Reach, WebhookUrl};
 pub(crate) use audit::AuditSettings;
 pub(crate) use cookies::CookieSettings;
 pub(crate) use limits::LimitSettings;
 pub(crate) use mail::{MailSettings, SmtpSettings, SmtpTls};
 pub(crate) use master_key::MasterKeySource;
+pub(crate) use metrics::MetricsSettings;
 pub(crate) use names::{DATA_DIR, LISTEN, PLAIN_HTTP, PUBLIC_URL};
 pub(crate) use offers::Offers;
 pub(crate) use sources::Sources;
+pub(crate) use tls::{Certified, Pinning, TlsSettings};
 pub(crate) use web::{AllowedHosts, SessionBinding, WebSettings};
 
 /// Everything that can be set.
@@ -51,7 +57,10 @@ pub(crate) struct Config {
     pub(crate) web: WebSettings,
     pub(crate) cookies: CookieSettings,
     pub(crate) offers: Offers,
+    pub(crate) alerts: AlertSettings,
     pub(crate) audit: AuditSettings,
+    pub(crate) metrics: MetricsSettings,
+    pub(crate) tls: TlsSettings,
 }
 
 /// How connections are protected.

@@ -53,6 +53,18 @@ pub(super) const SMTP_TLS: &str = "SMTP_TLS";
 pub(super) const SMTP_CA_FILE: &str = "SMTP_CA_FILE";
 pub(super) const SMTP_USERNAME: &str = "SMTP_USERNAME";
 pub(super) const SMTP_PASSWORD: &str = "SMTP_PASSWORD";
+pub(super) const ALERT_URL: &str = "KEYFERRY_ALERT_WEBHOOK_URL";
+pub(super) const ALERT_SECRET: &str = "KEYFERRY_ALERT_WEBHOOK_SECRET";
+pub(super) const ALERT_PRIVATE: &str = "KEYFERRY_ALERT_ALLOW_PRIVATE";
+pub(super) const ALERT_CA_FILE: &str = "KEYFERRY_ALERT_CA_FILE";
+pub(super) const METRICS_LISTEN: &str = "KEYFERRY_METRICS_LISTEN";
+pub(super) const METRICS_TOKEN: &str = "KEYFERRY_METRICS_TOKEN";
+pub(super) const LOG_FORMAT: &str = "KEYFERRY_LOG_FORMAT";
+pub(super) const TLS_CERT_FILE: &str = "KEYFERRY_TLS_CERT_FILE";
+pub(super) const TLS_KEY_FILE: &str = "KEYFERRY_TLS_KEY_FILE";
+pub(super) const TLS_CLIENT_CA_FILE: &str = "KEYFERRY_TLS_CLIENT_CA_FILE";
+pub(super) const TLS_CLIENTS: &str = "KEYFERRY_TLS_CLIENT_CERTIFICATES";
+pub(super) const TLS_PIN: &str = "KEYFERRY_TLS_PIN";
 pub(super) const AUDIT_RETENTION_DAYS: &str = "KEYFERRY_AUDIT_RETENTION_DAYS";
 pub(super) const MAX_CONNECTIONS: &str = "KEYFERRY_MAX_CONNECTIONS";
 pub(super) const MAX_PER_ADDRESS: &str = "KEYFERRY_MAX_CONNECTIONS_PER_ADDRESS";
@@ -117,6 +129,18 @@ pub(super) const SETTINGS: &[&str] = &[
     SMTP_CA_FILE,
     SMTP_USERNAME,
     SMTP_PASSWORD,
+    ALERT_URL,
+    ALERT_SECRET,
+    ALERT_PRIVATE,
+    ALERT_CA_FILE,
+    METRICS_LISTEN,
+    METRICS_TOKEN,
+    LOG_FORMAT,
+    TLS_CERT_FILE,
+    TLS_KEY_FILE,
+    TLS_CLIENT_CA_FILE,
+    TLS_CLIENTS,
+    TLS_PIN,
     AUDIT_RETENTION_DAYS,
     MAX_CONNECTIONS,
     MAX_PER_ADDRESS,

@@ -11,14 +11,14 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::names::{
     ACCESS_MINUTES, BODY_SECONDS, DATABASE_URL, FIRST_BYTE_SECONDS, HASH_ROUNDS, HEAD_SECONDS,
-    HOST, JWT_ALGORITHM, JWT_SECRET_KEY, LISTEN, MAX_CONNECTIONS, MAX_PER_ADDRESS,
+    HOST, JWT_ALGORITHM, JWT_SECRET_KEY, LISTEN, LOG_FORMAT, MAX_CONNECTIONS, MAX_PER_ADDRESS,
     PASSWORD_HISTORY, PASSWORD_MIN_LENGTH, PASSWORD_MIN_SCORE, PLAIN_HTTP, PORT, PUBLIC_URL,
     REFRESH_DAYS, REFRESH_GRACE, SWEEP_SECONDS, TLS_SECONDS,
 };
 use super::{
-    Algorithm, AuditSettings, Config, ConfigError, ConnectionLimits, CookieSettings, Database,
-    LimitSettings, MailSettings, MasterKeySource, Offers, PasswordSettings, Sources, TokenSettings,
-    Transport, WebSettings,
+    AlertSettings, Algorithm, AuditSettings, Config, ConfigError, ConnectionLimits, CookieSettings,
+    Database, LimitSettings, MailSettings, MasterKeySource, MetricsSettings, Offers,
+    PasswordSettings, Sources, TlsSettings, TokenSettings, Transport, WebSettings,
 };
 
 impl Config {
@@ -38,11 +38,17 @@ impl Config {
             sweep_every: Duration::from_secs(number(sources, SWEEP_SECONDS, 60, 1..=3_600)?),
             limits: LimitSettings::parse(sources)?,
             web: WebSettings::parse(sources)?,
+            alerts: AlertSettings::parse(sources)?,
             audit: AuditSettings::parse(sources)?,
+            metrics: MetricsSettings::parse(sources)?,
+            tls: TlsSettings::parse(sources)?,
             cookies: CookieSettings::parse(sources, transport(sources)?)?,
             offers: Offers::parse(sources)?,
             data_dir,
         };
+        if !matches!(sources.text(LOG_FORMAT), None | Some("human" | "json")) {
+            return Err(wrong(LOG_FORMAT, "must be human or json"));
+        }
         if config.listen.ip().is_unspecified() && config.public_urls.is_empty() {
             return Err(wrong(
                 PUBLIC_URL,

@@ -43,6 +43,11 @@ impl Attached {
             .len()
     }
 
+    /// How many handshakes are under way.
+    pub(crate) fn shaking_hands(&self) -> usize {
+        HANDSHAKES - self.handshakes.available_permits()
+    }
+
     /// Notes a session for as long as the seat is kept.
     pub(super) fn seat(&self, vm: VmId) -> Seat {
         *self

@@ -16,6 +16,7 @@ use super::vm::owned;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
+use crate::http::Identity;
 use crate::secret::Handed;
 use crate::sessions::{Permission, SignedIn};
 use crate::store::{NewTicket, StoredVm, TenantId, TicketId, UnixTime, UserId, VmId};
@@ -100,7 +101,7 @@ fn make(app: &App, id: TicketId) -> Result<Ticket, ApiError> {
             .map_err(ApiError::internal)?,
         server_key: app.server_keys.pairs().noise.current.public(),
         min_suite: Suite::Hybrid,
-        spki_pin: app.certificate_pin,
+        spki_pin: app.identity.as_ref().and_then(Identity::pin),
         urls: app.public_urls.clone(),
     })
 }

@@ -14,6 +14,7 @@ use super::reply::{self, Reply};
 use super::segment::Segment;
 use crate::audit::{Filter, Lines};
 use crate::error::ApiError;
+use crate::metrics;
 
 /// Collects the schemas of every type that the routes take or give.
 pub(super) struct Schemas {
@@ -87,6 +88,22 @@ impl<T: JsonSchema> Answer for Made<T> {
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<T>()
+    }
+}
+
+/// Text as Prometheus reads it.
+pub(super) struct Readings(pub(super) String);
+
+impl Answer for Readings {
+    const MEDIA_TYPE: &'static str = metrics::MEDIA_TYPE;
+
+    fn reply(self, status: StatusCode) -> Result<Reply, ApiError> {
+        let text = self.0.into_bytes();
+        Ok(reply::with_body(status, Self::MEDIA_TYPE, text))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
     }
 }
 

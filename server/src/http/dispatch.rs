@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
 use hyper::header::{TRANSFER_ENCODING, UPGRADE};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
+use tokio::time::Instant;
 use tracing::debug;
 use uuid::Uuid;
 
@@ -14,9 +15,12 @@ use super::raw_head::Refusal;
 use super::reply::{self, Reply, closing};
 use super::request::Head;
 use super::routes::ROUTES;
-use super::table::{self, Call};
+use super::table::{self, Call, Route};
 use super::{Connection, client, correlation, origins};
+use crate::app::App;
+use crate::config::Certified;
 use crate::error::ApiError;
+use crate::metrics::Answered;
 use crate::sessions::Origin;
 use crate::store::uuid_v7;
 
@@ -25,6 +29,7 @@ pub(super) async fn answer(
     connection: Connection,
     request: Request<Incoming>,
 ) -> Result<Reply, Infallible> {
+    let began = Instant::now();
     connection.answering.store(true, Ordering::Relaxed);
     let app = &connection.app;
     let headers = request.headers();
@@ -43,6 +48,9 @@ pub(super) async fn answer(
     let last = [UPGRADE, TRANSFER_ENCODING]
         .iter()
         .any(|name| request.headers().contains_key(name));
+    let head = Head::new(&request);
+    let found = table::find(ROUTES, &head.method, &head.path());
+    let pattern = found.as_ref().map_or("none", |route| route.path);
     let routed = if request.method().as_str() == "REFUSED" {
         Err(refused(request.uri().path()))
     } else if let Err(foreign) = origins::host_is_ours(&app.config, request.uri(), headers) {
@@ -54,11 +62,14 @@ pub(super) async fn answer(
             seat,
             ..connection.clone()
         };
-        route(&connection, &origin, request).await
+        match found {
+            Ok(found) => route(&connection, &origin, (&head, found), request).await,
+            Err(unknown) => Err(unknown),
+        }
     } else {
         Err(ApiError::Overloaded)
     };
-    let reply = routed.unwrap_or_else(|refused| refuse(&refused, request_id));
+    let reply = routed.unwrap_or_else(|refused| refuse(app, &refused, request_id));
     let mut reply = match reply.status() {
         StatusCode::SWITCHING_PROTOCOLS => reply,
         _ if last => closing(reply),
@@ -66,6 +77,12 @@ pub(super) async fn answer(
     };
     origins::allow(&mut reply, page);
     connection.answering.store(false, Ordering::Relaxed);
+    app.metrics.answered(&Answered {
+        method: known_method(&head.method),
+        route: pattern,
+        status: reply.status().as_u16(),
+        seconds: began.elapsed().as_secs_f64(),
+    });
     debug!(request = %request_id, status = reply.status().as_u16(), "answered");
     Ok(reply::finish(reply, request_id))
 }
@@ -73,14 +90,16 @@ pub(super) async fn answer(
 async fn route(
     connection: &Connection,
     origin: &Origin,
+    (head, route): (&Head, &'static Route),
     request: Request<Incoming>,
 ) -> Result<Reply, ApiError> {
-    let head = Head::new(&request);
-    let route = table::find(ROUTES, &head.method, &head.path())?;
+    if !is_certified(connection, route) {
+        return Err(ApiError::CertificateMissing);
+    }
     let call = Call {
         connection,
         origin,
-        head: &head,
+        head,
         route,
         budget: OnceLock::new(),
     };
@@ -88,14 +107,34 @@ async fn route(
     let Some(left) = call.budget.get() else {
         return reply;
     };
-    let mut reply = reply.unwrap_or_else(|refused| refuse(&refused, origin.request_id));
+    let mut reply =
+        reply.unwrap_or_else(|refused| refuse(&connection.app, &refused, origin.request_id));
     reply::tell_budget(&mut reply, left);
     Ok(reply)
 }
 
-fn refuse(refused: &ApiError, request_id: Uuid) -> Reply {
+fn refuse(app: &App, refused: &ApiError, request_id: Uuid) -> Reply {
+    app.metrics.refused(refused.code());
     reply::log(refused, request_id);
     reply::problem(refused)
+}
+
+/// A stranger's own word for a method is not kept.
+fn known_method(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let found = known.into_iter().find(|known| method.as_str() == *known);
+    found.unwrap_or("other")
+}
+
+/// Whether the client has shown the certificate that the operator wants it to. How the server is,
+/// everybody may ask, its own container among them.
+fn is_certified(connection: &Connection, route: &Route) -> bool {
+    connection.certified
+        || match connection.app.config.tls.clients {
+            Certified::Nobody => true,
+            Certified::Agents => route.path != "/agent",
+            Certified::Everybody => ["/health", "/ready"].contains(&route.path),
+        }
 }
 
 /// What the guard's stand-in for a refused head tells of.

@@ -11,6 +11,7 @@ mod docs;
 pub mod fuzzing;
 mod guard;
 mod guide;
+mod metrics;
 mod openapi;
 mod origins;
 mod raw_head;
@@ -21,6 +22,7 @@ mod segment;
 mod status;
 mod table;
 mod tls;
+mod trust;
 mod websocket;
 
 use std::io;
@@ -36,21 +38,22 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use crate::app::App;
 use addresses::{Addresses, Seat};
 use guard::Guard;
 
+pub(crate) use metrics::serve as serve_metrics;
 pub(crate) use openapi::describe_all as openapi;
-pub(crate) use tls::{Identity, names};
+pub(crate) use tls::{Identity, Reloaded, names};
+pub(crate) use trust::trusting;
 
 /// A bound socket, and how its connections are protected.
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     /// None with plain HTTP.
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<Identity>,
 }
 
 /// What an accepted connection carries with it.
@@ -58,6 +61,8 @@ pub(crate) struct Listener {
 struct Connection {
     app: App,
     peer: IpAddr,
+    /// Whether the client has shown a certificate of the operator's authority.
+    certified: bool,
     /// Given back when the connection, or the WebSocket that it has become, ends.
     seat: Arc<Seat>,
     /// Whether a request is being answered: then the client owes nothing.
@@ -115,16 +120,21 @@ async fn welcome(app: App, listener: &Listener, accepted: (TcpStream, SocketAddr
     // Small answers go out at once.
     let _ = socket.set_nodelay(true);
     let handshake = app.config.connections.tls_handshake;
-    let connection = Connection {
+    let mut connection = Connection {
         app,
         peer: peer.ip(),
+        certified: false,
         seat: Arc::new(seat),
         answering: Arc::new(AtomicBool::new(false)),
     };
     match &listener.tls {
         None => converse(connection, socket).await,
-        Some(tls) => match timeout(handshake, tls.accept(socket)).await {
-            Ok(Ok(stream)) => converse(connection, stream).await,
+        Some(tls) => match timeout(handshake, tls.acceptor().accept(socket)).await {
+            Ok(Ok(stream)) => {
+                let shown = stream.get_ref().1.peer_certificates();
+                connection.certified = shown.is_some_and(|chain| !chain.is_empty());
+                converse(connection, stream).await;
+            }
             Ok(Err(cause)) => debug!(%cause, "a TLS handshake failed"),
             Err(_) => debug!("a TLS handshake came too slowly"),
         },

@@ -9,7 +9,7 @@ use hyper::{Method, StatusCode};
 
 use super::describe::{Answer, Slot};
 use super::table::{Access, Route, access, after, argument, caller, routes, slot, unread};
-use super::{cookies, docs, openapi, reply, request, status, websocket};
+use super::{cookies, docs, metrics, openapi, reply, request, status, websocket};
 use crate::sessions::Permission;
 use crate::{accounts, audit, delivery, operators, sessions, tenants, vault};
 
@@ -17,6 +17,7 @@ routes! {
     GET    "/"                         anyone          => OK         status::index();
     GET    "/health"                   anyone          => OK         status::health(app);
     GET    "/ready"                    anyone          => OK         status::ready(app);
+    GET    "/metrics"                  anyone          => OK         metrics::show(call);
     GET    "/database/status"          anyone          => OK         status::database(app);
     GET    "/openapi.json"             anyone          => OK         openapi::document();
     GET    "/docs"                     anyone          => OK         docs::page();

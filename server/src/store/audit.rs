@@ -10,6 +10,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{ChainId, StoreError, TenantId, Transaction, UnixTime, sql, uuid_v7};
+use crate::alerts::Alerts;
 use crate::app::App;
 use crate::audit::{ChainKey, Entry, HASH, Link};
 
@@ -31,6 +32,24 @@ pub(crate) struct AuditRecord {
 pub(super) struct Unwritten {
     events: BTreeMap<ChainId, Vec<AuditRecord>>,
     key: Option<ChainKey>,
+    /// Who is told of them when they are written.
+    pub(super) alerts: Alerts,
+}
+
+/// Events that are in the database once the commit is done.
+#[derive(Default)]
+pub(super) struct Written {
+    events: Vec<AuditRecord>,
+    alerts: Alerts,
+}
+
+impl Written {
+    /// The commit is done.
+    pub(super) fn tell(&self) {
+        for event in &self.events {
+            self.alerts.offer(event);
+        }
+    }
 }
 
 impl AuditRecord {
@@ -63,26 +82,31 @@ impl Transaction {
         let event = AuditRecord::new(app, entry);
         let chain = ChainId::of(entry.tenant);
         self.audit.events.entry(chain).or_default().push(event);
-        self.audit.key.get_or_insert_with(|| app.audit_key.clone());
+        if self.audit.key.is_none() {
+            self.audit.key = Some(app.audit_key.clone());
+            self.audit.alerts = app.alerts.clone();
+        }
         Ok(())
     }
 
     /// What cannot be audited must not happen: any failure here ends the transaction.
-    pub(super) async fn write_audit(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn write_audit(&mut self) -> Result<Written, StoreError> {
         let gathered = std::mem::take(&mut self.audit);
         let Some(key) = gathered.key else {
-            return Ok(());
+            return Ok(Written::default());
         };
-        for (chain, events) in gathered.events {
+        for (chain, events) in &gathered.events {
             let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
-            let mut end = self.lock_chain(chain, count).await?;
-            for event in &events {
+            let mut end = self.lock_chain(*chain, count).await?;
+            for event in events {
                 end = end.next(&key, event);
                 self.insert_link(&end, event).await?;
             }
             self.end_chain(&end).await?;
         }
-        Ok(())
+        let events = gathered.events.into_values().flatten().collect();
+        let alerts = gathered.alerts;
+        Ok(Written { events, alerts })
     }
 
     /// Locks the end of a chain for so many more events, and tells where it was.

@@ -179,6 +179,15 @@ impl Store {
         sql!(self, query("SELECT 1").execute).map(drop)
     }
 
+    /// How many connections are open, how many of them idle, and how many there may be.
+    pub(crate) fn connections(&self) -> (u64, u64, u64) {
+        on_database!(self, |pool| (
+            pool.size().into(),
+            pool.num_idle() as u64,
+            pool.options().get_max_connections().into(),
+        ))
+    }
+
     /// The engine's name, as `/database/status` tells it.
     pub(crate) fn engine(&self) -> &'static str {
         match self.0 {
@@ -212,7 +221,7 @@ impl Transaction {
 
     /// Makes the change durable, with the events that tell of it.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
-        self.write_audit().await.map_err(|cause| match cause {
+        let written = self.write_audit().await.map_err(|cause| match cause {
             StoreError::Unreachable(_) => cause,
             other => StoreError::Unaudited(other.into()),
         })?;
@@ -220,6 +229,7 @@ impl Transaction {
             Target::Postgres(open) => open.commit().await?,
             Target::Sqlite(open) => open.commit().await?,
         }
+        written.tell();
         Ok(())
     }
 }

@@ -4,13 +4,17 @@
 //! program of its own.
 
 mod accounts;
+mod alerts;
 mod approval;
 mod audit;
 mod bad_input;
 mod cli;
 mod crash;
+mod deployment;
 mod disk;
 mod enrolment;
+mod faults;
+
 mod harness;
 mod host_channel;
 mod identity;

@@ -43,6 +43,7 @@ impl Session<'_> {
         }
         self.write_down(&changes, &allowed).await?;
         for change in &changes {
+            self.app.metrics.told(change.into());
             match change {
                 Change::Revoke { .. } => {}
                 Change::Put { key, version } => self.put(*key, *version, &allowed).await?,

@@ -46,6 +46,16 @@ pub(super) enum Refused {
     Memory(#[from] MemoryError),
 }
 
+impl Refused {
+    /// Whether this server could not find out what the credential is worth.
+    pub(super) const fn is_undecided(&self) -> bool {
+        matches!(
+            self,
+            Self::Slow | Self::Store(_) | Self::Unsealable(_) | Self::Memory(_)
+        )
+    }
+}
+
 /// The credential for the agent's next session.
 struct Next {
     id: TicketId,

@@ -94,7 +94,10 @@ pub(crate) async fn run(app: App, knock: Knock) {
         }
         Err(refused) => {
             note(&app, session, &refused).await;
-            line.refuse().await;
+            // Left without a close, an agent takes the connection for lost, and soon tries again.
+            if !refused.is_undecided() {
+                line.refuse().await;
+            }
         }
     }
 }
@@ -102,6 +105,7 @@ pub(crate) async fn run(app: App, knock: Knock) {
 /// Why an agent was refused stays here: in the log and the audit.
 async fn note(app: &App, session: Uuid, refused: &Refused) {
     warn!(%session, reason = %refused, "an agent was refused");
+    app.metrics.agent_refused();
     let Some(recorded) = limits::refusal_to_record(app, "agent").await else {
         return;
     };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keyferry_protocol::ids::KeyName;
 
+use crate::metrics;
 use crate::store::{DeliverableVersion, ProviderKeyId, UnixTime, VmId};
 use crate::vault::policy::{DEFAULT_LEASE, Policy};
 
@@ -168,6 +169,16 @@ impl Told {
                     told.versions.remove(version);
                 }
             }
+        }
+    }
+}
+
+impl From<&Change> for metrics::Told {
+    fn from(change: &Change) -> Self {
+        match change {
+            Change::Put { .. } => Self::Put,
+            Change::Retire { .. } => Self::Retire,
+            Change::Revoke { .. } => Self::Revoke,
         }
     }
 }

@@ -1,0 +1,133 @@
+//! What the server counts of itself, in the text that Prometheus reads.
+
+mod process;
+mod show;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+pub(crate) use show::{MEDIA_TYPE, show};
+
+/// Everything that is counted while it happens. What can be looked up is looked up when asked for.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabels, Histogram>,
+    refusals: Family<RefusalLabels, Counter>,
+    deliveries: Family<DeliveryLabels, Counter>,
+    agents_refused: Counter,
+}
+
+/// A request that was answered.
+pub(crate) struct Answered {
+    pub(crate) method: &'static str,
+    /// The pattern of its route; never a path that a stranger made up.
+    pub(crate) route: &'static str,
+    pub(crate) status: u16,
+    pub(crate) seconds: f64,
+}
+
+/// What an agent was told about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Told {
+    /// It may have this version.
+    Put,
+    /// A version is over.
+    Retire,
+    /// The key is gone.
+    Revoke,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeliveryLabels {
+    told: Told,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("keyferry");
+        let requests = Family::default();
+        let durations = Family::new_with_constructor(new_histogram as fn() -> Histogram);
+        let (refusals, deliveries) = (Family::default(), Family::default());
+        let agents_refused = Counter::default();
+        registry.register("http_requests", "Requests answered", requests.clone());
+        registry.register_with_unit(
+            "http_request_duration",
+            "How long requests took, from their head to their answer",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        registry.register("refusals", "Requests refused, by code", refusals.clone());
+        registry.register(
+            "deliveries",
+            "What agents were told of keys",
+            deliveries.clone(),
+        );
+        let refused = "Agents that were not let in";
+        registry.register("agents_refused", refused, agents_refused.clone());
+        Self {
+            registry,
+            requests,
+            durations: durations.clone(),
+            refusals,
+            deliveries,
+            agents_refused,
+        }
+    }
+
+    pub(crate) fn answered(&self, answered: &Answered) {
+        let Answered { method, route, .. } = *answered;
+        let labels = RequestLabels {
+            method,
+            route,
+            status: answered.status,
+        };
+        self.requests.get_or_create(&labels).inc();
+        let took = self.durations.get_or_create(&RouteLabels { route });
+        took.observe(answered.seconds);
+    }
+
+    pub(crate) fn refused(&self, code: &'static str) {
+        self.refusals.get_or_create(&RefusalLabels { code }).inc();
+    }
+
+    pub(crate) fn told(&self, told: Told) {
+        self.deliveries
+            .get_or_create(&DeliveryLabels { told })
+            .inc();
+    }
+
+    pub(crate) fn agent_refused(&self) {
+        self.agents_refused.inc();
+    }
+}
+
+/// From a remembered token check to a bcrypt hash in a long queue.
+fn new_histogram() -> Histogram {
+    Histogram::new([
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+    ])
+}
+
+#[cfg(test)]
+mod tests;

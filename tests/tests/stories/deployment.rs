@@ -1,0 +1,303 @@
+//! What an operator needs beside the product itself: certificates, metrics, health, logs, a proxy.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use keyferry_cli::rest::observed_pin;
+use keyferry_tests::{Agent, Engine, Person, Secret, Server, Stage, until};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_renewed_while_agents_stay_connected() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (certificate, key) = self_signed(&stage);
+    let settings = [
+        ("KEYFERRY_TLS_CERT_FILE", certificate.to_str().unwrap()),
+        ("KEYFERRY_TLS_KEY_FILE", key.to_str().unwrap()),
+    ];
+    let server = Server::start_with(&stage, &settings);
+    let ada = Person::register(&stage, &server, "ada");
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    let address = server.url().parse().unwrap();
+    let first = observed_pin(&address).await.unwrap();
+    assert_eq!(first.to_string(), server.fingerprint());
+
+    // Found by its file alone.
+    self_signed(&stage);
+    let second = until("the new certificate is shown", async || {
+        let shown = observed_pin(&address).await.ok()?;
+        (shown != first).then_some(shown)
+    })
+    .await;
+    assert!(server.log().contains("the TLS certificate has another key"));
+
+    std::fs::write(&certificate, "no certificate").unwrap();
+    hang_up(&server);
+    until("the operator is told", async || {
+        server.log().contains("the old one stays").then_some(())
+    })
+    .await;
+    assert_eq!(observed_pin(&address).await.unwrap(), second);
+    assert_eq!(server.log().matches("agent session ended").count(), 0);
+    agent.until_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_without_a_certificate_are_refused_where_the_operator_wants_one() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (authority, own) = clients(&stage);
+    for (who, path, without) in [
+        ("everybody", "/plans", 403),
+        ("everybody", "/health", 200),
+        ("agents", "/plans", 200),
+        ("agents", "/agent", 403),
+    ] {
+        let settings = [
+            ("KEYFERRY_TLS_CLIENT_CA_FILE", authority.to_str().unwrap()),
+            ("KEYFERRY_TLS_CLIENT_CERTIFICATES", who),
+        ];
+        let mut server = Server::start_with(&stage, &settings);
+        let url = format!("{}{path}", server.url());
+        assert_eq!(curl(&[&url]).0, without, "{who} {path}");
+        let (certificate, key) = (own.with_extension("pem"), own.with_extension("key"));
+        let shown = [
+            "--cert",
+            certificate.to_str().unwrap(),
+            "--key",
+            key.to_str().unwrap(),
+        ];
+        let with = curl(&[&shown[..], &[&url]].concat()).0;
+        // Without an upgrade the agents' route has something else to say, but not that.
+        assert_eq!(
+            with,
+            if path == "/agent" { 400 } else { 200 },
+            "{who} {path}"
+        );
+        assert!(server.terminate().success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_for_who_may_read_them() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let closed = Server::start(&stage);
+    assert_eq!(curl(&[&format!("{}/metrics", closed.url())]).0, 404);
+    drop(closed);
+
+    let own = format!("127.0.0.1:{}", free_port());
+    let settings = [
+        ("KEYFERRY_METRICS_LISTEN", own.as_str()),
+        ("KEYFERRY_METRICS_TOKEN", "a-token-to-read-with"),
+    ];
+    let server = Server::start_with(&stage, &settings);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    agent.until_it_has("openai").await;
+
+    let right = "Authorization: Bearer a-token-to-read-with";
+    for url in [
+        format!("{}/metrics", server.url()),
+        format!("http://{own}/metrics"),
+    ] {
+        assert_eq!(curl(&[&url]).0, 401, "{url}");
+        assert_eq!(
+            curl(&["-H", "Authorization: Bearer another", &url]).0,
+            401,
+            "{url}"
+        );
+        let (status, text) = curl(&["-H", right, &url]);
+        assert_eq!(status, 200, "{url}");
+        for line in [
+            "keyferry_agents_connected 1",
+            "keyferry_deliveries_total{told=\"Put\"} 1",
+            "keyferry_up 1",
+            "method=\"PUT\",route=\"/keys/{name}\",status=\"201\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_asks_its_server_how_it_is() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let mut server = Server::start_with(&stage, &[("KEYFERRY_LOG_FORMAT", "json")]);
+    let listen = server.url().trim_start_matches("https://").to_owned();
+    let ask = |server: &Server| {
+        let mut asked = server.run_beside(&stage, "health", |command| {
+            command.arg("health").env("KEYFERRY_LISTEN", &listen);
+        });
+        let said = asked.lines_to_the_end().join("\n");
+        (asked.wait().success(), said)
+    };
+    assert_eq!(
+        ask(&server),
+        (
+            true,
+            "healthy (database connected, cache in_process)".to_owned()
+        )
+    );
+    server.kill();
+    assert_eq!(ask(&server), (false, String::new()));
+    for line in server.log().lines() {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        assert!(
+            entry["level"].is_string() && entry["message"].is_string(),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_nginx_the_client_is_known_and_agents_stay_connected() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let port = free_port();
+    let url = format!("https://127.0.0.1:{port}");
+    let settings = [
+        ("KEYFERRY_PUBLIC_URL", url.as_str()),
+        ("KEYFERRY_TRUSTED_PROXIES", "127.0.0.1"),
+    ];
+    let server = Server::start_with(&stage, &settings);
+    let _nginx = nginx(&stage, &server, port);
+    until("nginx answers", async || {
+        (curl(&[&format!("{url}/health")]).0 == 200).then_some(())
+    })
+    .await;
+
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    agent.until_it_has("openai").await;
+    ada.revoke("openai");
+    until("the agent hears of it", async || {
+        let key = agent.key("openai").await;
+        key.is_none_or(|key| key.state != "live").then_some(())
+    })
+    .await;
+
+    // This client has another address than the proxy, and lies about it too.
+    let body = r#"{"username": "ada", "password": "Violet-Harbour-7-Lantern"}"#;
+    let login = format!("{url}/auth/login");
+    let from = [
+        "--interface",
+        "127.0.0.2",
+        "-H",
+        "X-Forwarded-For: 203.0.113.9",
+    ];
+    let json = ["-H", "Content-Type: application/json", "-d", body, &login];
+    let (status, answer) = curl(&[&from[..], &json[..]].concat());
+    assert_eq!(status, 200, "{answer}");
+    let tokens: Value = serde_json::from_str(&answer).unwrap();
+    let bearer = format!(
+        "Authorization: Bearer {}",
+        tokens["access_token"].as_str().unwrap()
+    );
+    let (_, own) = curl(&["-H", &bearer, &format!("{url}/auth/sessions")]);
+    let own: Value = serde_json::from_str(&own).unwrap();
+    assert_eq!(own["items"][0]["address"], "127.0.0.2");
+}
+
+/// The status and the body.
+fn curl(arguments: &[&str]) -> (u16, String) {
+    let mut command = Command::new("curl");
+    command.args([
+        "--silent",
+        "--insecure",
+        "--max-time",
+        "20",
+        "--write-out",
+        "\n%{http_code}",
+    ]);
+    let output = command.args(arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    (status.parse().unwrap(), body.to_owned())
+}
+
+fn hang_up(server: &Server) {
+    let server = Pid::from_raw(server.pid()).unwrap();
+    kill_process(server, Signal::HUP).unwrap();
+}
+
+/// Makes a new key and a certificate for it, always at the same place.
+fn self_signed(stage: &Stage) -> (PathBuf, PathBuf) {
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let (certificate, key) = (stage.path("own.pem"), stage.path("own.key"));
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    (certificate, key)
+}
+
+/// An authority, and a client's certificate and key without their extensions.
+fn clients(stage: &Stage) -> (PathBuf, PathBuf) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let authority = stage.path("clients.pem");
+    std::fs::write(&authority, params.self_signed(&key).unwrap().pem()).unwrap();
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["client".to_owned()]).unwrap();
+    let own = stage.path("client");
+    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    std::fs::write(own.with_extension("pem"), certificate).unwrap();
+    std::fs::write(own.with_extension("key"), key.serialize_pem()).unwrap();
+    (authority, own)
+}
+
+/// Nobody else can have it while it is asked for; between here and there somebody could.
+fn free_port() -> u16 {
+    let asked = TcpListener::bind("127.0.0.1:0").unwrap();
+    asked.local_addr().unwrap().port()
+}
+
+/// nginx with the server's own certificate, which people and agents pin.
+fn nginx(stage: &Stage, server: &Server, port: u16) -> keyferry_tests::Program {
+    let folder = stage.path("nginx");
+    std::fs::create_dir(&folder).unwrap();
+    let (folder, data) = (folder.display(), stage.data_dir());
+    let (data, server) = (data.display(), server.url());
+    let settings = format!(
+        "daemon off; master_process off; pid {folder}/pid; error_log stderr;\n\
+         events {{ }}\n\
+         http {{\n\
+         access_log off;\n\
+         client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
+         fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
+         map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}\n\
+         server {{\n\
+         listen 127.0.0.1:{port} ssl;\n\
+         ssl_certificate {data}/tls-certificate.pem; ssl_certificate_key {data}/tls-key.pem;\n\
+         ssl_protocols TLSv1.3;\n\
+         location / {{\n\
+         proxy_pass {server}; proxy_ssl_verify off; proxy_ssl_protocols TLSv1.3;\n\
+         proxy_http_version 1.1;\n\
+         proxy_set_header Host $host;\n\
+         proxy_set_header Upgrade $http_upgrade;\n\
+         proxy_set_header Connection $connection_upgrade;\n\
+         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
+         proxy_read_timeout 1h;\n\
+         }} }} }}\n"
+    );
+    let file = stage.path("nginx.conf");
+    std::fs::write(&file, settings).unwrap();
+    let program = Path::new("/usr/sbin/nginx");
+    assert!(
+        program.exists(),
+        "nginx is not installed: apt-get install nginx-light"
+    );
+    keyferry_tests::Program::start(stage, "nginx", program.into(), |command| {
+        command.arg("-c").arg(&file);
+    })
+}
