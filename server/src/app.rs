@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::accounts::PasswordHasher;
 use crate::alerts::Alerts;
-use crate::audit::ChainKey;
+use crate::audit::{Books, ChainKey};
 use crate::background::Background;
 use crate::bus::Bus;
 use crate::clock::Clock;
@@ -71,6 +71,14 @@ pub(crate) struct Parts {
 impl App {
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// The audit as it is verified.
+    pub(crate) fn books(&self) -> Books<'_> {
+        Books {
+            store: &self.store,
+            key: &self.audit_key,
+        }
     }
 
     /// The kernel's random numbers.

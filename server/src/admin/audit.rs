@@ -69,7 +69,7 @@ async fn act(app: &App, data_dir: &DataDir, flags: &Audit) -> Result<(), Failure
                 Some(path) => Some(serde_json::from_slice(&std::fs::read(path)?)?),
                 None => Anchors::read(data_dir)?,
             };
-            let report = audit::verify(app, anchors.as_ref()).await?;
+            let report = audit::verify(&app.books(), anchors.as_ref()).await?;
             tell(&report, anchors.as_ref(), flags.json)
         }
         Action::Anchor => {

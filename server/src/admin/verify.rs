@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::open::{connect, look};
 use super::progress::Progress;
 use super::{Failure, Settings};
+use crate::audit::{self, Anchors, Books, ChainKey};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -106,8 +107,38 @@ async fn records(config: &Config, checks: &mut Vec<Check>) {
         Ok((store, master_key)) => {
             checks.push(Check::good("master key", "belongs to the database"));
             checks.push(Check::of("records", open_all(&store, &master_key).await));
+            let audit = audit_chains(&data_dir, &store, &master_key).await;
+            checks.push(Check::of("audit chains", audit));
             store.close().await;
         }
+    }
+}
+
+/// Whether every event is what was written, also by what the data folder remembers.
+async fn audit_chains(
+    data_dir: &DataDir,
+    store: &Store,
+    master_key: &MasterKey,
+) -> Result<String, Failure> {
+    let Some(key) = ChainKey::read(store, master_key).await? else {
+        return Ok("not begun".to_owned());
+    };
+    let anchors = Anchors::read(data_dir)?;
+    let books = Books { store, key: &key };
+    let report = audit::verify(&books, anchors.as_ref()).await?;
+    match report.faults.first() {
+        None => Ok(format!(
+            "{} events in {} chains",
+            report.events, report.chains
+        )),
+        Some(fault) => Err(format!(
+            "{} faults, the first in chain {} at {}: {}; see `keyferry-server audit verify`",
+            report.faults.len(),
+            fault.chain,
+            fault.seq,
+            fault.kind.explained()
+        )
+        .into()),
     }
 }
 

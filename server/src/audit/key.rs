@@ -6,7 +6,8 @@ use aws_lc_rs::hmac;
 use keyferry_protocol::memory::{LockedBox, MemoryError};
 use rand_core::CryptoRng;
 
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
+use crate::vault::master_key::MasterKey;
 use crate::vault::seal::{self, Unsealable};
 use crate::vault::server_keys::Keeper;
 
@@ -42,6 +43,18 @@ impl ChainKey {
         };
         let key = seal::open(keeper.master_key, CONTEXT, &sealed)?;
         Ok(Self(Arc::new(key)))
+    }
+
+    /// The key of a database that has one; nothing is made.
+    pub(crate) async fn read(
+        store: &Store,
+        master_key: &MasterKey,
+    ) -> Result<Option<Self>, ChainKeyError> {
+        let Some(sealed) = store.audit_key().await? else {
+            return Ok(None);
+        };
+        let key = seal::open(master_key, CONTEXT, &sealed)?;
+        Ok(Some(Self(Arc::new(key))))
     }
 
     /// Begins a MAC for one purpose.

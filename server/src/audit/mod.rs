@@ -25,7 +25,7 @@ pub(crate) use key::{CONTEXT as KEY_CONTEXT, ChainKey};
 pub(crate) use list::list;
 pub(crate) use prune::prune;
 pub(crate) use sweep::{keep_anchor, sweep};
-pub(crate) use verify::{Report, adopt, verify, verify_own};
+pub(crate) use verify::{Books, Report, adopt, verify, verify_own};
 
 /// One event. Never holds a secret, a password or a token.
 pub(crate) struct Entry<'a> {

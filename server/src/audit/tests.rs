@@ -68,7 +68,7 @@ async fn an_untouched_audit_is_intact() {
     let server = server().await;
     let anchors = Anchors::take(&server.app).await.unwrap();
     note(&server.app, None, "later").await;
-    let report = verify(&server.app, Some(&anchors)).await.unwrap();
+    let report = verify(&server.app.books(), Some(&anchors)).await.unwrap();
     assert_eq!(kinds(&report), []);
     assert_eq!((report.events, report.chains), (13, 2));
 }
@@ -128,7 +128,7 @@ async fn whatever_is_done_to_a_chain_is_found() {
     ] {
         let server = server().await;
         tamper(&server.app, statement).await;
-        let report = verify(&server.app, None).await.unwrap();
+        let report = verify(&server.app.books(), None).await.unwrap();
         assert_eq!(kinds(&report), found, "{statement}");
     }
 }
@@ -151,7 +151,7 @@ async fn two_events_that_changed_places_are_found() {
         "UPDATE audit_events SET seq = 3 WHERE seq = 100",
     )
     .await;
-    let report = verify(&server.app, None).await.unwrap();
+    let report = verify(&server.app.books(), None).await.unwrap();
     let altered = |seq| (seq, FaultKind::Altered);
     assert_eq!(kinds(&report), [altered(2), altered(3), altered(4)]);
 }
@@ -172,11 +172,11 @@ async fn an_end_cut_off_with_its_head_set_back_is_found_by_what_is_kept_outside(
     const BACK: &str = "UPDATE audit_heads SET seq = 9, hash = $1 WHERE seq = 10";
     sql!(app.store, query(BACK, head.end.hash.as_slice()).execute).unwrap();
     assert_eq!(
-        kinds(&verify(app, None).await.unwrap()),
+        kinds(&verify(&app.books(), None).await.unwrap()),
         [],
         "nothing inside tells"
     );
-    let report = verify(app, Some(&anchors)).await.unwrap();
+    let report = verify(&app.books(), Some(&anchors)).await.unwrap();
     assert_eq!(kinds(&report), [(10, FaultKind::Truncated)]);
 }
 
@@ -194,7 +194,7 @@ async fn the_database_refuses_changes_of_what_was_written() {
             "{statement}"
         );
     }
-    assert_eq!(kinds(&verify(&server.app, None).await.unwrap()), []);
+    assert_eq!(kinds(&verify(&server.app.books(), None).await.unwrap()), []);
 }
 
 #[tokio::test]
@@ -207,12 +207,12 @@ async fn what_is_left_after_pruning_can_be_verified() {
     let cutoff = app.clock.now() - Duration::from_secs(60);
     assert_eq!(prune(app, cutoff).await.unwrap(), 12);
     assert_eq!(prune(app, cutoff).await.unwrap(), 0);
-    let report = verify(app, Some(&anchors)).await.unwrap();
+    let report = verify(&app.books(), Some(&anchors)).await.unwrap();
     assert_eq!(kinds(&report), []);
     // The young one, and that each chain was pruned.
     assert_eq!(report.events, 3);
     tamper(app, "UPDATE audit_heads SET pruned_seq = pruned_seq + 1").await;
-    assert!(!verify(app, None).await.unwrap().intact);
+    assert!(!verify(&app.books(), None).await.unwrap().intact);
 }
 
 #[tokio::test]
@@ -245,7 +245,7 @@ async fn without_its_audit_a_change_does_not_happen() {
         .audit_head(ChainId::of(Some(ada.tenant_id())));
     let end = head.await.unwrap().unwrap().end.seq;
     assert_eq!(
-        kinds(&verify(&server.app, None).await.unwrap()),
+        kinds(&verify(&server.app.books(), None).await.unwrap()),
         [],
         "{end}"
     );

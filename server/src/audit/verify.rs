@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Anchors, Link};
+use super::{Anchors, ChainKey, Link};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::sessions::SignedIn;
-use crate::store::{ChainId, Head, StoreError};
+use crate::store::{ChainId, Head, Store, StoreError};
 
 /// What was found.
 #[derive(Debug, Default, Serialize, JsonSchema)]
@@ -51,18 +51,27 @@ pub(crate) enum FaultKind {
     Unlinked,
 }
 
+/// Where the chains are, and what their links are made with.
+pub(crate) struct Books<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) key: &'a ChainKey,
+}
+
 /// Verifies every chain, against what was kept outside the database too.
-pub(crate) async fn verify(app: &App, anchors: Option<&Anchors>) -> Result<Report, StoreError> {
+pub(crate) async fn verify(
+    books: &Books<'_>,
+    anchors: Option<&Anchors>,
+) -> Result<Report, StoreError> {
     let mut report = Report::default();
-    let heads = app.store.audit_heads().await?;
+    let heads = books.store.audit_heads().await?;
     for head in &heads {
-        verify_chain(app, head, &mut report).await?;
+        verify_chain(books, head, &mut report).await?;
     }
     if let Some(anchors) = anchors {
         let ends = heads.iter().map(|head| (head.end.chain, head)).collect();
-        hold_against(app, anchors, &ends, &mut report).await?;
+        hold_against(books, anchors, &ends, &mut report).await?;
     }
-    let unlinked = app.store.unlinked_audit_events().await?;
+    let unlinked = books.store.unlinked_audit_events().await?;
     if unlinked > 0 {
         report.add(ChainId::SERVER, unlinked, FaultKind::Unlinked);
     }
@@ -77,7 +86,7 @@ pub(crate) async fn verify_own(app: &App, caller: &SignedIn) -> Result<Report, A
     let mut report = Report::default();
     let chain = ChainId::of(Some(caller.tenant_id()));
     if let Some(head) = app.store.audit_head(chain).await? {
-        verify_chain(app, &head, &mut report).await?;
+        verify_chain(&app.books(), &head, &mut report).await?;
     }
     report.intact = report.faults.is_empty();
     Ok(report)
@@ -111,25 +120,29 @@ pub(crate) async fn adopt(app: &App) -> Result<u64, StoreError> {
     Ok(adopted)
 }
 
-async fn verify_chain(app: &App, head: &Head, report: &mut Report) -> Result<(), StoreError> {
+async fn verify_chain(
+    books: &Books<'_>,
+    head: &Head,
+    report: &mut Report,
+) -> Result<(), StoreError> {
     let chain = head.end.chain;
     report.chains += 1;
-    let vouched = head.pruned == Link::origin(chain)
-        || head.pruned_mac == head.pruned.pruned_mac(&app.audit_key);
+    let vouched =
+        head.pruned == Link::origin(chain) || head.pruned_mac == head.pruned.pruned_mac(books.key);
     if !vouched {
         report.add(chain, head.pruned.seq, FaultKind::Pruned);
     }
     let mut last = head.pruned;
     loop {
-        let rows = app.store.audit_after(chain, last.seq, PIECE).await?;
+        let rows = books.store.audit_after(chain, last.seq, PIECE).await?;
         if rows.is_empty() {
-            return verify_end(app, &last, report).await;
+            return verify_end(books, &last, report).await;
         }
         for row in rows {
             let found = row.link(chain);
             if found.seq != last.seq + 1 {
                 report.add(chain, last.seq + 1, FaultKind::Missing);
-            } else if last.next(&app.audit_key, &row.event) != found
+            } else if last.next(books.key, &row.event) != found
                 || ChainId::of(row.event.tenant_id) != chain
             {
                 report.add(chain, found.seq, FaultKind::Altered);
@@ -141,14 +154,14 @@ async fn verify_chain(app: &App, head: &Head, report: &mut Report) -> Result<(),
 }
 
 /// Whether the chain ends where the last event is, or events have come meanwhile.
-async fn verify_end(app: &App, last: &Link, report: &mut Report) -> Result<(), StoreError> {
+async fn verify_end(books: &Books<'_>, last: &Link, report: &mut Report) -> Result<(), StoreError> {
     let chain = last.chain;
-    let Some(head) = app.store.audit_head(chain).await? else {
+    let Some(head) = books.store.audit_head(chain).await? else {
         report.add(chain, last.seq, FaultKind::Truncated);
         return Ok(());
     };
     let end = head.end;
-    if end.seq > last.seq && !came_since(app, last).await? {
+    if end.seq > last.seq && !came_since(books, last).await? {
         report.add(chain, last.seq + 1, FaultKind::Truncated);
     } else if end.seq < last.seq {
         report.add(chain, end.seq + 1, FaultKind::Altered);
@@ -159,13 +172,13 @@ async fn verify_end(app: &App, last: &Link, report: &mut Report) -> Result<(), S
 }
 
 /// Whether there are events after this place by now.
-async fn came_since(app: &App, place: &Link) -> Result<bool, StoreError> {
-    let next = app.store.audit_link(place.chain, place.seq + 1).await?;
+async fn came_since(books: &Books<'_>, place: &Link) -> Result<bool, StoreError> {
+    let next = books.store.audit_link(place.chain, place.seq + 1).await?;
     Ok(next.is_some())
 }
 
 async fn hold_against(
-    app: &App,
+    books: &Books<'_>,
     anchors: &Anchors,
     heads: &BTreeMap<ChainId, &Head>,
     report: &mut Report,
@@ -179,7 +192,7 @@ async fn hold_against(
         if kept.seq <= head.pruned.seq {
             continue;
         }
-        match app.store.audit_link(kept.chain, kept.seq).await? {
+        match books.store.audit_link(kept.chain, kept.seq).await? {
             None => report.add(kept.chain, kept.seq, FaultKind::Truncated),
             Some(found) if found != kept => report.add(kept.chain, kept.seq, FaultKind::Altered),
             Some(_) => {}
