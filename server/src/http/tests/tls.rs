@@ -20,7 +20,8 @@ use crate::testing;
 async fn open_tls(versions: &[&'static rustls::SupportedProtocolVersion]) -> (Line, TlsConnector) {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = DataDir::prepare(folder.path()).unwrap();
-    let identity = Identity::load_or_make(&data_dir, &["localhost".to_owned()]).unwrap();
+    let settings = Config::for_tests().tls;
+    let identity = Identity::load_or_make(&data_dir, &["localhost".to_owned()], &settings).unwrap();
     let pem = data_dir.read("tls-certificate.pem").unwrap();
     let mut config = Config::for_tests();
     config.connections.tls_handshake = Duration::from_millis(400);
@@ -29,7 +30,7 @@ async fn open_tls(versions: &[&'static rustls::SupportedProtocolVersion]) -> (Li
     let address = socket.local_addr().unwrap();
     let listener = Listener {
         socket,
-        tls: Some(identity.acceptor),
+        tls: Some(identity),
     };
     tokio::spawn(serve(server.app.clone(), listener));
 
