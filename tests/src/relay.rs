@@ -88,7 +88,7 @@ async fn listen(
 }
 
 async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut whole: watch::Receiver<bool>) {
-    let mut piece = [0; 16 * 1024];
+    let mut piece = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut piece).await {
         drop(whole.wait_for(|whole| *whole).await);
         if to.write_all(&piece[..count]).await.is_err() {

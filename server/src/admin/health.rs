@@ -41,7 +41,10 @@ pub(super) async fn health(config: Config, flags: &Health) -> Result<(), Failure
     if flags.json {
         writeln!(stdout, "{answer}")?;
     } else {
-        let part = |name: &str| answer[name].as_str().unwrap_or("unknown").to_owned();
+        let part = |name: &str| {
+            let said = answer.get(name).and_then(Value::as_str);
+            said.unwrap_or("unknown").to_owned()
+        };
         writeln!(
             stdout,
             "{} (database {}, cache {})",

@@ -88,7 +88,7 @@ impl Metrics {
         Self {
             registry,
             requests,
-            durations: durations.clone(),
+            durations,
             refusals,
             deliveries,
             agents_refused,

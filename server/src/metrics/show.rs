@@ -42,68 +42,62 @@ struct Moment(Vec<Reading>);
 
 impl Moment {
     async fn take(app: &App) -> Self {
-        let up = timeout(PATIENCE, app.store.ping()).await;
-        let (open, idle, most) = app.store.connections();
+        let mut readings = of_database(app).await;
         let (waiting, room) = app.hasher.queue();
-        let readings = [
-            (
-                "up",
-                "Whether the database answers",
-                u64::from(matches!(up, Ok(Ok(())))),
-            ),
-            (
-                "database_connections",
-                "Connections to the database that are open",
-                open,
-            ),
-            (
-                "database_connections_idle",
-                "Those of them that are not in use",
-                idle,
-            ),
-            ("database_connections_most", "How many there may be", most),
-            (
+        let agents = app.attached.count() as u64;
+        let shaking = app.attached.shaking_hands() as u64;
+        let most = "How many may wait before requests are refused";
+        readings.extend([
+            reading(
                 "password_queue",
                 "Passwords that wait to be hashed",
                 waiting,
             ),
-            (
-                "password_queue_most",
-                "How many may wait before requests are refused",
-                room,
-            ),
-            (
+            reading("password_queue_most", most, room),
+            reading(
                 "agents_connected",
-                "Agent sessions of this server",
-                app.attached.count() as u64,
+                "VMs whose agent is connected here",
+                agents,
             ),
-            (
-                "agent_handshakes",
-                "Agents that shake hands",
-                app.attached.shaking_hands() as u64,
-            ),
-        ];
-        let known = |(name, help, value): (_, _, u64)| Reading {
-            name,
-            help,
-            value: i64::try_from(value).unwrap_or(i64::MAX),
-        };
-        let mut readings: Vec<_> = readings.into_iter().map(known).collect();
-        let memory = "Memory that the process has in use";
-        let descriptors = "Descriptors that the process has open";
-        let of_process = [
-            (
-                "process_resident_memory_bytes",
-                memory,
-                process::resident_bytes(),
-            ),
-            ("process_open_fds", descriptors, process::open_descriptors()),
-        ];
-        let of_process = of_process.into_iter();
-        readings
-            .extend(of_process.filter_map(|(name, help, value)| Some(known((name, help, value?)))));
+            reading("agent_handshakes", "Agents that shake hands", shaking),
+        ]);
+        readings.extend(of_process());
         Self(readings)
     }
+}
+
+async fn of_database(app: &App) -> Vec<Reading> {
+    let up = timeout(PATIENCE, app.store.ping()).await;
+    let up = u64::from(matches!(up, Ok(Ok(()))));
+    let (open, idle, most) = app.store.connections();
+    let opened = "Connections to the database that are open";
+    vec![
+        reading("up", "Whether the database answers", up),
+        reading("database_connections", opened, open),
+        reading(
+            "database_connections_idle",
+            "Those of them that are not in use",
+            idle,
+        ),
+        reading("database_connections_most", "How many there may be", most),
+    ]
+}
+
+fn of_process() -> impl Iterator<Item = Reading> {
+    let memory = process::resident_bytes().map(|bytes| {
+        let help = "Memory that the process has in use";
+        reading("process_resident_memory_bytes", help, bytes)
+    });
+    let descriptors = process::open_descriptors().map(|count| {
+        let help = "Descriptors that the process has open";
+        reading("process_open_fds", help, count)
+    });
+    memory.into_iter().chain(descriptors)
+}
+
+fn reading(name: &'static str, help: &'static str, value: u64) -> Reading {
+    let value = i64::try_from(value).unwrap_or(i64::MAX);
+    Reading { name, help, value }
 }
 
 impl Collector for Moment {
