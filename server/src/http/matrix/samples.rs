@@ -124,6 +124,8 @@ pub(super) fn refused_by_nature(route: &Route) -> Option<u16> {
         | "delivery_enrolments_poll" => Some(400),
         "accounts_remove_totp" | "accounts_renew_recovery_codes" => Some(401),
         "tenants_join" | "accounts_confirm_totp" => Some(404),
+        // Nobody has opened them.
+        "metrics_show" => Some(404),
         // The callers own a tenant that costs nothing.
         "tenants_add_tenant" => Some(409),
         _ => None,
