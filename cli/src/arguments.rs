@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use account::{Account, ApiKeys, Contact, Login, Mfa, Password, Register, Sessions};
-pub use keys::{KeyName, Keys, Provider, PutKey, RotateKey};
+pub use keys::{ChangePolicy, KeyName, Keys, Provider, PutKey, RotateKey, Terms};
 pub use local::{AgentSocket, Exec, Read, Status};
 pub use vms::{Approve, VmChoice, Vms};
 

@@ -97,6 +97,7 @@ async fn run_keys(app: &App, command: Keys) -> Result<Reply, CliError> {
         Keys::List => keys::list(&caller).await,
         Keys::Show(it) => keys::show(&caller, &it.name).await,
         Keys::Rotate(it) => keys::rotate(&caller, it).await,
+        Keys::Policy(it) => keys::change_policy(&caller, &it).await,
         Keys::Revoke(it) => keys::revoke(&caller, &it.name).await,
         Keys::Delete(it) => keys::delete(&caller, &it.name).await,
     }

@@ -107,6 +107,15 @@ pub struct Key {
     pub pages: usize,
     /// How often it was handed out.
     pub opened: u64,
+    /// Requests that were given it by the proxy, since the agent started.
+    #[serde(default)]
+    pub requests: u64,
+    /// Bytes sent to its hosts.
+    #[serde(default)]
+    pub sent: u64,
+    /// Bytes received from them.
+    #[serde(default)]
+    pub received: u64,
 }
 
 /// The agent's proxy.

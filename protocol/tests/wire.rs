@@ -9,7 +9,10 @@ use common::arena;
 use keyferry_protocol::agreement::PublicKey;
 use keyferry_protocol::ids::{CredentialId, KeyName, SessionId, VmId};
 use keyferry_protocol::memory::ProtectionLevel;
-use keyferry_protocol::wire::{Accept, Access, Delivery, Held, Outcome, Put, ToAgent, ToServer};
+use keyferry_protocol::wire::{
+    Accept, Access, Budget, Delivery, Held, KeyPolicy, MOST_TOOLS, Outcome, Put, ToAgent, ToServer,
+    ToolRule,
+};
 use proptest::prelude::*;
 
 fn key_name() -> impl Strategy<Value = KeyName> {
@@ -23,16 +26,44 @@ fn access() -> impl Strategy<Value = Access> {
         any::<u32>(),
         any::<u64>(),
         any::<u32>(),
-        any::<bool>(),
+        any::<(u64, u64, bool)>(),
     )
-        .prop_map(|(key, version, uid, at, count, allowed)| Access {
-            key,
-            version,
-            uid,
-            at,
-            count,
-            allowed,
-        })
+        .prop_map(
+            |(key, version, uid, at, count, (sent, received, allowed))| Access {
+                key,
+                version,
+                uid,
+                at,
+                count,
+                sent,
+                received,
+                allowed,
+            },
+        )
+}
+
+fn tool() -> impl Strategy<Value = ToolRule> {
+    let exe = prop::option::of("/[a-z/.]{0,254}");
+    (any::<(u32, Option<u32>)>(), exe, any::<Option<[u8; 32]>>()).prop_map(
+        |((uid, gid), exe, sha256)| ToolRule {
+            uid: Some(uid),
+            gid,
+            exe,
+            sha256,
+        },
+    )
+}
+
+fn policy() -> impl Strategy<Value = KeyPolicy> {
+    let tools = prop::collection::vec(tool(), 0..=MOST_TOOLS);
+    (tools, any::<(u32, u32, u64)>()).prop_map(|(tools, (minute, day, bytes))| KeyPolicy {
+        tools,
+        budget: Budget {
+            requests_per_minute: minute,
+            requests_per_day: day,
+            bytes_per_day: bytes,
+        },
+    })
 }
 
 fn to_server() -> impl Strategy<Value = ToServer> {
@@ -78,6 +109,7 @@ proptest! {
         provider in "[a-z]{0,20}",
         raw: bool,
         hosts in prop::collection::vec("[a-z.]{1,40}", 0..20),
+        policy in policy(),
         value in prop::collection::vec(any::<u8>(), 0..=8192),
     ) {
         let delivery = if raw { Delivery::Raw } else { Delivery::Inject };
@@ -88,6 +120,7 @@ proptest! {
             provider: &provider,
             delivery,
             allowed_hosts: hosts.iter().map(String::as_str).collect(),
+            policy,
             value: &value,
         });
         let message = put.encode(&arena()).unwrap();

@@ -12,7 +12,9 @@ use keyferry_protocol::local::{Delivery as LocalDelivery, Refusal, RefusalCode, 
 use keyferry_protocol::memory::{Arena, PageState, ProtectionLevel, self_test};
 use keyferry_protocol::sealed::{put_info, seal};
 use keyferry_protocol::ticket::Ticket;
-use keyferry_protocol::wire::{Accept, Access, Delivery, Held, Outcome, Put, ToAgent, ToServer};
+use keyferry_protocol::wire::{
+    Accept, Access, Budget, Delivery, Held, KeyPolicy, Outcome, Put, ToAgent, ToServer, ToolRule,
+};
 use rand_core::UnwrapErr;
 use serde_json::json;
 
@@ -77,6 +79,19 @@ fn to_agent(folder: &Path, arena: &Arena) {
         provider: "openai",
         delivery: Delivery::Raw,
         allowed_hosts: vec!["api.openai.com"],
+        policy: KeyPolicy {
+            tools: vec![ToolRule {
+                uid: Some(1000),
+                gid: Some(100),
+                exe: Some("/usr/bin/curl".to_owned()),
+                sha256: Some([5; 32]),
+            }],
+            budget: Budget {
+                requests_per_minute: 60,
+                requests_per_day: 1000,
+                bytes_per_day: 1 << 30,
+            },
+        },
         value: b"sk-value",
     };
     let messages = [
@@ -122,6 +137,8 @@ fn to_server(folder: &Path, arena: &Arena) {
         uid: 1000,
         at: 5,
         count: 3,
+        sent: 1,
+        received: 2,
         allowed: true,
     };
     let messages = [

@@ -27,6 +27,9 @@ pub enum Command {
     /// Show what the running agent holds and how it is. Exit code 0: healthy, 1: stale or
     /// disconnected, 2: not running.
     Status(Status),
+    /// Tell the agent which programs tools run; it starts this itself.
+    #[command(hide = true)]
+    LookAtPrograms,
 }
 
 /// See [`Command::Run`].

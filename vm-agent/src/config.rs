@@ -34,6 +34,8 @@ pub struct PolicyConfig {
     pub uids: Vec<u32>,
     /// Groups that may have any key, beside the socket's.
     pub gids: Vec<u32>,
+    /// Starts a helper that tells programs apart, for rules that name one.
+    pub identify_programs: bool,
     /// Rules for single keys: they stand instead of everything above.
     pub keys: BTreeMap<String, KeyRule>,
 }
@@ -46,6 +48,48 @@ pub struct KeyRule {
     pub uids: Vec<u32>,
     /// Members of these groups.
     pub gids: Vec<u32>,
+    /// Only these programs; alone, of any user that may connect.
+    pub programs: Vec<ProgramRule>,
+}
+
+/// One program. What is named has to fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProgramRule {
+    /// Its path.
+    pub exe: Option<String>,
+    /// The SHA-256 of its file.
+    pub sha256: Option<Sha256Hex>,
+}
+
+/// 64 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Sha256Hex(pub [u8; 32]);
+
+impl TryFrom<String> for Sha256Hex {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        const WRONG: &str = "a sha256 is 64 hexadecimal digits";
+        if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(WRONG);
+        }
+        let mut digest = [0; 32];
+        for (byte, place) in digest.iter_mut().zip((0..64).step_by(2)) {
+            let digits = text.get(place..place + 2).ok_or(WRONG)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| WRONG)?;
+        }
+        Ok(Self(digest))
+    }
+}
+
+impl PolicyConfig {
+    /// Whether any rule, or the setting, asks which program a tool runs.
+    pub fn tells_programs_apart(&self) -> bool {
+        let named = |rule: &KeyRule| !rule.programs.is_empty();
+        self.identify_programs || self.keys.values().any(named)
+    }
 }
 
 /// Where the proxy may go, and where it is.
@@ -56,6 +100,8 @@ pub struct ProxyConfig {
     pub port: u16,
     /// Hosts that may be on this machine or a private network. Metadata services never are.
     pub allow_private: Vec<String>,
+    /// Whether what is under way goes on when its key is revoked or its lease over.
+    pub finish_streams: bool,
     /// Certificates (PEM) of further authorities, beside the system's.
     pub ca_file: Option<PathBuf>,
 }
@@ -218,6 +264,7 @@ mod tests {
             gids = [100]
             [policy.keys.openai]
             uids = [1001]
+            programs = [{ exe = "/usr/bin/python3" }]
             [proxy]
             allow_private = ["localhost"]
             [limits]
@@ -245,6 +292,7 @@ mod tests {
         for text in [
             "allow_degradded = true",
             "[policy.keys.openai]\nuid = [1]",
+            "[policy.keys.openai]\nprograms = [{ sha256 = \"12\" }]",
             "[session]\nrenew_seconds = 0",
             "[session]\nrenew_seconds = 3301",
         ] {

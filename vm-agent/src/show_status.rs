@@ -134,7 +134,8 @@ fn keys(out: &mut String, status: &Status) -> std::fmt::Result {
         writeln!(
             out,
             "key         {name:<20} version {version:<4} {state:<10} {delivery:<6} \
-             in {pages} pages, opened {opened} times"
+             in {pages} pages, opened {opened} times, {} requests, {} bytes out, {} in",
+            key.requests, key.sent, key.received
         )?;
     }
     Ok(())

@@ -13,6 +13,9 @@ pub enum Keys {
     Show(KeyName),
     /// Give a key a new value; it reaches the machines at once.
     Rotate(RotateKey),
+    /// Change where a key goes and what it may be used for; its value stays. What is not named
+    /// stays too, but the parts of a budget are set together.
+    Policy(ChangePolicy),
     /// Destroy a key's value, here and in every machine.
     Revoke(KeyName),
     /// Revoke a key and forget it.
@@ -37,6 +40,40 @@ pub struct PutKey {
     /// Let tools read the value itself; else it can only be used through the agent.
     #[arg(long)]
     pub(crate) raw: bool,
+    #[command(flatten)]
+    pub(crate) terms: Terms,
+}
+
+/// See [`Keys::Policy`].
+#[derive(Args)]
+pub struct ChangePolicy {
+    #[command(flatten)]
+    pub(crate) key: KeyName,
+    /// Let tools read the value itself.
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Let it be used through the agent only.
+    #[arg(long, conflicts_with = "raw")]
+    pub(crate) inject: bool,
+    /// Deliver it to all machines.
+    #[arg(long, conflicts_with = "vms")]
+    pub(crate) all_vms: bool,
+    /// Use it toward its provider's own hosts.
+    #[arg(long, conflicts_with = "allowed_hosts")]
+    pub(crate) provider_hosts: bool,
+    /// Let every tool use it that the machine's own rules admit.
+    #[arg(long, conflicts_with = "tools")]
+    pub(crate) any_tool: bool,
+    /// Bound its use no more.
+    #[arg(long)]
+    pub(crate) no_budget: bool,
+    #[command(flatten)]
+    pub(crate) terms: Terms,
+}
+
+/// Where a key goes, and what it may be used for.
+#[derive(Args)]
+pub struct Terms {
     /// Deliver to this machine only (name or id); can be repeated. Default: to all.
     #[arg(long = "vm", value_name = "VM")]
     pub(crate) vms: Vec<String>,
@@ -46,6 +83,20 @@ pub struct PutKey {
     /// Use it only toward this host; can be repeated. Default: the provider's hosts.
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allowed_hosts: Vec<String>,
+    /// Give it only to such a tool; can be repeated. Names any of uid, gid, exe and sha256, which
+    /// all have to fit: `uid=1000,exe=/usr/bin/python3.13`. Default: every tool that the machine's
+    /// own rules admit.
+    #[arg(long = "tool", value_name = "WHAT=IS,...", value_parser = tool)]
+    pub(crate) tools: Vec<serde_json::Value>,
+    /// At most so many requests a minute from each machine.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) requests_per_minute: Option<u32>,
+    /// At most so many requests in 24 hours from each machine.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) requests_per_day: Option<u32>,
+    /// At most so many bytes in 24 hours from and to each machine.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) bytes_per_day: Option<u64>,
 }
 
 /// See [`Keys::Rotate`].
@@ -71,6 +122,25 @@ pub enum Provider {
     Groq,
     /// Any other.
     Custom,
+}
+
+/// `uid=1000,exe=/usr/bin/curl` as the server wants it.
+fn tool(text: &str) -> Result<serde_json::Value, String> {
+    let mut tool = serde_json::Map::new();
+    for part in text.split(',') {
+        let (what, is) = part.split_once('=').ok_or_else(|| wrong_tool(part))?;
+        let value = match what {
+            "uid" | "gid" => is.parse::<u32>().map_err(|_| wrong_tool(part))?.into(),
+            "exe" | "sha256" => is.into(),
+            _ => return Err(wrong_tool(part)),
+        };
+        tool.insert(what.to_owned(), value);
+    }
+    Ok(tool.into())
+}
+
+fn wrong_tool(part: &str) -> String {
+    format!("`{part}` is none of uid=NUMBER, gid=NUMBER, exe=PATH, sha256=HEX")
 }
 
 /// A time as whole seconds, or with a unit: `90`, `90s`, `15m`, `12h`, `1d`.
@@ -100,6 +170,18 @@ mod tests {
         assert_eq!(seconds("90"), Ok(90));
         assert_eq!(seconds("15m"), Ok(900));
         assert_eq!(seconds("1d"), Ok(86_400));
+    }
+
+    #[test]
+    fn tools_are_named_by_what_they_are() {
+        let named = tool("uid=1000,exe=/usr/bin/curl").unwrap();
+        assert_eq!(
+            named,
+            serde_json::json!({ "uid": 1000, "exe": "/usr/bin/curl" })
+        );
+        for wrong in ["", "curl", "uid=ada", "path=/x"] {
+            assert!(tool(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

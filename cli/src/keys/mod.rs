@@ -2,6 +2,7 @@
 
 mod delete;
 mod list;
+mod policy;
 mod put;
 mod revoke;
 mod rotate;
@@ -10,6 +11,7 @@ mod show;
 
 pub(crate) use delete::delete;
 pub(crate) use list::list;
+pub(crate) use policy::change_policy;
 pub(crate) use put::put;
 pub(crate) use revoke::revoke;
 pub(crate) use rotate::rotate;

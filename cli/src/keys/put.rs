@@ -4,13 +4,13 @@ use hyper::Method;
 use keyferry_protocol::ids::KeyName;
 use serde_json::{Value, json};
 
+use super::policy::terms;
 use super::seal::sealed_value;
 use super::{one_line, path};
 use crate::arguments::{Provider, PutKey};
 use crate::error::CliError;
 use crate::output::Reply;
 use crate::session::SignedIn;
-use crate::vms::find;
 
 /// Stores a new key.
 pub(crate) async fn put(caller: &SignedIn, arguments: PutKey) -> Result<Reply, CliError> {
@@ -27,23 +27,8 @@ pub(crate) async fn put(caller: &SignedIn, arguments: PutKey) -> Result<Reply, C
 
 async fn policy(caller: &SignedIn, arguments: &PutKey) -> Result<Value, CliError> {
     let delivery = if arguments.raw { "raw" } else { "inject" };
-    let mut policy = serde_json::Map::from_iter([("delivery".to_owned(), Value::from(delivery))]);
-    if !arguments.vms.is_empty() {
-        let mut ids = Vec::new();
-        for vm in &arguments.vms {
-            ids.push(find(caller, vm).await?.id);
-        }
-        policy.insert("vms".into(), ids.into());
-    }
-    if let Some(lease) = arguments.lease {
-        policy.insert("lease_seconds".into(), lease.into());
-    }
-    if !arguments.allowed_hosts.is_empty() {
-        policy.insert(
-            "allowed_hosts".into(),
-            arguments.allowed_hosts.clone().into(),
-        );
-    }
+    let mut policy = terms(caller, &arguments.terms).await?;
+    policy.insert("delivery".into(), delivery.into());
     Ok(policy.into())
 }
 

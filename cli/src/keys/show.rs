@@ -31,6 +31,8 @@ fn policy(policy: &Value) -> String {
         "allowed_hosts",
         "lease_seconds",
         "expires_at",
+        "tools",
+        "budget",
     ];
     all.map(|member| format!("  {member}: {}\n", cell(policy, member)))
         .concat()

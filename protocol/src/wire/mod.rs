@@ -8,9 +8,11 @@
 //! locked memory and read from it: a value is never copied on the way.
 
 mod codec;
+mod key_policy;
 mod to_agent;
 mod to_server;
 
 pub use codec::Malformed;
+pub use key_policy::{Budget, KeyPolicy, MOST_TOOLS, ToolRule};
 pub use to_agent::{Accept, Delivery, Put, ToAgent};
 pub use to_server::{Access, Held, Outcome, ToServer};

@@ -1,5 +1,6 @@
 //! What the server tells an agent.
 
+use super::KeyPolicy;
 use super::codec::{Fields, Malformed, Sink, decode, encode};
 use crate::agreement::PublicKey;
 use crate::ids::{CredentialId, KeyName, SessionId, VmId};
@@ -79,6 +80,8 @@ pub struct Put<'a> {
     pub delivery: Delivery,
     /// Hosts that the proxy may send it to.
     pub allowed_hosts: Vec<&'a str>,
+    /// Who may use it, and how much.
+    pub policy: KeyPolicy,
     /// The key itself, at most 8 KiB.
     pub value: &'a [u8],
 }
@@ -175,6 +178,7 @@ impl<'a> Put<'a> {
         let hosts = self.allowed_hosts.iter().take(usize::from(u8::MAX));
         sink.byte(u8::try_from(hosts.len()).unwrap_or(u8::MAX));
         hosts.for_each(|host| sink.text(host));
+        self.policy.write(sink);
         sink.u16(u16::try_from(self.value.len()).unwrap_or(u16::MAX));
         sink.bytes(self.value);
     }
@@ -193,6 +197,7 @@ impl<'a> Put<'a> {
         let allowed_hosts = (0..hosts)
             .map(|_| fields.text())
             .collect::<Result<_, _>>()?;
+        let policy = KeyPolicy::read(fields)?;
         let length = usize::from(fields.u16()?);
         if length > MAX_VALUE {
             return Err(Malformed("the value is longer than 8 KiB"));
@@ -205,6 +210,7 @@ impl<'a> Put<'a> {
             provider,
             delivery,
             allowed_hosts,
+            policy,
             value,
         })
     }

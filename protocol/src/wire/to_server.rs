@@ -62,6 +62,10 @@ pub struct Access {
     pub at: u64,
     /// How many.
     pub count: u32,
+    /// Bytes sent to the key's hosts meanwhile.
+    pub sent: u64,
+    /// Bytes received from them.
+    pub received: u64,
     /// Whether the policy allowed it.
     pub allowed: bool,
 }
@@ -174,6 +178,8 @@ impl Access {
         sink.u32(self.uid);
         sink.u64(self.at);
         sink.u32(self.count);
+        sink.u64(self.sent);
+        sink.u64(self.received);
         sink.byte(self.allowed.into());
     }
 
@@ -184,6 +190,8 @@ impl Access {
             uid: fields.u32()?,
             at: fields.u64()?,
             count: fields.u32()?,
+            sent: fields.u64()?,
+            received: fields.u64()?,
             allowed: match fields.byte()? {
                 0 => false,
                 1 => true,

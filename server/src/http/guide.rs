@@ -136,6 +136,8 @@ const GUIDES: &[Guide] = &[
         r#"{"provider": "openai", "value": "sk-example", "policy": {"vms": "all"}}"#,
         "400 invalid_sealed 409 already_exists 409 version_conflict"),
     guide("vault_show", "One key, without its value.", "", ""),
+    guide("vault_change_policy", "Changes where a key goes and what it may be used for; its value stays.",
+        r#"{"policy": {"delivery": "inject", "budget": {"requests_per_day": 1000}}}"#, "409 key_revoked"),
     guide("vault_remove", "Revokes a key and forgets it with its history.", "", ""),
     guide("vault_rotate", "Gives a key a new value, which reaches the machines at once.",
         r#"{"value": "sk-another-example", "overlap_seconds": 60}"#,
@@ -165,6 +167,7 @@ const GUIDES: &[Guide] = &[
     guide("operators_change_tenant", "Puts a tenant on a plan.", r#"{"plan": "pro"}"#, ""),
     guide("operators_stats", "How much there is on this server.", "", ""),
 
+    guide("events_stream", "What happens to keys and VMs, as it happens: server-sent events.", "", "503 overloaded"),
     guide("delivery_enrolments_ask", "An agent asks to be approved, and gets the code that it shows.",
         r#"{"agent_key": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE", "name": "kali-1"}"#,
         "429 rate_limited"),

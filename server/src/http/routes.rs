@@ -74,6 +74,7 @@ routes! {
     GET    "/keys"                     may(VaultRead)  => OK         vault::list(app, caller, page);
     PUT    "/keys/{name}"              may(VaultWrite) => CREATED    vault::put(app, caller, name, body) then close;
     GET    "/keys/{name}"              may(VaultRead)  => OK         vault::show(app, caller, name);
+    PATCH  "/keys/{name}"              may(VaultWrite) => OK         vault::change_policy(app, caller, name, body);
     DELETE "/keys/{name}"              may(VaultWrite) => NO_CONTENT vault::remove(app, caller, name);
     POST   "/keys/{name}/rotate"       may(VaultWrite) => OK         vault::rotate(app, caller, name, body) then close;
     POST   "/keys/{name}/revoke"       may(VaultWrite) => OK         vault::revoke(app, caller, name);

@@ -359,7 +359,7 @@ mod tests {
         let ApiError::MethodNotAllowed(allowed) = refused else {
             panic!("{refused}")
         };
-        assert_eq!(allowed, "PUT, GET, HEAD, DELETE");
+        assert_eq!(allowed, "PUT, GET, HEAD, PATCH, DELETE");
     }
 
     #[test]

@@ -164,6 +164,18 @@ impl Store {
 }
 
 impl Transaction {
+    /// Changes the policy of a key that is not revoked.
+    pub(crate) async fn change_key_policy(
+        &mut self,
+        (tenant, id): (TenantId, ProviderKeyId),
+        policy: &str,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE provider_keys SET policy = $3 \
+            WHERE tenant_id = $1 AND id = $2 AND status = 'active'";
+        let rows = sql!(self, query(SQL, tenant, id, policy).execute)?;
+        Ok(rows == 1)
+    }
+
     pub(crate) async fn insert_key(&mut self, new: &NewKeyRow) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO provider_keys \
             (id, tenant_id, name, provider, policy, status, current_version, created_by, \

@@ -6,21 +6,25 @@ pub(crate) mod seal;
 pub(crate) mod server_keys;
 
 mod adopt;
+mod change_policy;
 mod key;
 mod list;
 mod put;
 mod records;
 mod revoke;
 mod rotate;
+mod use_policy;
 mod value;
 
 pub(crate) use adopt::{Adopted, adopt};
+pub(crate) use change_policy::change_policy;
 pub(crate) use key::{Provider, record_context};
 pub(crate) use list::{list, show, versions};
 pub(crate) use put::put;
 pub(crate) use records::record_context_of;
 pub(crate) use revoke::{remove, revoke};
 pub(crate) use rotate::rotate;
+pub(crate) use use_policy::told;
 
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,9 @@
 
 use keyferry_protocol::wire::Delivery;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::use_policy::{self, Budget, Tool};
 use crate::error::{ApiError, FieldError};
 use crate::store::{UnixTime, VmId};
 
@@ -20,6 +21,12 @@ pub(crate) struct Policy {
     pub(crate) lease_seconds: u32,
     /// When it ends.
     pub(crate) expires_at: Option<UnixTime>,
+    /// Which tools may use it; empty for all that the machine's own rules admit.
+    #[serde(default)]
+    pub(crate) tools: Vec<Tool>,
+    /// How much each VM may use it.
+    #[serde(default)]
+    pub(crate) budget: Budget,
 }
 
 /// Every VM of the tenant, or some.
@@ -57,7 +64,17 @@ pub(crate) struct NewPolicy {
     allowed_hosts: Option<Vec<String>>,
     #[schemars(range(min = 30, max = 86_400))]
     lease_seconds: Option<u32>,
-    expires_at: Option<UnixTime>,
+    /// `null` for never.
+    #[serde(default, deserialize_with = "named")]
+    #[schemars(with = "Option<UnixTime>")]
+    expires_at: Option<Option<UnixTime>>,
+    tools: Option<Vec<Tool>>,
+    budget: Option<Budget>,
+}
+
+/// A member that may be null is not one that is left out.
+fn named<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<UnixTime>>, D::Error> {
+    Deserialize::deserialize(input).map(Some)
 }
 
 impl NewPolicy {
@@ -71,12 +88,28 @@ impl NewPolicy {
 
     /// The whole policy, checked. Without a word a tool may not read the key.
     pub(crate) fn complete(self, now: UnixTime) -> Result<Policy, ApiError> {
+        let usual = Policy {
+            vms: Vms::All(All::All),
+            delivery: DeliveryName::Inject,
+            allowed_hosts: Vec::new(),
+            lease_seconds: DEFAULT_LEASE,
+            expires_at: None,
+            tools: Vec::new(),
+            budget: Budget::default(),
+        };
+        self.over(usual, now)
+    }
+
+    /// The policy before, but for what is named here.
+    pub(crate) fn over(self, before: Policy, now: UnixTime) -> Result<Policy, ApiError> {
         let policy = Policy {
-            vms: self.vms.unwrap_or(Vms::All(All::All)),
-            delivery: self.delivery.unwrap_or(DeliveryName::Inject),
-            allowed_hosts: self.allowed_hosts.unwrap_or_default(),
-            lease_seconds: self.lease_seconds.unwrap_or(DEFAULT_LEASE),
-            expires_at: self.expires_at,
+            vms: self.vms.unwrap_or(before.vms),
+            delivery: self.delivery.unwrap_or(before.delivery),
+            allowed_hosts: self.allowed_hosts.unwrap_or(before.allowed_hosts),
+            lease_seconds: self.lease_seconds.unwrap_or(before.lease_seconds),
+            expires_at: self.expires_at.unwrap_or(before.expires_at),
+            tools: self.tools.unwrap_or(before.tools),
+            budget: self.budget.unwrap_or(before.budget),
         };
         let wrong = policy.faults(now);
         if wrong.is_empty() {
@@ -95,6 +128,15 @@ impl Policy {
             Vms::Some(vms) => vms.contains(&vm),
         };
         named && self.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// Whether agents are told the same: VMs and leases are not their affair.
+    pub(crate) fn is_alike_for_agents(&self, other: &Self) -> bool {
+        self.delivery == other.delivery
+            && self.allowed_hosts == other.allowed_hosts
+            && self.expires_at == other.expires_at
+            && self.tools == other.tools
+            && self.budget == other.budget
     }
 
     fn faults(&self, now: UnixTime) -> Vec<FieldError> {
@@ -126,6 +168,7 @@ impl Policy {
             "policy.allowed_hosts",
             "each is a host name with an optional port",
         );
+        wrong.extend(use_policy::faults(&self.tools, self.budget));
         wrong
     }
 }
@@ -201,6 +244,21 @@ mod tests {
         assert!(!policy.admits(one, UnixTime::from_seconds(3600)));
         let stored = serde_json::to_string(&policy).unwrap();
         assert_eq!(serde_json::from_str::<Policy>(&stored).unwrap(), policy);
+    }
+
+    #[test]
+    fn a_change_leaves_what_it_does_not_name() {
+        let before =
+            policy(r#"{"delivery": "raw", "expires_at": "1970-01-01T01:00:00Z"}"#).unwrap();
+        let change: NewPolicy = serde_json::from_str(r#"{"lease_seconds": 60}"#).unwrap();
+        let after = change.over(before.clone(), NOW).unwrap();
+        assert_eq!(
+            (after.delivery, after.lease_seconds),
+            (DeliveryName::Raw, 60)
+        );
+        assert_eq!(after.expires_at, before.expires_at);
+        let change: NewPolicy = serde_json::from_str(r#"{"expires_at": null}"#).unwrap();
+        assert_eq!(change.over(before, NOW).unwrap().expires_at, None);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod identity;
 mod mail;
 mod newcomer;
 mod operator;
+mod policy;
 mod protection;
 mod proxy;
 mod renewal;

@@ -28,6 +28,8 @@ impl Accesses {
         };
         if let Some(known) = self.0.get_mut(&kind) {
             known.count = known.count.saturating_add(access.count);
+            known.sent = known.sent.saturating_add(access.sent);
+            known.received = known.received.saturating_add(access.received);
             known.at = access.at;
         } else if self.0.len() < MOST {
             self.0.insert(kind, access);
@@ -53,6 +55,8 @@ mod tests {
             uid,
             at,
             count: 1,
+            sent: 10,
+            received: 20,
             allowed: true,
         }
     }
@@ -69,6 +73,8 @@ mod tests {
             [
                 Access {
                     count: 2,
+                    sent: 20,
+                    received: 40,
                     ..access(1000, 7)
                 },
                 access(1001, 6)

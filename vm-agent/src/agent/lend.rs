@@ -13,9 +13,8 @@ impl Agent {
     /// Makes a token for a key, if the policy lets the tool use it.
     pub fn lend(&self, peer: &Peer, holder: Holder, key: &KeyName) -> Result<Lent, Refusal> {
         self.enforce_before_use();
-        let decided = self.parts.policy.permits(peer, key);
-        let outcome = decided
-            .map_err(|rule| refusal(RefusalCode::NotPermitted, &rule))
+        let outcome = self
+            .permits(peer, key)
             .and_then(|()| {
                 let route = self.look(|keys| keys.route(key));
                 route.map_err(|code| refusal(self.why(code), ""))
@@ -52,6 +51,7 @@ impl Agent {
         read: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, Refused> {
         self.enforce_before_use();
+        self.spend(loan)?;
         let read = self.look(|keys| keys.expose(&loan.key, read));
         let version = read.as_ref().map_or(0, |(version, _)| *version);
         self.note(&loan.key, version, (loan.uid, read.is_ok()));
@@ -60,20 +60,49 @@ impl Agent {
         Ok(outcome)
     }
 
-    /// Counts what a request has moved.
+    /// Whether a request that is under way may go on.
+    pub(crate) fn goes_on(&self, loan: &Loan) -> Result<(), Refused> {
+        self.route(loan).map(drop)
+    }
+
+    /// Counts what a request has moved; the server is told.
     pub(crate) fn count(&self, loan: &Loan, (sent, received): (u64, u64)) {
         lock(&self.tokens).count(loan.token, (0, sent, received));
+        lock(&self.keys).moved(&loan.key, (sent, received));
+        let version = self.look(|keys| keys.route(&loan.key).map_or(0, |route| route.version));
+        let moved = Access {
+            count: 0,
+            sent,
+            received,
+            ..self.access(&loan.key, version, (loan.uid, true))
+        };
+        lock(&self.accesses).note(moved);
+    }
+
+    fn spend(&self, loan: &Loan) -> Result<(), Refused> {
+        let now = self.now().boot;
+        let spent = lock(&self.keys).spend(&loan.key, now);
+        spent.map_err(|spent| {
+            self.note(&loan.key, 0, (loan.uid, false));
+            Refused::Spent(spent)
+        })
     }
 
     pub(super) fn note(&self, key: &KeyName, version: u32, (uid, allowed): (u32, bool)) {
-        let access = Access {
+        let access = self.access(key, version, (uid, allowed));
+        lock(&self.accesses).note(access);
+    }
+
+    fn access(&self, key: &KeyName, version: u32, (uid, allowed): (u32, bool)) -> Access {
+        Access {
             key: key.clone(),
             version,
             uid,
             at: u64::try_from(self.now().wall.as_micros()).unwrap_or(u64::MAX),
             count: 1,
+            sent: 0,
+            received: 0,
             allowed,
-        };
-        lock(&self.accesses).note(access);
+        }
     }
 }

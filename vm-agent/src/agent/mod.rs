@@ -4,6 +4,7 @@
 mod accesses;
 mod advice;
 mod lend;
+mod permit;
 mod refuse;
 mod report;
 
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use accesses::Accesses;
+pub use permit::Identified;
 pub use refuse::refusal;
 pub use report::Uplink;
 
@@ -26,6 +28,7 @@ use crate::config::Limits;
 use crate::harden::Step;
 use crate::keyring::{Keyring, Opened, ReceiverId, Share};
 use crate::lease::{Lease, Verdict};
+use crate::programs::Programs;
 use crate::proxy::Tokens;
 use crate::socket::{Peer, Policy};
 
@@ -52,6 +55,8 @@ pub struct Parts {
     pub steps: Vec<Step>,
     /// The proxy's port on 127.0.0.1.
     pub proxy_port: u16,
+    /// Who tells programs apart, where the settings want that.
+    pub programs: Option<Programs>,
     /// The time.
     pub clock: Box<dyn Clock>,
 }
@@ -180,13 +185,10 @@ impl Agent {
     /// Hands a key to a tool, if the policy lets it have it.
     pub fn open(&self, guest: &Guest<'_>, peer: &Peer, key: &KeyName) -> Result<Opened, Refusal> {
         self.enforce_before_use();
-        let decided = self.parts.policy.permits(peer, key);
-        let outcome = decided
-            .map_err(|rule| refusal(RefusalCode::NotPermitted, &rule))
-            .and_then(|()| {
-                let opened = lock(&self.keys).open(guest.id, key);
-                opened.map_err(|code| refusal(self.why(code), ""))
-            });
+        let outcome = self.permits(peer, key).and_then(|()| {
+            let opened = lock(&self.keys).open(guest.id, key);
+            opened.map_err(|code| refusal(self.why(code), ""))
+        });
         let version = outcome.as_ref().map_or(0, |opened| opened.version);
         self.note(key, version, (peer.uid, outcome.is_ok()));
         outcome

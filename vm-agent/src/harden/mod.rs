@@ -105,6 +105,14 @@ pub fn before_strangers(tolerance: Tolerance) -> Result<Vec<Step>, HardenError> 
     ])
 }
 
+/// What the helper that looks at programs gives up: it has to see other processes, and no more.
+pub fn of_helper() -> Result<(), HardenError> {
+    dumps::no_core_files()?;
+    dumps::not_dumpable()?;
+    privileges::no_new_privileges()?;
+    privileges::keep_only_sight()
+}
+
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -40,3 +40,18 @@ pub fn drop_capabilities() -> Result<Step, HardenError> {
     }
     Ok(Step::full("no_capabilities", "all dropped"))
 }
+
+/// Drops every capability of this thread but those to see what other users' processes run, where
+/// it has them.
+pub(super) fn keep_only_sight() -> Result<(), HardenError> {
+    let refused = || HardenError::refused("no_capabilities");
+    clear_ambient_capability_set().map_err(refused())?;
+    let sight = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+    let mine = capabilities(None).map_err(refused())?.permitted & sight;
+    let sets = CapabilitySets {
+        effective: mine,
+        permitted: mine,
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, sets).map_err(refused())
+}

@@ -8,6 +8,7 @@
 //! A tool can map its page writable and spoil it. It spoils its own, and no other.
 
 mod receiver;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,11 +16,12 @@ use std::time::Duration;
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::local::RefusalCode;
 use keyferry_protocol::memory::{Arena, LockedBox, PageState, ProtectionLevel, scrub};
-use keyferry_protocol::wire::{Delivery, Held, Outcome, Put};
+use keyferry_protocol::wire::{Delivery, Held, KeyPolicy, Outcome, Put, ToolRule};
 use keyferry_sdk::status;
 
 use receiver::Receiver;
 pub use receiver::{Opened, ReceiverId, Share};
+pub use usage::{Bound, Spent, Usage};
 
 /// All keys of this agent, and who shares them.
 pub struct Keyring {
@@ -53,7 +55,9 @@ struct Entry {
     provider: String,
     hosts: Vec<String>,
     value: Option<LockedBox>,
+    policy: KeyPolicy,
     opened: u64,
+    usage: Usage,
     confirmed: bool,
 }
 
@@ -97,7 +101,9 @@ impl Keyring {
                 .map(|host| (*host).to_owned())
                 .collect(),
             value: Some(value),
+            policy: put.policy.clone(),
             opened: known.map_or(0, |entry| entry.opened),
+            usage: known.map_or_else(Usage::default, |entry| entry.usage),
             confirmed: true,
         };
         for receiver in self.receivers.values_mut() {
@@ -200,6 +206,27 @@ impl Keyring {
         Ok((entry.version, read(value.expose())))
     }
 
+    /// Which tools the key's owner lets use it; none for all that the machine's rules admit.
+    pub fn tools(&self, key: &KeyName) -> &[ToolRule] {
+        let entry = self.entries.get(key);
+        entry.map_or(&[], |entry| entry.policy.tools.as_slice())
+    }
+
+    /// Takes one request from the budget of a key.
+    pub fn spend(&mut self, key: &KeyName, now: Duration) -> Result<(), Spent> {
+        match self.entries.get_mut(key) {
+            Some(entry) => entry.usage.spend(entry.policy.budget, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts what a request has moved.
+    pub fn moved(&mut self, key: &KeyName, (sent, received): (u64, u64)) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.usage.moved(sent, received);
+        }
+    }
+
     /// What a tool's pages hold now.
     pub fn shares(&self, id: ReceiverId) -> Vec<Share> {
         self.receivers
@@ -253,6 +280,9 @@ impl Keyring {
                     .filter(|receiver| receiver.has(key))
                     .count(),
                 opened: entry.opened,
+                requests: entry.usage.requests,
+                sent: entry.usage.sent,
+                received: entry.usage.received,
             })
             .collect()
     }

@@ -260,6 +260,7 @@ fn a_put<'a>(key: &str, version: u32, value: &'a [u8]) -> Put<'a> {
         provider: "openai",
         delivery: Delivery::Raw,
         allowed_hosts: Vec::new(),
+        policy: KeyPolicy::default(),
         value,
     }
 }

@@ -138,7 +138,7 @@ impl<'a> Line<'a> {
             self.reach(&destination).await?;
             let repeat = self.host.as_ref().is_some_and(|host| host.used);
             let outcome = match self.send_head(&request, loan).await {
-                Ok(()) => self.relay(&mut request).await,
+                Ok(()) => self.relay_while_permitted(&mut request, loan).await,
                 Err(refused) => Err(refused),
             };
             match outcome {
@@ -177,6 +177,29 @@ impl<'a> Line<'a> {
         scrub();
         self.traffic.sent += length;
         sent.map_err(|_gone| Refused::Closed)
+    }
+
+    /// A key that goes takes what is under way with it, unless the settings say otherwise.
+    async fn relay_while_permitted(
+        &mut self,
+        request: &mut Request,
+        loan: &Loan,
+    ) -> Result<Next, Refused> {
+        let (agent, received) = (self.agent, self.traffic.received);
+        if self.outward.finish_streams {
+            return self.relay(request).await;
+        }
+        let refused = tokio::select! {
+            biased;
+            outcome = self.relay(request) => return outcome,
+            refused = key_gone(agent, loan) => refused,
+        };
+        tracing::info!(key = %loan.key, code = refused.code(), "a request under way was ended");
+        if self.traffic.received == received {
+            Err(refused)
+        } else {
+            Ok(Next::End)
+        }
     }
 
     /// Both ways at once: an answer may come before the request is whole.
@@ -317,6 +340,19 @@ async fn next_response(
         }
         if !matches!(receive(from, inbox).await, Ok(1..)) {
             return Err(Refused::Closed);
+        }
+    }
+}
+
+/// Waits until the key of a request may not be used any more.
+async fn key_gone(agent: &Agent, loan: &Loan) -> Refused {
+    let mut changes = agent.changes();
+    loop {
+        if let Err(refused) = agent.goes_on(loan) {
+            return refused;
+        }
+        if changes.changed().await.is_err() {
+            pending::<()>().await;
         }
     }
 }

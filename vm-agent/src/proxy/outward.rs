@@ -24,6 +24,8 @@ use crate::config::ProxyConfig;
 pub struct Outward {
     tls: TlsConnector,
     private: Vec<String>,
+    /// Whether a request goes on without its key.
+    pub(super) finish_streams: bool,
     /// Heads with keys are put together here.
     pub(super) arena: Arena,
 }
@@ -52,6 +54,7 @@ impl Outward {
         Ok(Self {
             tls: TlsConnector::from(Arc::new(tls)),
             private: config.allow_private.clone(),
+            finish_streams: config.finish_streams,
             arena,
         })
     }

@@ -3,6 +3,8 @@
 use keyferry_protocol::local::RefusalCode;
 use serde_json::json;
 
+use crate::keyring::Spent;
+
 /// Why a request is not passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
@@ -28,6 +30,12 @@ pub(crate) enum Refused {
     UnknownCaller,
     #[error("{}", of_key(*.0))]
     Key(RefusalCode),
+    #[error(
+        "the key's budget for this machine is used up ({} = {}); its owner changes it with `keyferry keys policy`",
+        .0.what.code(),
+        .0.most
+    )]
+    Spent(Spent),
     #[error(
         "this key names no host: its owner adds one with `keyferry keys put --allow-host HOST`"
     )]
@@ -70,6 +78,7 @@ impl Refused {
             Self::OtherUser => "other_user",
             Self::UnknownCaller => "unknown_caller",
             Self::Key(code) => code.as_str(),
+            Self::Spent(spent) => spent.what.code(),
             Self::NoHost => "no_host",
             Self::HostNotAllowed => "host_not_allowed",
             Self::AddressNotAllowed => "address_not_allowed",
@@ -91,6 +100,7 @@ impl Refused {
             Self::Key(RefusalCode::LeaseOver | RefusalCode::NotConnected) | Self::Busy => {
                 "503 Service Unavailable"
             }
+            Self::Spent(_) => "429 Too Many Requests",
             Self::OtherUser
             | Self::UnknownCaller
             | Self::Key(_)
@@ -113,9 +123,14 @@ impl Refused {
         let error = json!({ "message": message, "type": "keyferry_error", "code": code });
         let body = json!({ "error": error }).to_string();
         let length = body.len();
+        let retry = match self {
+            // Rounded up: who waits that long is not refused again.
+            Self::Spent(spent) => format!("Retry-After: {}\r\n", spent.wait.as_secs() + 1),
+            _ => String::new(),
+        };
         format!(
             "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
-             Keyferry-Error: {code}\r\nConnection: close\r\n\r\n{body}"
+             Keyferry-Error: {code}\r\n{retry}Connection: close\r\n\r\n{body}"
         )
         .into_bytes()
     }

@@ -20,6 +20,7 @@ use keyferry_agent::config::Config;
 use keyferry_agent::harden::{self, Step, Tolerance};
 use keyferry_agent::keyring::{Keyring, PageLimit};
 use keyferry_agent::machine::Machine;
+use keyferry_agent::programs::Programs;
 use keyferry_agent::proxy::{self, Outward};
 use keyferry_agent::socket::{self, Policy};
 use keyferry_agent::upstream::{self, Upstream};
@@ -64,6 +65,10 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
         Tolerance::Strict
     };
 
+    let programs = config.policy.tells_programs_apart();
+    let programs = programs
+        .then(|| Programs::start("look-at-programs"))
+        .transpose()?;
     let (level, mut steps) = harden::before_secrets(tolerance)?;
     let machine = Machine::open();
     steps.push(machine.step());
@@ -88,6 +93,7 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
             limits: config.limits,
             steps,
             proxy_port: bound.port,
+            programs,
             clock,
         },
     );

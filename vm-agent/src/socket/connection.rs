@@ -129,6 +129,9 @@ impl Tool<'_> {
     }
 
     async fn open(&mut self, wire: &mut Wire, name: KeyName) -> Result<(), ConnectionError> {
+        self.agent
+            .identify(&mut self.peer, &wire.stream, &name)
+            .await;
         match self.agent.open(&self.guest, &self.peer, &name) {
             Ok(opened) => {
                 self.told
@@ -147,6 +150,9 @@ impl Tool<'_> {
         let Some(process) = self.peer.process(&wire.stream) else {
             return Err(ConnectionError::Gone);
         };
+        self.agent
+            .identify(&mut self.peer, &wire.stream, &name)
+            .await;
         let holder = Holder {
             pid: self.peer.pid,
             uid: self.peer.uid,

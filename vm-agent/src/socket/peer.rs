@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::agent::Identified;
 use crate::sys;
 
 /// The process at the other end, as it was when it connected.
@@ -17,6 +18,8 @@ pub struct Peer {
     /// Its effective user.
     pub uid: u32,
     groups: Vec<u32>,
+    /// What it runs, where that was asked.
+    pub program: Identified,
 }
 
 impl Peer {
@@ -31,6 +34,7 @@ impl Peer {
             pid: pid.as_raw_nonzero().get(),
             uid,
             groups,
+            program: Identified::default(),
         })
     }
 
@@ -49,7 +53,20 @@ impl Peer {
             pid: 1,
             uid,
             groups: groups.to_vec(),
+            program: Identified::default(),
         }
+    }
+
+    /// Whether it is known to run this program: all that is named has to fit.
+    pub fn runs(&self, path: Option<&str>, sha256: Option<&[u8; 32]>) -> bool {
+        if path.is_none() && sha256.is_none() {
+            return true;
+        }
+        let Identified::Known(program) = &self.program else {
+            return false;
+        };
+        path.is_none_or(|path| path == program.path)
+            && sha256.is_none_or(|sha256| *sha256 == program.sha256)
     }
 
     /// Whether it belongs to this group.

@@ -3,7 +3,7 @@
 use keyferry_protocol::ids::KeyName;
 
 use super::Peer;
-use crate::config::{KeyRule, PolicyConfig};
+use crate::config::{KeyRule, PolicyConfig, ProgramRule};
 
 /// The rules of this agent.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ impl Policy {
 
     /// Whether this peer may talk to the agent at all; otherwise the rule that says no.
     pub fn admits(&self, peer: &Peer) -> Result<(), String> {
-        let by_key = self.config.keys.values().any(|rule| matches(rule, peer));
+        let by_key = self.config.keys.values().any(|rule| is_named(rule, peer));
         if by_key { Ok(()) } else { self.general(peer) }
     }
 
@@ -36,6 +36,12 @@ impl Policy {
             Some(_) => Err(format!("[policy.keys.{key}]")),
             None => self.general(peer),
         }
+    }
+
+    /// Whether the rule of this key names programs.
+    pub fn asks_for_programs(&self, key: &KeyName) -> bool {
+        let rule = self.config.keys.get(key.as_str());
+        rule.is_some_and(|rule| !rule.programs.is_empty())
     }
 
     fn general(&self, peer: &Peer) -> Result<(), String> {
@@ -51,7 +57,17 @@ impl Policy {
 }
 
 fn matches(rule: &KeyRule, peer: &Peer) -> bool {
-    rule.uids.contains(&peer.uid) || rule.gids.iter().any(|gid| peer.is_in(*gid))
+    let runs = |program: &ProgramRule| {
+        let sha256 = program.sha256.as_ref().map(|hash| &hash.0);
+        peer.runs(program.exe.as_deref(), sha256)
+    };
+    is_named(rule, peer) && (rule.programs.is_empty() || rule.programs.iter().any(runs))
+}
+
+/// By user or group; a rule that only names programs is for every user.
+fn is_named(rule: &KeyRule, peer: &Peer) -> bool {
+    let everybody = rule.uids.is_empty() && rule.gids.is_empty() && !rule.programs.is_empty();
+    everybody || rule.uids.contains(&peer.uid) || rule.gids.iter().any(|gid| peer.is_in(*gid))
 }
 
 const ROOT: u32 = 0;
@@ -59,6 +75,8 @@ const ROOT: u32 = 0;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::Identified;
+    use crate::programs::Program;
 
     fn policy(text: &str) -> Policy {
         Policy::new(toml::from_str(text).unwrap(), 990, 991)
@@ -112,6 +130,28 @@ mod tests {
         let policy = policy("[keys.openai]\ngids = [50]");
         let tool = peer(1001, &[50]);
         assert_eq!(policy.admits(&tool), Ok(()));
+        assert!(policy.permits(&tool, &key("groq")).is_err());
+    }
+
+    #[test]
+    fn a_rule_that_names_programs_admits_these_alone() {
+        let policy = policy("[keys.openai]\nprograms = [{ exe = \"/usr/bin/curl\" }]");
+        let mut tool = peer(1001, &[]);
+        assert_eq!(policy.admits(&tool), Ok(()));
+        assert!(
+            policy.permits(&tool, &key("openai")).is_err(),
+            "nobody knows what it runs"
+        );
+        let program = |path: &str| {
+            Identified::Known(Program {
+                path: path.to_owned(),
+                sha256: [0; 32],
+            })
+        };
+        tool.program = program("/usr/bin/wget");
+        assert!(policy.permits(&tool, &key("openai")).is_err());
+        tool.program = program("/usr/bin/curl");
+        assert_eq!(policy.permits(&tool, &key("openai")), Ok(()));
         assert!(policy.permits(&tool, &key("groq")).is_err());
     }
 }

@@ -13,7 +13,7 @@ use super::line::LineError;
 use super::serve::Session;
 use super::told::{Allowed, Change, Wanted};
 use crate::store::ProviderKeyId;
-use crate::vault::{master_key, record_context};
+use crate::vault::{self, master_key, record_context};
 
 impl Session<'_> {
     /// Tells the agent the difference between what it may have and what it was told.
@@ -143,6 +143,7 @@ impl Session<'_> {
                 .iter()
                 .map(String::as_str)
                 .collect(),
+            policy: vault::told(&wanted.policy.tools, wanted.policy.budget),
             value: value.expose(),
         });
         Ok(put.encode(&self.app.arena).map_err(LineError::from)?)

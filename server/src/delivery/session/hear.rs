@@ -76,6 +76,8 @@ impl Session<'_> {
                 "version": access.version,
                 "uid": access.uid,
                 "count": access.count,
+                "sent": access.sent,
+                "received": access.received,
                 "last_at": access.at,
             });
             let entry = self.entry(&actor, action, (Some(access.key.as_str()), detail));

@@ -105,6 +105,7 @@ pub(super) struct Told(BTreeMap<ProviderKeyId, ToldKey>);
 struct ToldKey {
     name: KeyName,
     versions: BTreeSet<u32>,
+    policy: Policy,
 }
 
 impl Told {
@@ -119,15 +120,16 @@ impl Told {
             key: *key,
             name: told.name.clone(),
         }));
-        let told = |key, version| {
-            self.0
-                .get(key)
-                .is_some_and(|told| told.versions.contains(version))
+        let told = |key, wanted: &Wanted| {
+            self.0.get(key).is_some_and(|told| {
+                told.versions.contains(&wanted.current)
+                    && told.policy.is_alike_for_agents(&wanted.policy)
+            })
         };
         let new = allowed
             .keys
             .iter()
-            .filter(|(key, wanted)| !told(key, &wanted.current));
+            .filter(|(key, wanted)| !told(key, wanted));
         changes.extend(new.map(|(key, wanted)| Change::Put {
             key: *key,
             version: wanted.current,
@@ -157,11 +159,13 @@ impl Told {
             Change::Put { key, version } => {
                 if let Some(wanted) = allowed.keys.get(key) {
                     let name = wanted.name.clone();
-                    let told = ToldKey {
+                    let told = self.0.entry(*key).or_insert_with(|| ToldKey {
                         name,
                         versions: BTreeSet::new(),
-                    };
-                    self.0.entry(*key).or_insert(told).versions.insert(*version);
+                        policy: wanted.policy.clone(),
+                    });
+                    told.versions.insert(*version);
+                    told.policy = wanted.policy.clone();
                 }
             }
             Change::Retire { key, version, .. } => {
@@ -290,6 +294,27 @@ mod tests {
                 version: 2
             }]
         );
+    }
+
+    #[test]
+    fn a_changed_policy_is_told_with_the_same_version() {
+        let mut told = Told::default();
+        tell(&mut told, &allowed(vec![row(1, 1, None)]));
+        let put = [Change::Put {
+            key: KEY,
+            version: 1,
+        }];
+        let mut inject = row(1, 1, None);
+        inject.policy = inject.policy.replace("raw", "inject");
+        assert_eq!(tell(&mut told, &allowed(vec![inject.clone()])), put);
+        let mut bounded = inject;
+        bounded.policy = bounded
+            .policy
+            .replace("\"lease", "\"budget\": {\"requests_per_day\": 5}, \"lease");
+        assert_eq!(tell(&mut told, &allowed(vec![bounded.clone()])), put);
+        let mut leased = bounded;
+        leased.policy = leased.policy.replace("60", "90");
+        assert_eq!(tell(&mut told, &allowed(vec![leased])), []);
     }
 
     #[test]

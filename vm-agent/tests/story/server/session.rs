@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use keyferry_protocol::channel::{Receiver, Sender};
 use keyferry_protocol::handshake::{CredentialKind, Suite, server};
 use keyferry_protocol::ids::{CredentialId, SessionId, VmId};
-use keyferry_protocol::wire::{Accept, Put, ToAgent, ToServer};
+use keyferry_protocol::wire::{Accept, KeyPolicy, Put, ToAgent, ToServer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -154,6 +154,7 @@ impl Session {
                     provider: "custom",
                     delivery: stored.delivery,
                     allowed_hosts: Vec::new(),
+                    policy: KeyPolicy::default(),
                     value: &stored.value,
                 };
                 self.say(shared, &ToAgent::Put(put)).await;

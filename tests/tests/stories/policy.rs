@@ -1,0 +1,263 @@
+//! Which tools may use a key, and how much: as its owner and the machine say.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use keyferry_tests::{
+    Agent, Engine, Person, Provider, Secret, Server, Stage, binary, on_both_engines, until,
+};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+on_both_engines!(
+    a_changed_policy_reaches_the_machines_at_once,
+    a_key_is_given_to_the_programs_that_its_owner_names,
+    a_budget_bounds_the_requests_of_a_machine,
+    a_revoked_key_takes_what_is_under_way_with_it,
+);
+
+/// `keyferry read` by a copy of the program at this place.
+fn read_by(program: &Path, agent: &Agent, key: &str) -> Output {
+    Command::new(program)
+        .args(["read", key, "--socket"])
+        .arg(agent.socket())
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .output()
+        .unwrap()
+}
+
+async fn a_changed_policy_reaches_the_machines_at_once(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let value = Secret::fresh();
+    ada.put("openai", &value);
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    let other = Agent::enrol(&stage, &ada, "kali-2").await;
+    agent.until_holding("openai", 1).await;
+    other.until_holding("openai", 1).await;
+    let keyferry = binary("keyferry");
+    let read = read_by(&keyferry, &agent, "openai");
+    assert_eq!(String::from_utf8(read.stdout).unwrap(), value.text());
+
+    ada.run(
+        &["keys", "policy", "openai", "--inject", "--vm", "kali-1"],
+        b"",
+    )
+    .success();
+    until("the other machine has wiped it", async || {
+        (other.key("openai").await?.state == "revoked").then_some(())
+    })
+    .await;
+    until("no tool reads it any more", async || {
+        (agent.key("openai").await?.delivery == "inject").then_some(())
+    })
+    .await;
+    let read = read_by(&keyferry, &agent, "openai");
+    assert!(
+        String::from_utf8(read.stderr)
+            .unwrap()
+            .contains("inject_only")
+    );
+    let shown = ada.ask(&["keys", "show", "openai"])["key"]["policy"].clone();
+    assert_eq!(
+        (&shown["delivery"], &shown["lease_seconds"]),
+        (&"inject".into(), &900.into())
+    );
+
+    ada.run(&["keys", "policy", "openai", "--raw", "--all-vms"], b"")
+        .success();
+    other.until_holding("openai", 1).await;
+    until("tools read it again", async || {
+        read_by(&keyferry, &agent, "openai")
+            .status
+            .success()
+            .then_some(())
+    })
+    .await;
+    ada.revoke("openai");
+    let late = ada.run(&["--json", "keys", "policy", "openai", "--inject"], b"");
+    assert!(late.errors.contains("key_revoked"), "{late:?}");
+}
+
+async fn a_key_is_given_to_the_programs_that_its_owner_names(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let settings = "[policy]\nidentify_programs = true\n";
+    let agent = Agent::enrol_with(&stage, &ada, "kali-1", settings).await;
+    let plain = Agent::enrol(&stage, &ada, "kali-2").await;
+    let tool = stage.path("my-tool");
+    std::fs::copy(binary("keyferry"), &tool).unwrap();
+    let rule = format!("exe={}", tool.display());
+    ada.run(&["keys", "policy", "openai", "--tool", &rule], b"")
+        .success();
+    for agent in [&agent, &plain] {
+        until("the rule is in force", async || {
+            (!read_by(&binary("keyferry"), agent, "openai")
+                .status
+                .success())
+            .then_some(())
+        })
+        .await;
+    }
+    let refused = read_by(&binary("keyferry"), &agent, "openai");
+    let refused = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        refused.contains("not_permitted") && refused.contains("keyferry"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("tools of the policy of openai"),
+        "{refused}"
+    );
+    assert!(read_by(&tool, &agent, "openai").status.success());
+    // An agent that cannot tell programs apart gives it to none, and says what to do.
+    let refused = read_by(&tool, &plain, "openai");
+    let refused = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.contains("identify_programs"), "{refused}");
+
+    // The same name with another content is another program, and the same content elsewhere is not.
+    let hash = Sha256::digest(std::fs::read(&tool).unwrap());
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    ada.run(
+        &[
+            "keys",
+            "policy",
+            "openai",
+            "--tool",
+            &format!("sha256={hex}"),
+        ],
+        b"",
+    )
+    .success();
+    until("the hash is what counts", async || {
+        read_by(&binary("keyferry"), &agent, "openai")
+            .status
+            .success()
+            .then_some(())
+    })
+    .await;
+    let changed = stage.path("changed");
+    let mut bytes = std::fs::read(&tool).unwrap();
+    bytes.push(0);
+    std::fs::write(&changed, bytes).unwrap();
+    std::fs::set_permissions(&changed, std::fs::metadata(&tool).unwrap().permissions()).unwrap();
+    assert!(!read_by(&changed, &agent, "openai").status.success());
+}
+
+/// A machine that may use a key toward a provider, and the token for it.
+struct Caller {
+    base: String,
+    token: String,
+    _client: keyferry_sdk::Client,
+}
+
+impl Caller {
+    async fn of(agent: &Agent, key: &str) -> Self {
+        let client = keyferry_sdk::Client::connect_to(agent.socket())
+            .await
+            .unwrap();
+        let lent = client.proxied(key).await.unwrap();
+        Self {
+            base: lent.base_url,
+            token: lent.token,
+            _client: client,
+        }
+    }
+
+    async fn send(&self, body: &str) -> TcpStream {
+        let address = self.base.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+             Connection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.token,
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn ask(&self) -> String {
+        let mut answer = String::new();
+        let mut stream = self.send("{\"model\": \"m\"}").await;
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+async fn a_budget_bounds_the_requests_of_a_machine(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let key = Secret::fresh();
+    let provider = Provider::start(&stage, &key).await;
+    ada.put_for_host(("openai", "openai"), &provider.host(), &key);
+    ada.run(
+        &["keys", "policy", "openai", "--requests-per-day", "2"],
+        b"",
+    )
+    .success();
+    let agent = Agent::enrol_with(&stage, &ada, "kali-1", &provider.agent_settings()).await;
+    agent.until_holding("openai", 1).await;
+    let caller = Caller::of(&agent, "openai").await;
+    for _ in 0..2 {
+        assert!(caller.ask().await.starts_with("HTTP/1.1 200"));
+    }
+    let refused = caller.ask().await;
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(
+        refused.contains("Keyferry-Error: budget_requests_per_day"),
+        "{refused}"
+    );
+    assert!(refused.contains("Retry-After: 86"), "{refused}");
+    assert_eq!(provider.seen().len(), 2);
+    let held = agent.key("openai").await.unwrap();
+    assert_eq!(held.requests, 2);
+    assert!(held.sent > 100 && held.received > 100, "{held:?}");
+
+    ada.run(&["keys", "policy", "openai", "--no-budget"], b"")
+        .success();
+    until("the budget is gone", async || {
+        caller.ask().await.starts_with("HTTP/1.1 200").then_some(())
+    })
+    .await;
+}
+
+async fn a_revoked_key_takes_what_is_under_way_with_it(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let key = Secret::fresh();
+    let provider = Provider::start(&stage, &key).await;
+    ada.put_for_host(("openai", "openai"), &provider.host(), &key);
+    let agent = Agent::enrol_with(&stage, &ada, "kali-1", &provider.agent_settings()).await;
+    agent.until_holding("openai", 1).await;
+    let caller = Caller::of(&agent, "openai").await;
+    // The provider sends the first piece, and the rest when it is told: never.
+    let mut stream = caller.send("{\"stream\": true}").await;
+    let mut answer = String::new();
+    let mut bytes = [0; 4096];
+    while !answer.contains("chat.completion.chunk") {
+        let read = stream.read(&mut bytes).await.unwrap();
+        assert!(read > 0, "{answer}");
+        answer.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+    }
+    ada.revoke("openai");
+    let begin = std::time::Instant::now();
+    let rest = stream.read_to_end(&mut Vec::new()).await;
+    assert!(
+        begin.elapsed() < std::time::Duration::from_secs(5),
+        "{rest:?}"
+    );
+    assert!(!answer.contains("0\r\n\r\n"));
+}

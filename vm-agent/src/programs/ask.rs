@@ -1,0 +1,146 @@
+//! The agent's side: asks the helper.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::Program;
+
+/// A running helper.
+pub struct Programs(Mutex<Line>);
+
+struct Line {
+    stream: Stream,
+    questions: u64,
+}
+
+/// A stream belongs to a runtime only once there is one.
+enum Stream {
+    Made(UnixStream),
+    Open(BufReader<tokio::net::UnixStream>),
+    Lost,
+}
+
+/// Why a program is not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unidentified {
+    /// The helper may not look, or the process is gone.
+    #[error("the program cannot be looked at: {0}")]
+    Hidden(String),
+    /// The helper has ended.
+    #[error("the agent's helper does not answer")]
+    Lost,
+}
+
+impl Programs {
+    /// Starts the helper, which is this program by another command.
+    pub fn start(command: &str) -> io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let theirs = OwnedFd::from(theirs);
+        Command::new("/proc/self/exe")
+            .arg(command)
+            .env_clear()
+            .stdin(Stdio::from(theirs.try_clone()?))
+            .stdout(Stdio::from(theirs))
+            .spawn()?;
+        ours.set_nonblocking(true)?;
+        Ok(Self(Mutex::new(Line {
+            stream: Stream::Made(ours),
+            questions: 0,
+        })))
+    }
+
+    /// What this process runs. The caller holds the process by a pidfd, and looks afterwards
+    /// whether it still lives: else the number may have become another's.
+    pub async fn of(&self, pid: i32) -> Result<Program, Unidentified> {
+        let mut line = self.0.lock().await;
+        let asked = timeout(PATIENCE, line.ask(pid)).await;
+        match asked {
+            Ok(Ok(answer)) => parse(&answer),
+            Ok(Err(_)) | Err(_) => Err(Unidentified::Lost),
+        }
+    }
+}
+
+impl Line {
+    async fn ask(&mut self, pid: i32) -> io::Result<String> {
+        self.questions += 1;
+        let number = self.questions.to_string();
+        let stream = self.stream.open()?;
+        stream
+            .write_all(format!("{number} {pid}\n").as_bytes())
+            .await?;
+        loop {
+            let mut answer = String::new();
+            if stream.read_line(&mut answer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            // The answer to a question that nobody waits for any more has another number.
+            match answer.trim_end().split_once(' ') {
+                Some((answered, rest)) if answered == number => return Ok(rest.to_owned()),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn open(&mut self) -> io::Result<&mut BufReader<tokio::net::UnixStream>> {
+        *self = match std::mem::replace(self, Self::Lost) {
+            Self::Made(stream) => {
+                Self::Open(BufReader::new(tokio::net::UnixStream::from_std(stream)?))
+            }
+            other => other,
+        };
+        match self {
+            Self::Open(stream) => Ok(stream),
+            Self::Made(_) | Self::Lost => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+fn parse(answer: &str) -> Result<Program, Unidentified> {
+    let Some((hash, path)) = answer
+        .strip_prefix("ok ")
+        .and_then(|rest| rest.split_once(' '))
+    else {
+        let reason = answer.strip_prefix("no ").unwrap_or(answer);
+        return Err(Unidentified::Hidden(reason.to_owned()));
+    };
+    let mut sha256 = [0; 32];
+    for (byte, place) in sha256.iter_mut().zip((0..).step_by(2)) {
+        let digits = hash.get(place..place + 2).ok_or(Unidentified::Lost)?;
+        *byte = u8::from_str_radix(digits, 16).map_err(|_no_digits| Unidentified::Lost)?;
+    }
+    let path = path.to_owned();
+    Ok(Program { path, sha256 })
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read() {
+        let hash = "0f".repeat(32);
+        let program = parse(&format!("ok {hash} /opt/my tool")).unwrap();
+        assert_eq!(
+            (program.path.as_str(), program.sha256),
+            ("/opt/my tool", [15; 32])
+        );
+        assert!(matches!(
+            parse("no Permission denied"),
+            Err(Unidentified::Hidden(_))
+        ));
+        assert!(matches!(parse("ok 0f /short"), Err(Unidentified::Lost)));
+    }
+}
