@@ -35,4 +35,9 @@ impl App {
     pub(crate) async fn signed_in(&self) -> Result<SignedIn, CliError> {
         SignedIn::open(&self.session_file, self.now).await
     }
+
+    /// The same, for a command that has been running for a while.
+    pub(crate) async fn signed_in_now(&self) -> Result<SignedIn, CliError> {
+        SignedIn::open(&self.session_file, OffsetDateTime::now_utc()).await
+    }
 }

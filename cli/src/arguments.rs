@@ -11,7 +11,7 @@ use clap_complete::Shell;
 pub use account::{Account, ApiKeys, Contact, Login, Mfa, Password, Register, Sessions};
 pub use keys::{ChangePolicy, KeyName, Keys, Provider, PutKey, RotateKey, Terms};
 pub use local::{AgentSocket, Exec, Read, Status};
-pub use vms::{Approve, VmChoice, Vms};
+pub use vms::{Approve, Held, VmChoice, Vms};
 
 /// Keeps API keys on a server, and ferries them into virtual machines.
 ///
@@ -58,6 +58,8 @@ pub enum Command {
     /// Enrol virtual machines, and see what they hold.
     #[command(subcommand)]
     Vms(Vms),
+    /// Tell what happens to keys and machines, as it happens, until the command is ended.
+    Events,
     /// Let a machine enrol that shows this code.
     Approve(Approve),
     /// Turn a machine away that shows this code.

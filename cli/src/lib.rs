@@ -7,6 +7,7 @@ mod app;
 pub mod arguments;
 mod enrolments;
 mod error;
+mod events;
 mod keys;
 mod local;
 mod mfa;

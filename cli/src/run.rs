@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::app::App;
 use crate::arguments::{Account, ApiKeys, Arguments, Command, Keys, Mfa, Password, Sessions, Vms};
 use crate::error::CliError;
+use crate::events::{self, About, Form};
 use crate::output::Reply;
 use crate::secret_input::PasswordSource;
 use crate::{account, api_keys, enrolments, keys, local, mfa, sessions, vms};
@@ -18,6 +19,11 @@ pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
     if let Command::Exec(it) = &arguments.command {
         return local::exec(it).await;
     }
+    let form = if arguments.json {
+        Form::Json
+    } else {
+        Form::Text
+    };
     let app = App::from_environment()?;
     match arguments.command {
         Command::Register(it) => account::register(&app, it).await,
@@ -31,7 +37,11 @@ pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
         Command::Mfa(it) => run_mfa(&app, it).await,
         Command::ApiKeys(it) => run_api_keys(&app, it).await,
         Command::Keys(it) => run_keys(&app, it).await,
-        Command::Vms(it) => run_vms(&app, it).await,
+        Command::Vms(it) => run_vms(&app, it, form).await,
+        Command::Events => {
+            let caller = app.signed_in().await?;
+            events::follow(&app, caller, (About::Everything, form)).await
+        }
         Command::Approve(it) => enrolments::approve(&app.signed_in().await?, &it).await,
         Command::Deny { code } => enrolments::deny(&app.signed_in().await?, &code).await,
         Command::Enrolments => enrolments::list(&app.signed_in().await?).await,
@@ -103,13 +113,14 @@ async fn run_keys(app: &App, command: Keys) -> Result<Reply, CliError> {
     }
 }
 
-async fn run_vms(app: &App, command: Vms) -> Result<Reply, CliError> {
+async fn run_vms(app: &App, command: Vms, form: Form) -> Result<Reply, CliError> {
     let caller = app.signed_in().await?;
     match command {
         Vms::Add { name } => vms::add(&caller, &name).await,
         Vms::Ticket(it) => vms::ticket(&caller, &it.vm).await,
         Vms::List => vms::list(&caller).await,
-        Vms::Held(it) => vms::held(&caller, &it.vm).await,
+        Vms::Held(it) if it.watch => vms::watch_held(app, caller, (&it.choice.vm, form)).await,
+        Vms::Held(it) => vms::held(&caller, &it.choice.vm).await,
         Vms::Wipe(it) => vms::wipe(&caller, &it.vm).await,
         Vms::CutOff(it) => vms::set_status(&caller, &it.vm, vms::Status::CutOff).await,
         Vms::Allow(it) => vms::set_status(&caller, &it.vm, vms::Status::Active).await,

@@ -16,7 +16,7 @@ use crate::background::Background;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::delivery::Attached;
+use crate::delivery::{Attached, Watchers};
 use crate::http::Identity;
 use crate::limits::Counters;
 use crate::mail::Mailer;
@@ -43,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) server_keys: ServerKeys,
     /// The agents that are connected here.
     pub(crate) attached: Attached,
+    /// The people who watch what happens.
+    pub(crate) watchers: Watchers,
     pub(crate) bus: Bus,
     /// How often anyone has tried.
     pub(crate) counters: Counters,

@@ -15,7 +15,7 @@ use crate::background::Background;
 use crate::bus::Bus;
 use crate::clock::{Clock, Hands};
 use crate::config::Config;
-use crate::delivery::Attached;
+use crate::delivery::{Attached, Watchers};
 use crate::limits::Counters;
 use crate::mail::{Mailer, Route};
 use crate::metrics::Metrics;
@@ -120,6 +120,7 @@ pub(crate) async fn server_with(config: Config) -> Server {
         master_key,
         server_keys,
         attached: Attached::new(),
+        watchers: Watchers::new(),
         bus: Bus::new(),
         counters: Counters::in_process(),
         background,

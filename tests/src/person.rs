@@ -6,6 +6,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::program::{Program, binary, clean_command};
+use crate::{Secret, Server, Stage};
+    }
+
 use crate::program::{binary, clean_command};
 use crate::{Secret, Server, Stage, Terminal};
 
@@ -80,6 +84,13 @@ impl<'a> Person<'a> {
             output: String::from_utf8(output.stdout).unwrap(),
             errors: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+
+    /// Starts a command that goes on.
+    pub fn start(&self, name: &str, arguments: &[&str]) -> Program {
+        Program::start(self.stage, name, binary("keyferry"), |command| {
+            command.args(arguments).env("XDG_CONFIG_HOME", &self.home);
+        })
     }
 
     /// Starts one command at a terminal.

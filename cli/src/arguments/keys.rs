@@ -163,7 +163,7 @@ fn seconds(text: &str) -> Result<u32, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::seconds;
+    use super::{seconds, tool};
 
     #[test]
     fn times_have_units() {

@@ -15,7 +15,7 @@ pub enum Vms {
     /// List the machines.
     List,
     /// Tell which keys a machine was given, and what it acknowledged.
-    Held(VmChoice),
+    Held(Held),
     /// Wipe all keys in a machine now, and end its access.
     Wipe(VmChoice),
     /// End a machine's access; its agent wipes.
@@ -24,6 +24,16 @@ pub enum Vms {
     Allow(VmChoice),
     /// Cut a machine off and forget it.
     Delete(VmChoice),
+}
+
+/// See [`Vms::Held`].
+#[derive(Args)]
+pub struct Held {
+    #[command(flatten)]
+    pub(crate) choice: VmChoice,
+    /// Go on telling what changes, as it happens.
+    #[arg(long)]
+    pub(crate) watch: bool,
 }
 
 /// One machine.

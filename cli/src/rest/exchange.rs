@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::connection::connect;
-use super::{Address, Problem, RestError};
+use super::{Address, Events, Opened, Problem, RestError};
 
 /// A server, and why it is trusted.
 pub struct Rest {
@@ -69,6 +69,23 @@ impl Rest {
         Ok(Line { rest: self, link })
     }
 
+    /// Opens a stream of events.
+    pub async fn events(&self, ask: Ask<'_>) -> Result<Opened, RestError> {
+        let opening = Box::pin(async {
+            let request = ask.into_request(&self.address)?;
+            let mut link = self.connect().await?;
+            let response = link.sender.send_request(request).await?;
+            if response.status().is_success() {
+                return Ok(Opened::Events(Events::new(response, Held(link))));
+            }
+            let answer = read(response).await?;
+            Ok(Opened::Refused(Problem::new(answer.status, &answer.body)))
+        });
+        tokio::time::timeout(PATIENCE, opening)
+            .await
+            .map_err(|_| RestError::TimedOut)?
+    }
+
     async fn connect(&self) -> Result<Link, RestError> {
         let stream = connect(&self.address, &self.trust).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -90,6 +107,9 @@ pub struct Line {
     rest: Rest,
     link: Link,
 }
+
+/// A connection that lives as long as this.
+pub(super) struct Held(#[expect(dead_code, reason = "kept, since its drop ends it")] Link);
 
 struct Link {
     sender: http1::SendRequest<Full<Bytes>>,

@@ -2,11 +2,13 @@
 
 mod address;
 mod connection;
+mod events;
 mod exchange;
 mod first_contact;
 mod problem;
 
 pub use address::{Address, AddressError};
+pub use events::{Event, Events, Opened};
 pub use exchange::{Answer, Ask, Line, Rest};
 pub use first_contact::observed_pin;
 pub use problem::Problem;

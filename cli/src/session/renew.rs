@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Session, SessionFile};
 use crate::error::CliError;
-use crate::rest::{Ask, Rest};
+use crate::rest::{Ask, Events, Opened, Rest, RestError};
 
 /// A signed-in caller of the server.
 pub(crate) struct SignedIn {
@@ -58,6 +58,26 @@ impl SignedIn {
     ) -> Result<Value, CliError> {
         self.send(Ask::new(method, path).json(Bytes::from(body.to_string())))
             .await
+    }
+
+    /// Opens a stream of events.
+    pub(crate) async fn events(&self, path: &str) -> Result<Events, CliError> {
+        let ask = Ask::new(Method::GET, path).signed_in(&self.session.access_token);
+        let opened = self.rest.events(ask).await;
+        match opened.map_err(|source| self.unreachable(source))? {
+            Opened::Events(events) => Ok(events),
+            Opened::Refused(problem) if problem.code == "unauthenticated" => {
+                Err(CliError::SessionEnded)
+            }
+            Opened::Refused(problem) => Err(CliError::Refused(problem)),
+        }
+    }
+
+    fn unreachable(&self, source: RestError) -> CliError {
+        CliError::Unreachable {
+            server: self.rest.address().clone(),
+            source,
+        }
     }
 
     async fn send(&self, ask: Ask<'_>) -> Result<Value, CliError> {

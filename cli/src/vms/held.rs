@@ -1,9 +1,13 @@
 //! `keyferry vms held`.
 
+use std::io;
+
 use serde_json::{Value, json};
 
 use super::find;
+use crate::app::App;
 use crate::error::CliError;
+use crate::events::{self, About, Form};
 use crate::output::{Reply, cell, table, time_cell};
 use crate::rest_list::all_items;
 use crate::session::SignedIn;
@@ -27,6 +31,20 @@ pub(crate) async fn held(caller: &SignedIn, vm: &str) -> Result<Reply, CliError>
         table(headings, &rows)
     };
     Ok(Reply::new(human, json!({ "items": items })))
+}
+
+/// The same, and then what changes.
+pub(crate) async fn watch_held(
+    app: &App,
+    caller: SignedIn,
+    (vm, form): (&str, Form),
+) -> Result<Reply, CliError> {
+    let before = held(&caller, vm).await?;
+    let vm = find(&caller, vm).await?;
+    before
+        .write(&mut io::stdout().lock(), form == Form::Json)
+        .map_err(CliError::Output)?;
+    events::follow(app, caller, (About::Held(vm.id), form)).await
 }
 
 fn row(held: &Value) -> [String; 6] {

@@ -12,7 +12,7 @@ mod wipe;
 pub(crate) use add::add;
 pub(crate) use delete::delete;
 pub(crate) use find::find;
-pub(crate) use held::held;
+pub(crate) use held::{held, watch_held};
 pub(crate) use list::list;
 pub(crate) use set_status::{Status, set_status};
 pub(crate) use ticket::ticket;

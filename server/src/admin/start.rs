@@ -16,7 +16,7 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::{Config, MailSettings};
 use crate::data_dir::DataDir;
-use crate::delivery::Attached;
+use crate::delivery::{Attached, Watchers};
 use crate::http::Identity;
 use crate::limits::Counters;
 use crate::mail::{Mailer, Route};
@@ -75,6 +75,7 @@ pub(super) async fn start(
         master_key,
         server_keys,
         attached: Attached::new(),
+        watchers: Watchers::new(),
         bus: Bus::new(),
         counters: Counters::in_process(),
         background,

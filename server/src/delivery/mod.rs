@@ -12,6 +12,8 @@ mod published;
 pub(crate) mod session;
 mod sweep;
 mod vm;
+mod watch;
+mod watchers;
 
 pub(crate) use add_vm::add_vm;
 pub(crate) use attached::Attached;
@@ -22,6 +24,8 @@ pub(crate) use list_vms::{list_vms, show_vm};
 pub(crate) use published::{Published, published};
 pub(crate) use session::{reattach_context, ticket_context};
 pub(crate) use sweep::{once as sweep_once, sweep};
+pub(crate) use watch::{News, Watcher, watch};
+pub(crate) use watchers::{Nudge, Watchers};
 
 #[cfg(test)]
 mod tests;

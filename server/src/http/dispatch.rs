@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::header::{TRANSFER_ENCODING, UPGRADE};
 use hyper::{Method, Request, StatusCode};
@@ -76,7 +77,10 @@ pub(super) async fn answer(
         _ => reply,
     };
     origins::allow(&mut reply, page);
-    connection.answering.store(false, Ordering::Relaxed);
+    // Events go on, and say themselves when they end.
+    if matches!(reply.body(), Either::Left(_)) {
+        connection.answering.store(false, Ordering::Relaxed);
+    }
     app.metrics.answered(&Answered {
         method: known_method(&head.method),
         route: pattern,

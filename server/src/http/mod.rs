@@ -7,6 +7,7 @@ mod correlation;
 mod describe;
 mod dispatch;
 mod docs;
+mod events;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod guard;

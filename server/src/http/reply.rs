@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
@@ -15,11 +15,12 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::correlation::REQUEST_ID;
+use super::events::Events;
 use crate::error::{ApiError, FieldError};
 use crate::limits::{Quota, Standing};
 
-/// An answer, whole in memory.
-pub(super) type Reply = Response<Full<Bytes>>;
+/// An answer, whole in memory, or events as they happen.
+pub(super) type Reply = Response<Either<Full<Bytes>, Events>>;
 
 /// RFC 9457.
 #[derive(Serialize, JsonSchema)]
@@ -41,7 +42,7 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Result<Reply, A
 
 /// An answer without a body.
 pub(super) fn empty(status: StatusCode) -> Reply {
-    let mut reply = Response::new(Full::default());
+    let mut reply = Response::new(Either::Left(Full::default()));
     *reply.status_mut() = status;
     reply
 }
@@ -141,7 +142,7 @@ pub(super) fn log(refused: &ApiError, request_id: Uuid) {
 }
 
 pub(super) fn with_body(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(bytes)));
+    let mut reply = Response::new(Either::Left(Full::new(Bytes::from(bytes))));
     *reply.status_mut() = status;
     reply
         .headers_mut()

@@ -9,7 +9,7 @@ use hyper::{Method, StatusCode};
 
 use super::describe::{Answer, Slot};
 use super::table::{Access, Route, access, after, argument, caller, routes, slot, unread};
-use super::{cookies, docs, metrics, openapi, reply, request, status, websocket};
+use super::{cookies, docs, events, metrics, openapi, reply, request, status, websocket};
 use crate::sessions::Permission;
 use crate::{accounts, audit, delivery, operators, sessions, tenants, vault};
 
@@ -98,6 +98,8 @@ routes! {
     GET    "/admin/tenants"            server_admin    => OK         operators::tenants(app, caller, page);
     PATCH  "/admin/tenants/{tenant}"   server_admin    => OK         operators::change_tenant(app, caller, tenant, body);
     GET    "/admin/stats"              server_admin    => OK         operators::stats(app, caller);
+
+    GET    "/events"                   may(VmRead)     => OK         events::stream(call, caller);
 
     POST   "/enrolments"               anyone          => CREATED    delivery::enrolments::ask(app, origin, body);
     POST   "/enrolments/poll"          anyone          => OK         delivery::enrolments::poll(app, origin, body);

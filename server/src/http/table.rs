@@ -71,16 +71,20 @@ impl Call<'_> {
     /// A caller who may still owe the second factor that the tenant demands.
     pub(super) async fn newcomer(&self) -> Result<SignedIn, ApiError> {
         let app = &self.connection.app;
-        let token = match self.head.bearer() {
-            Some(bearer) => Some(bearer),
-            None => cookies::session_token(&app.config.cookies, self.head)?,
-        };
-        let caller = sessions::signed_in(app, self.origin, token).await?;
+        let caller = sessions::signed_in(app, self.origin, self.token()?).await?;
         let plan = (caller.tenant_id(), caller.requests_per_minute());
         if let Some(left) = limits::request(app, plan.0, plan.1).await? {
             let _ = self.budget.set(left);
         }
         Ok(caller)
+    }
+
+    /// What the request shows of a sign-in.
+    pub(super) fn token(&self) -> Result<Option<&str>, ApiError> {
+        match self.head.bearer() {
+            Some(bearer) => Ok(Some(bearer)),
+            None => cookies::session_token(&self.connection.app.config.cookies, self.head),
+        }
     }
 
     pub(super) async fn person(&self) -> Result<SignedIn, ApiError> {

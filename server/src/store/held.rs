@@ -15,6 +15,18 @@ pub(crate) struct StoredHeld {
     pub(crate) outcome: Option<String>,
 }
 
+/// What was told or acknowledged of one version.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, FromRow)]
+pub(crate) struct HeldChange {
+    pub(crate) vm_id: VmId,
+    pub(crate) key: String,
+    pub(crate) version: i64,
+    pub(crate) told: String,
+    pub(crate) told_at: UnixTime,
+    pub(crate) acked_at: Option<UnixTime>,
+    pub(crate) outcome: Option<String>,
+}
+
 /// A VM and a key of its tenant.
 #[derive(Clone, Copy)]
 pub(crate) struct Held {
@@ -39,6 +51,20 @@ impl Store {
             self,
             query_as(SQL, tenant, vm, after_key, after_version, rows).fetch_all
         )
+    }
+
+    /// What was told or acknowledged since then, in that order.
+    pub(crate) async fn held_since(
+        &self,
+        tenant: TenantId,
+        since: UnixTime,
+        rows: i64,
+    ) -> Result<Vec<HeldChange>, StoreError> {
+        const SQL: &str = "SELECT h.vm_id, k.name AS key, h.version, h.told, h.told_at, \
+            h.acked_at, h.outcome FROM held_versions h JOIN provider_keys k ON k.id = h.key_id \
+            WHERE h.tenant_id = $1 AND (h.told_at >= $2 OR h.acked_at >= $2) \
+            ORDER BY COALESCE(h.acked_at, h.told_at) LIMIT $3";
+        sql!(self, query_as(SQL, tenant, since, rows).fetch_all)
     }
 
     /// Notes an acknowledgement: of one version, or with `None` of all that were told away and are

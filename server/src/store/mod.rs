@@ -46,7 +46,7 @@ pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
 pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
 pub(crate) use enrolments::{Decision, NewEnrolment, StoredEnrolment};
-pub(crate) use held::Held;
+pub(crate) use held::{Held, HeldChange};
 pub(crate) use ids::{
     ChainId, DeviceId, EnrolmentId, InvitationId, ProviderKeyId, ServiceKeyId, SessionId, TenantId,
     TicketId, UserId, VmId, uuid_v7,

@@ -13,6 +13,7 @@ mod crash;
 mod deployment;
 mod disk;
 mod enrolment;
+mod events;
 mod faults;
 
 mod harness;

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 on_both_engines!(
     a_changed_policy_reaches_the_machines_at_once,
     a_key_is_given_to_the_programs_that_its_owner_names,
+    a_program_is_known_by_its_content_wherever_it_is,
     a_budget_bounds_the_requests_of_a_machine,
     a_revoked_key_takes_what_is_under_way_with_it,
 );
@@ -124,34 +125,37 @@ async fn a_key_is_given_to_the_programs_that_its_owner_names(engine: Engine) {
     let refused = read_by(&tool, &plain, "openai");
     let refused = String::from_utf8(refused.stderr).unwrap();
     assert!(refused.contains("identify_programs"), "{refused}");
+}
 
-    // The same name with another content is another program, and the same content elsewhere is not.
-    let hash = Sha256::digest(std::fs::read(&tool).unwrap());
+async fn a_program_is_known_by_its_content_wherever_it_is(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let settings = "[policy]\nidentify_programs = true\n";
+    let agent = Agent::enrol_with(&stage, &ada, "kali-1", settings).await;
+    let keyferry = binary("keyferry");
+    let hash = Sha256::digest(std::fs::read(&keyferry).unwrap());
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    ada.run(
-        &[
-            "keys",
-            "policy",
-            "openai",
-            "--tool",
-            &format!("sha256={hex}"),
-        ],
-        b"",
-    )
-    .success();
-    until("the hash is what counts", async || {
-        read_by(&binary("keyferry"), &agent, "openai")
-            .status
-            .success()
-            .then_some(())
+    let rule = format!("sha256={hex}");
+    ada.run(&["keys", "policy", "openai", "--tool", &rule], b"")
+        .success();
+    let copy = stage.path("copy");
+    let changed = stage.path("changed");
+    std::fs::copy(&keyferry, &copy).unwrap();
+    std::fs::copy(&keyferry, &changed).unwrap();
+    let mut file = std::fs::File::options()
+        .append(true)
+        .open(&changed)
+        .unwrap();
+    std::io::Write::write_all(&mut file, b"!").unwrap();
+    drop(file);
+    until("the rule is in force", async || {
+        (!read_by(&changed, &agent, "openai").status.success()).then_some(())
     })
     .await;
-    let changed = stage.path("changed");
-    let mut bytes = std::fs::read(&tool).unwrap();
-    bytes.push(0);
-    std::fs::write(&changed, bytes).unwrap();
-    std::fs::set_permissions(&changed, std::fs::metadata(&tool).unwrap().permissions()).unwrap();
-    assert!(!read_by(&changed, &agent, "openai").status.success());
+    assert!(read_by(&keyferry, &agent, "openai").status.success());
+    assert!(read_by(&copy, &agent, "openai").status.success());
 }
 
 /// A machine that may use a key toward a provider, and the token for it.

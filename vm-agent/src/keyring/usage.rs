@@ -39,10 +39,10 @@ pub enum Bound {
     BytesPerDay,
 }
 
-/// What was used since `begun`.
+/// What was used since `begun`, which is the first use.
 #[derive(Debug, Clone, Copy, Default)]
 struct Window {
-    begun: Duration,
+    begun: Option<Duration>,
     requests: u64,
     bytes: u64,
 }
@@ -104,16 +104,17 @@ impl Bound {
 
 impl Window {
     fn move_on(&mut self, length: Duration, now: Duration) {
-        if now.saturating_sub(self.begun) >= length {
+        let over = |begun| now.saturating_sub(begun) >= length;
+        if self.begun.is_none_or(over) {
             *self = Self {
-                begun: now,
+                begun: Some(now),
                 ..Self::default()
             };
         }
     }
 
     fn ends(&self, length: Duration, now: Duration) -> Duration {
-        (self.begun + length).saturating_sub(now)
+        (self.begun.unwrap_or(now) + length).saturating_sub(now)
     }
 }
 
@@ -125,7 +126,8 @@ mod tests {
     use super::*;
 
     fn at(seconds: u64) -> Duration {
-        Duration::from_secs(1_000_000 + seconds)
+        // Of a machine that was started ten seconds ago.
+        Duration::from_secs(10 + seconds)
     }
 
     #[test]

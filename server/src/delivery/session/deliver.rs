@@ -97,6 +97,7 @@ impl Session<'_> {
             transaction.insert_audit_event(self.app, &entry).await?;
         }
         transaction.commit().await?;
+        self.nudge();
         Ok(())
     }
 

@@ -35,6 +35,7 @@ impl Session<'_> {
                     .store
                     .all_wiped(place, self.app.clock.now())
                     .await?;
+                self.nudge();
                 Err(Ended::Bye)
             }
         }
@@ -60,7 +61,9 @@ impl Session<'_> {
         self.app
             .store
             .acknowledge(self.held(*id), version, (outcome, now))
-            .await
+            .await?;
+        self.nudge();
+        Ok(())
     }
 
     async fn accessed(&mut self, accesses: &[Access]) -> Result<(), StoreError> {

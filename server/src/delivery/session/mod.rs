@@ -31,6 +31,7 @@ use self::enter::{Refused, enter};
 use self::line::{Line, LineError};
 use crate::app::App;
 use crate::audit::{self, Entry};
+use crate::delivery::Nudge;
 use crate::limits::{self, Recorded};
 use crate::store::{StoreError, TenantId, TicketId, VmId, uuid_v7};
 
@@ -85,11 +86,15 @@ pub(crate) async fn run(app: App, knock: Knock) {
     drop(knock.place);
     match entered {
         Ok(entered) => {
-            let _seat = app.attached.seat(entered.vm);
+            let seat = app.attached.seat(entered.vm);
             let (vm, protection) = (entered.vm, entered.claims.protection);
+            let connection = Nudge::Vm(entered.tenant, vm);
+            app.watchers.nudge(connection);
             info!(%vm, %session, %protection, "agent attached");
             let ended = Box::pin(serve::serve(&app, &mut line, entered)).await;
             info!(%vm, %session, reason = %ended, "agent session ended");
+            drop(seat);
+            app.watchers.nudge(connection);
             line.close().await;
         }
         Err(refused) => {

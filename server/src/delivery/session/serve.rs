@@ -15,6 +15,7 @@ use super::{Ended, Entered};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::bus::{self, Event};
+use crate::delivery::Nudge;
 use crate::store::{Held, ProviderKeyId, Seen};
 
 pub(super) struct Session<'a> {
@@ -151,6 +152,7 @@ impl Session<'_> {
                 .all_wiped(place, self.app.clock.now())
                 .await?;
         }
+        self.nudge();
         Ok(())
     }
 
@@ -164,6 +166,11 @@ impl Session<'_> {
     pub(super) async fn say(&mut self, message: &ToAgent<'_>) -> Result<(), Ended> {
         let message = message.encode(&self.app.arena).map_err(LineError::from)?;
         Ok(self.line.say(message).await?)
+    }
+
+    /// Whoever watches looks again.
+    pub(super) fn nudge(&self) {
+        self.app.watchers.nudge(Nudge::Held(self.entered.tenant));
     }
 
     pub(super) fn held(&self, key: ProviderKeyId) -> Held {

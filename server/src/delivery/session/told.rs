@@ -304,17 +304,19 @@ mod tests {
             key: KEY,
             version: 1,
         }];
-        let mut inject = row(1, 1, None);
-        inject.policy = inject.policy.replace("raw", "inject");
-        assert_eq!(tell(&mut told, &allowed(vec![inject.clone()])), put);
-        let mut bounded = inject;
-        bounded.policy = bounded
-            .policy
-            .replace("\"lease", "\"budget\": {\"requests_per_day\": 5}, \"lease");
-        assert_eq!(tell(&mut told, &allowed(vec![bounded.clone()])), put);
-        let mut leased = bounded;
-        leased.policy = leased.policy.replace("60", "90");
-        assert_eq!(tell(&mut told, &allowed(vec![leased])), []);
+        let changed = |changes: &[(&str, &str)]| {
+            let mut row = row(1, 1, None);
+            for (from, to) in changes {
+                row.policy = row.policy.replace(from, to);
+            }
+            allowed(vec![row])
+        };
+        let inject = ("raw", "inject");
+        assert_eq!(tell(&mut told, &changed(&[inject])), put);
+        let budget = ("\"lease", "\"budget\": {\"requests_per_day\": 5}, \"lease");
+        assert_eq!(tell(&mut told, &changed(&[inject, budget])), put);
+        let lease = ("60", "90");
+        assert_eq!(tell(&mut told, &changed(&[inject, budget, lease])), []);
     }
 
     #[test]
