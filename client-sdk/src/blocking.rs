@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use hyper::header::HeaderValue;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::status::Status;
-use crate::{Change, DEFAULT_SOCKET, Error, KeyHandle};
+use crate::{Change, DEFAULT_SOCKET, Error, KeyHandle, Proxied};
 
 /// A connection to the agent of this machine.
 #[derive(Clone)]
@@ -42,6 +43,11 @@ impl Client {
         })
     }
 
+    /// As [`crate::Client::proxied`].
+    pub fn proxied(&self, name: &str) -> Result<Proxied, Error> {
+        self.listener.handle.block_on(self.client.proxied(name))
+    }
+
     /// How the agent is.
     pub fn status(&self) -> Result<Status, Error> {
         self.listener.handle.block_on(self.client.status())
@@ -63,6 +69,11 @@ impl Key {
     /// As [`KeyHandle::expose_version`].
     pub fn expose_version<T>(&self, read: impl FnOnce(u32, &[u8]) -> T) -> Result<T, Error> {
         self.handle.expose_version(read)
+    }
+
+    /// As [`KeyHandle::bearer`].
+    pub fn bearer(&self) -> Result<HeaderValue, Error> {
+        self.handle.bearer()
     }
 
     /// As [`KeyHandle::now`].

@@ -51,6 +51,9 @@ pub enum Error {
     /// The agent has ended. With nobody to enforce the lease, this handle has let go of its page.
     #[error("the Keyferry agent has ended, and its keys with it; connect again when it runs")]
     AgentGone,
+    /// The value has line ends or other control characters.
+    #[error("this key's value cannot be part of an HTTP header; ask its owner what it is for")]
+    NotAHeader,
     /// The text is no name of a key.
     #[error("a key's name is 1 to 64 letters, digits, `-`, `_` or `.`")]
     BadKeyName,
@@ -78,6 +81,7 @@ impl Error {
             Self::Revoked => RefusalCode::Revoked.as_str(),
             Self::LeaseOver => RefusalCode::LeaseOver.as_str(),
             Self::AgentGone => "agent_gone",
+            Self::NotAHeader => "not_a_header",
             Self::BadKeyName => "bad_key_name",
             Self::Version(_) => "version",
             Self::Protocol(_) => "protocol",

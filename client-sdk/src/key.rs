@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::{self, Stream};
+use hyper::header::HeaderValue;
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::memory::{Arena, MappedPage, MemoryError, PageState, ValueBuffer};
 use secrecy::SecretSlice;
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::client::Connection;
@@ -73,6 +75,26 @@ impl KeyHandle {
     /// [`expose`](Self::expose) is better wherever it can be used.
     pub fn to_secret(&self) -> Result<SecretSlice<u8>, Error> {
         self.expose(|bytes| SecretSlice::from(bytes.to_vec()))
+    }
+
+    /// `Authorization: Bearer KEY` for hyper, reqwest and all that speak `http`, marked sensitive.
+    ///
+    /// The copy is in ordinary memory and cannot be wiped by us: it goes when the client's
+    /// connection does. Make one for each request, so that a rotated key is used at once, or send
+    /// through the agent's proxy ([`Client::proxied`](crate::Client::proxied)), which needs none.
+    pub fn bearer(&self) -> Result<HeaderValue, Error> {
+        self.header("Bearer ")
+    }
+
+    /// The same behind another word, or none: `x-api-key: KEY` has the empty one.
+    pub fn header(&self, prefix: &str) -> Result<HeaderValue, Error> {
+        let header = self.expose(|key| {
+            let value = Zeroizing::new([prefix.as_bytes(), key].concat());
+            HeaderValue::from_bytes(&value)
+        })?;
+        let mut header = header.map_err(|_| Error::NotAHeader)?;
+        header.set_sensitive(true);
+        Ok(header)
     }
 
     /// What the page holds now. No system call is made.

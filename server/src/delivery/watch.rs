@@ -4,6 +4,7 @@
 //! nothing asked for, every few seconds, finds what other servers have written.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -18,7 +19,7 @@ use crate::app::App;
 use crate::bus::{Event, Heard};
 use crate::error::ApiError;
 use crate::sessions::{self, Origin, SignedIn};
-use crate::store::{HeldChange, UnixTime, VmId};
+use crate::store::{HeldChange, SessionId, TenantId, UnixTime, VmId};
 
 /// One thing to tell.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -56,10 +57,11 @@ pub(crate) struct HeldNews {
 
 /// Who watches, and the proof that is looked at again and again.
 pub(crate) struct Watcher {
-    pub(crate) caller: SignedIn,
-    pub(crate) origin: Origin,
-    pub(crate) token: Zeroizing<String>,
-    pub(crate) seat: WatcherSeat,
+    tenant: TenantId,
+    session: Option<SessionId>,
+    origin: Origin,
+    token: Zeroizing<String>,
+    _seat: WatcherSeat,
 }
 
 /// Tells until nobody listens, the sign-in ends, or the server stops.
@@ -71,9 +73,7 @@ pub(crate) async fn watch(app: App, watcher: Watcher, out: mpsc::Sender<News>) {
         watcher,
         out,
     };
-    if watch.run().await.is_err() {
-        // Nobody listens, or nobody may: either way it is over.
-    }
+    let Err(Over) = watch.run().await;
 }
 
 struct Watch {
@@ -91,7 +91,7 @@ struct Watch {
 struct Over;
 
 impl Watch {
-    async fn run(&mut self) -> Result<(), Over> {
+    async fn run(&mut self) -> Result<Infallible, Over> {
         let mut events = self.app.bus.subscribe();
         let mut nudges = self.app.watchers.subscribe();
         let mut beat = interval(BEAT);
@@ -110,7 +110,7 @@ impl Watch {
     }
 
     async fn hear(&mut self, heard: Heard) -> Result<(), Over> {
-        let own = self.watcher.caller.tenant_id();
+        let own = self.watcher.tenant;
         match heard {
             Heard::Event(Event::KeysChanged { tenant }) if tenant == own => {
                 self.tell(News::Keys {}).await
@@ -119,7 +119,7 @@ impl Watch {
                 self.tell_of_vm(vm).await
             }
             Heard::Event(Event::SessionEnded { session })
-                if self.watcher.caller.session() == Some(session) =>
+                if self.watcher.session == Some(session) =>
             {
                 Err(Over)
             }
@@ -133,7 +133,7 @@ impl Watch {
         &mut self,
         nudge: Result<Nudge, broadcast::error::RecvError>,
     ) -> Result<(), Over> {
-        let own = self.watcher.caller.tenant_id();
+        let own = self.watcher.tenant;
         match nudge {
             Ok(Nudge::Vm(tenant, vm)) if tenant == own => self.tell_of_vm(vm).await,
             Ok(Nudge::Held(tenant)) if tenant != own => Ok(()),
@@ -148,8 +148,7 @@ impl Watch {
         let caller = sessions::signed_in(&self.app, origin, Some(token)).await;
         let still = caller.is_ok_and(|caller| {
             let permission = sessions::Permission::VmRead;
-            caller.tenant_id() == self.watcher.caller.tenant_id()
-                && caller.require(permission).is_ok()
+            caller.tenant_id() == self.watcher.tenant && caller.require(permission).is_ok()
         });
         if !still {
             return Err(Over);
@@ -159,7 +158,7 @@ impl Watch {
     }
 
     async fn tell_of_vm(&mut self, id: VmId) -> Result<(), Over> {
-        let tenant = self.watcher.caller.tenant_id();
+        let tenant = self.watcher.tenant;
         match self.app.store.vm(tenant, id).await {
             Ok(Some(stored)) => self.tell(News::Vm(Vm::of(&self.app, stored))).await,
             Ok(None) => self.tell(News::VmRemoved { id }).await,
@@ -169,7 +168,7 @@ impl Watch {
 
     async fn tell_what_is_held(&mut self) -> Result<(), Over> {
         let now = self.app.clock.now();
-        let tenant = self.watcher.caller.tenant_id();
+        let tenant = self.watcher.tenant;
         let changes = self.app.store.held_since(tenant, self.since, MOST).await;
         // A database that does not answer now is asked again at the next beat.
         let Ok(changes) = changes else { return Ok(()) };
@@ -198,13 +197,14 @@ impl Watcher {
     /// Takes a seat for this caller.
     pub(crate) fn admit(
         app: &App,
-        caller: SignedIn,
+        caller: &SignedIn,
         (origin, token): (Origin, Zeroizing<String>),
     ) -> Result<Self, ApiError> {
         let seat = app.watchers.seat(caller.user_id());
         Ok(Self {
-            seat: seat.ok_or(ApiError::Overloaded)?,
-            caller,
+            _seat: seat.ok_or(ApiError::Overloaded)?,
+            tenant: caller.tenant_id(),
+            session: caller.session(),
             origin,
             token,
         })

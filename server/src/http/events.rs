@@ -39,7 +39,7 @@ pub(super) async fn stream(call: &Call<'_>, caller: &SignedIn) -> Result<EventSt
     let connection = call.connection;
     let token = call.token()?.ok_or(ApiError::Unauthenticated)?;
     let proof = (call.origin.clone(), Zeroizing::new(token.to_owned()));
-    let watcher = Watcher::admit(&connection.app, caller.clone(), proof)?;
+    let watcher = Watcher::admit(&connection.app, caller, proof)?;
     let (out, news) = mpsc::channel(WAITING);
     tokio::spawn(delivery::watch(connection.app.clone(), watcher, out));
     Ok(EventStream(Events {
