@@ -34,6 +34,13 @@ impl Client {
         Ok(Self { client, listener })
     }
 
+    /// As [`crate::Client::direct`].
+    pub fn direct(ticket: &[u8]) -> Result<Self, Error> {
+        let listener = Arc::new(Listener::start().map_err(Error::Socket)?);
+        let client = listener.handle.block_on(crate::Client::direct(ticket))?;
+        Ok(Self { client, listener })
+    }
+
     /// Opens a key.
     pub fn key(&self, name: &str) -> Result<Key, Error> {
         let handle = self.listener.handle.block_on(self.client.key(name))?;

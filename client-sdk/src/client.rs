@@ -32,14 +32,14 @@ pub(crate) struct Connection {
 }
 
 /// A request, and where its answer is waited for.
-struct Asked {
-    request: Request,
-    answer: oneshot::Sender<Result<Arrival, Error>>,
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) answer: oneshot::Sender<Result<Arrival, Error>>,
 }
 
 /// What has to hear of the agent's end and of changes.
 #[derive(Default)]
-struct Opened {
+pub(crate) struct Opened {
     agent_gone: bool,
     held: Vec<Weak<Held>>,
     changes: HashMap<KeyName, watch::Sender<Change>>,
@@ -76,16 +76,26 @@ impl Client {
             Reply::Refused(refusal) => return Err(refusal.into()),
             _ => return Err(Error::Protocol(None)),
         }
+        Ok(Self::spawn(|asked, opened| converse(socket, asked, opened)))
+    }
+
+    /// A client whose requests are answered by this task.
+    pub(crate) fn spawn<F>(
+        task: impl FnOnce(mpsc::Receiver<Asked>, Arc<Mutex<Opened>>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let (requests, asked) = mpsc::channel(16);
         let opened = Arc::default();
         let arena = Mutex::default();
-        tokio::spawn(converse(socket, asked, Arc::clone(&opened)));
+        tokio::spawn(task(asked, Arc::clone(&opened)));
         let connection = Arc::new(Connection {
             requests,
             arena,
             opened,
         });
-        Ok(Self { connection })
+        Self { connection }
     }
 
     /// Opens a key: the agent makes a page for this process, in which the key stays current.
@@ -222,17 +232,21 @@ fn deliver(
     } = arrival.reply
     {
         let opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(changes) = opened.changes.get(&name) {
-            changes.send_replace(Change { version, state });
-        }
+        opened.tell(&name, Change { version, state });
     } else if let Some(answer) = waiting.pop_front() {
         let _nobody_waits = answer.send(Ok(arrival));
     }
 }
 
 impl Opened {
+    pub(crate) fn tell(&self, name: &KeyName, change: Change) {
+        if let Some(changes) = self.changes.get(name) {
+            changes.send_replace(change);
+        }
+    }
+
     /// With the agent gone nobody enforces the lease: no page may stay readable.
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.agent_gone = true;
         for held in self.held.drain(..).filter_map(|held| held.upgrade()) {
             held.let_go();

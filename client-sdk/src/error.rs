@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use keyferry_protocol::local::{LocalError, Refusal, RefusalCode};
 use keyferry_protocol::memory::{MemoryError, PageState, ReadError};
+use keyferry_protocol::ticket::TicketError;
+
+use crate::link::{LinkError, TargetError};
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,23 @@ pub enum Error {
     /// The value has line ends or other control characters.
     #[error("this key's value cannot be part of an HTTP header; ask its owner what it is for")]
     NotAHeader,
+    /// The text is no ticket.
+    #[error(
+        "this is no ticket; `keyferry vms ticket NAME` prints one, which is good for 10 minutes"
+    )]
+    Ticket(#[from] TicketError),
+    /// The ticket's server cannot be used.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The server did not let this program in.
+    #[error(
+        "the server does not accept the ticket: it is older than 10 minutes, or another program has \
+         used it; make a new one with `keyferry vms ticket NAME`"
+    )]
+    TicketRefused,
+    /// The server cannot be reached.
+    #[error("there is no session with the server; is it running, and the network up?")]
+    Server(#[source] LinkError),
     /// The text is no name of a key.
     #[error("a key's name is 1 to 64 letters, digits, `-`, `_` or `.`")]
     BadKeyName,
@@ -81,6 +101,9 @@ impl Error {
             Self::Revoked => RefusalCode::Revoked.as_str(),
             Self::LeaseOver => RefusalCode::LeaseOver.as_str(),
             Self::AgentGone => "agent_gone",
+            Self::Ticket(_) | Self::Target(_) => "bad_ticket",
+            Self::TicketRefused => "ticket_refused",
+            Self::Server(_) => "server",
             Self::NotAHeader => "not_a_header",
             Self::BadKeyName => "bad_key_name",
             Self::Version(_) => "version",
@@ -106,6 +129,16 @@ impl Error {
             ReadError::NotLive(PageState::Revoked) => Self::Revoked,
             ReadError::NotLive(PageState::LeaseOver) => Self::LeaseOver,
             _ => Self::AgentGone,
+        }
+    }
+}
+
+impl From<LinkError> for Error {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Refused => Self::TicketRefused,
+            LinkError::Memory(error) => Self::Memory(error),
+            other => Self::Server(other),
         }
     }
 }

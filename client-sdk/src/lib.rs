@@ -9,6 +9,16 @@
 //! # }
 //! ```
 //!
+//! Where no agent runs, [`Client::direct`] speaks to the server itself, by a ticket:
+//!
+//! ```no_run
+//! # async fn example(ticket: &[u8]) -> Result<(), keyferry_sdk::Error> {
+//! let client = keyferry_sdk::Client::direct(ticket).await?;
+//! let authorization = client.key("openai").await?.bearer()?; // for hyper, reqwest, ...
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The key lives in a page that the agent shares with this process. A rotated key appears in it, a
 //! revoked one is zeroed in it, and [`KeyHandle::expose`] makes no system call.
 
@@ -17,6 +27,7 @@
 mod agent_socket;
 pub mod blocking;
 mod client;
+mod direct;
 mod error;
 mod key;
 pub mod link;

@@ -9,6 +9,7 @@ use keyferry_protocol::handshake::agent::{Hello, begin};
 use keyferry_protocol::handshake::{Claims, CredentialRef, Suite};
 use keyferry_protocol::ids::InstanceId;
 use keyferry_protocol::memory::{Arena, LockedBox, MemoryError};
+use keyferry_protocol::ticket::Ticket;
 use rand_core::CryptoRng;
 use tokio::time::timeout;
 use tokio_tungstenite::client_async_with_config;
@@ -17,7 +18,8 @@ use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
-use super::{Endpoint, Link, LinkError, Received, Socket, Transport, of_websocket};
+use super::{Endpoint, Link, LinkError, Received, ServerUrl, Socket, Transport, of_websocket};
+use crate::tls::{ServerTrust, SpkiPin};
 
 /// One server, and how to tell it is the right one.
 #[derive(Clone)]
@@ -28,6 +30,33 @@ pub struct Target {
     pub server_key: PublicKey,
     /// The suite to use with it.
     pub suite: Suite,
+}
+
+/// The ticket names a server in a way that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the ticket names a server that cannot be used")]
+pub struct TargetError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl Target {
+    /// The servers of a ticket.
+    pub fn of_ticket(ticket: &Ticket) -> Result<Vec<Self>, TargetError> {
+        let trust = match ticket.spki_pin {
+            Some(pin) => ServerTrust::Pinned(SpkiPin(pin)),
+            None => ServerTrust::System,
+        };
+        let target = |url: &String| {
+            let url = url
+                .parse::<ServerUrl>()
+                .map_err(|cause| TargetError(cause.into()))?;
+            let server = Endpoint::new(url, &trust).map_err(|cause| TargetError(cause.into()))?;
+            Ok(Self {
+                server,
+                server_key: ticket.server_key,
+                suite: ticket.min_suite,
+            })
+        };
+        ticket.urls.iter().map(target).collect()
+    }
 }
 
 /// Who is attaching.

@@ -4,6 +4,7 @@
 //! near a socket, and opened in locked memory.
 
 mod attach;
+mod credentials;
 mod endpoint;
 mod url;
 
@@ -19,7 +20,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
-pub use attach::{Credential, Identity, Target, attach};
+pub use attach::{Credential, Identity, Target, TargetError, attach};
+pub use credentials::Credentials;
 pub use endpoint::{Answer, Endpoint};
 pub use url::{ServerUrl, UrlError};
 

@@ -148,7 +148,9 @@ impl Watch {
         let caller = sessions::signed_in(&self.app, origin, Some(token)).await;
         let still = caller.is_ok_and(|caller| {
             let permission = sessions::Permission::VmRead;
-            caller.tenant_id() == self.watcher.tenant && caller.require(permission).is_ok()
+            caller.tenant_id() == self.watcher.tenant
+                && caller.owes_no_factor().is_ok()
+                && caller.require(permission).is_ok()
         });
         if !still {
             return Err(Over);

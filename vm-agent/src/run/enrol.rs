@@ -5,12 +5,10 @@ use std::path::Path;
 
 use keyferry_agent::arguments::{Run, ServerToAsk};
 use keyferry_agent::config::Config;
-use keyferry_agent::upstream::{
-    Approval, Backoff, Credentials, HostChannel, Source, USUAL, Upstream,
-};
+use keyferry_agent::upstream::{Approval, Backoff, HostChannel, Source, USUAL, Upstream};
 use keyferry_protocol::handshake::Claims;
 use keyferry_protocol::memory::{Arena, ProtectionLevel};
-use keyferry_sdk::link::{Endpoint, Identity};
+use keyferry_sdk::link::{Credentials, Endpoint, Identity};
 use keyferry_sdk::tls::{ServerTrust, TlsError};
 
 use crate::ticket_source::{NoTicket, read_ticket};

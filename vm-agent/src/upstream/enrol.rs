@@ -2,8 +2,7 @@
 
 use keyferry_protocol::handshake::{CredentialKind, CredentialRef};
 use keyferry_protocol::ticket::Ticket;
-use keyferry_sdk::link::{Credential, Endpoint, ServerUrl, Target};
-use keyferry_sdk::tls::{ServerTrust, SpkiPin};
+use keyferry_sdk::link::{Credential, Target, TargetError};
 
 use super::{Approval, ApprovalError, HostChannel, HostChannelError, Upstream};
 use crate::agent::Agent;
@@ -29,14 +28,14 @@ pub enum EnrolError {
     #[error(transparent)]
     Approval(#[from] ApprovalError),
     /// The ticket names a server in a way that cannot be used.
-    #[error("the ticket names a server that cannot be used")]
-    Server(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Server(#[from] TargetError),
 }
 
 impl Upstream {
     /// From now on the servers are those of this ticket, and it is what is offered to them.
     pub fn enrol_with(&mut self, ticket: Ticket) -> Result<(), EnrolError> {
-        self.targets = targets(&ticket)?;
+        self.targets = Target::of_ticket(&ticket)?;
         let reference = CredentialRef {
             kind: CredentialKind::Ticket,
             id: ticket.id,
@@ -70,24 +69,4 @@ impl Source {
     pub(super) fn is_there(&self) -> bool {
         !matches!(self, Self::Nobody)
     }
-}
-
-fn targets(ticket: &Ticket) -> Result<Vec<Target>, EnrolError> {
-    let trust = match ticket.spki_pin {
-        Some(pin) => ServerTrust::Pinned(SpkiPin(pin)),
-        None => ServerTrust::System,
-    };
-    let target = |url: &String| {
-        let url = url
-            .parse::<ServerUrl>()
-            .map_err(|cause| EnrolError::Server(cause.into()))?;
-        let server =
-            Endpoint::new(url, &trust).map_err(|cause| EnrolError::Server(cause.into()))?;
-        Ok(Target {
-            server,
-            server_key: ticket.server_key,
-            suite: ticket.min_suite,
-        })
-    };
-    ticket.urls.iter().map(target).collect()
 }

@@ -2,7 +2,6 @@
 
 mod approval;
 mod backoff;
-mod credentials;
 mod enrol;
 mod host_channel;
 mod keep_lease;
@@ -10,7 +9,7 @@ mod session;
 
 use keyferry_protocol::memory::{Arena, LockedBox};
 use keyferry_protocol::wire::{ToAgent, ToServer};
-use keyferry_sdk::link::{Identity, Link, LinkError, Target, attach};
+use keyferry_sdk::link::{Credentials, Identity, Link, LinkError, Target, attach};
 use keyferry_sdk::status::ConnectionState;
 use rand_core::CryptoRng;
 use tokio::sync::{Notify, watch};
@@ -18,7 +17,6 @@ use tracing::{info, warn};
 
 pub use approval::{Approval, ApprovalError};
 pub use backoff::Backoff;
-pub use credentials::Credentials;
 pub use enrol::{EnrolError, Source};
 pub use host_channel::{HostChannel, HostChannelError, USUAL};
 pub use keep_lease::keep_lease;

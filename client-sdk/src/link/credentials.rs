@@ -6,7 +6,8 @@
 use keyferry_protocol::handshake::{CredentialKind, CredentialRef};
 use keyferry_protocol::ids::CredentialId;
 use keyferry_protocol::memory::{Arena, MemoryError, scrub};
-use keyferry_sdk::link::Credential;
+
+use super::Credential;
 
 /// What may be offered to the server.
 pub struct Credentials {

@@ -1,0 +1,44 @@
+//! A tool that speaks to the server itself, where no agent runs: the same handshake, the same
+//! pages, the same lease.
+//!
+//! ```text
+//!  server ◀── link ──▶ task ──▶ secret pages ──▶ KeyHandle
+//! ```
+//!
+//! A task takes the agent's place: it answers what a handle asks, and changes pages in place.
+
+mod line;
+mod pages;
+mod task;
+
+use keyferry_protocol::memory::{Arena, self_test};
+use keyferry_protocol::ticket::Ticket;
+use tokio::time::{Duration, timeout};
+
+use crate::link::LinkError;
+use crate::{Client, Error};
+use line::Uplink;
+use task::Task;
+
+impl Client {
+    /// Enrols this program with a one-time ticket (`keyferry vms ticket NAME`), as an agent would,
+    /// and returns when the server has told all keys. Wipe the ticket's text afterwards.
+    ///
+    /// Keys are held in `memfd_secret` pages, or locked ones where the kernel has none; they follow
+    /// rotation and revocation, and are zeroed when the server was not heard for the lease. Only
+    /// keys that may be read (`--raw`) can be opened: for others there has to be an agent. Every
+    /// program needs a machine (`keyferry vms add`) of its own. Lost connections are made again by
+    /// themselves for as long as the program runs.
+    pub async fn direct(ticket: &[u8]) -> Result<Self, Error> {
+        let arena = Arena::new(self_test()?)?;
+        let ticket = Ticket::parse(&arena, ticket)?;
+        let level = arena.level();
+        let mut task = Task::new(Uplink::new(arena, ticket)?, level).await?;
+        timeout(TO_TELL_ALL, task.until_all_is_told())
+            .await
+            .map_err(|_elapsed| LinkError::TimedOut)??;
+        Ok(Self::spawn(|asked, opened| task.run(asked, opened)))
+    }
+}
+
+const TO_TELL_ALL: Duration = Duration::from_secs(15);

@@ -1,0 +1,166 @@
+//! The keys of a program that has no agent, each in a page of its own.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use keyferry_protocol::ids::KeyName;
+use keyferry_protocol::local::RefusalCode;
+use keyferry_protocol::memory::{MemoryError, PageState, ProtectionLevel, SecretPage, scrub};
+use keyferry_protocol::wire::{Delivery, Held, Outcome, Put};
+
+use crate::Change;
+
+/// All keys that may be read, and the names of the others.
+pub(super) struct Pages {
+    level: ProtectionLevel,
+    keys: BTreeMap<KeyName, Own>,
+}
+
+struct Own {
+    page: SecretPage,
+    delivery: Delivery,
+    version: u32,
+    state: PageState,
+    not_after: Option<Duration>,
+    confirmed: bool,
+}
+
+/// What has changed, for those who watch.
+pub(super) type Changes = Vec<(KeyName, Change)>;
+
+impl Pages {
+    pub(super) fn new(level: ProtectionLevel) -> Self {
+        let keys = BTreeMap::new();
+        Self { level, keys }
+    }
+
+    /// Holds a version in its page. A key that may not be read is not kept.
+    pub(super) fn put(&mut self, put: &Put<'_>) -> (Outcome, Changes) {
+        let Ok(own) = self.own(&put.key) else {
+            return (Outcome::Refused, Vec::new());
+        };
+        if own.state == PageState::Live && own.version > put.version {
+            return (Outcome::Wiped, Vec::new());
+        }
+        own.delivery = put.delivery;
+        own.version = put.version;
+        own.not_after = (put.not_after > 0).then(|| Duration::from_micros(put.not_after));
+        own.confirmed = true;
+        let outcome = match put.delivery {
+            Delivery::Raw => {
+                own.page.publish(put.version, put.value);
+                scrub();
+                own.state = PageState::Live;
+                Outcome::Held
+            }
+            Delivery::Inject => {
+                own.zero(PageState::Revoked);
+                Outcome::Wiped
+            }
+        };
+        (outcome, vec![(put.key.clone(), own.now())])
+    }
+
+    pub(super) fn retire(&mut self, key: &KeyName, version: u32) -> Changes {
+        self.zero_where(PageState::Revoked, |name, own| {
+            name == key && own.version == version
+        })
+    }
+
+    pub(super) fn revoke(&mut self, key: &KeyName) -> Changes {
+        self.zero_where(PageState::Revoked, |name, _own| name == key)
+    }
+
+    /// Zeroes everything.
+    pub(super) fn wipe(&mut self, reason: PageState) -> Changes {
+        self.zero_where(reason, |_name, _own| true)
+    }
+
+    /// Zeroes what has reached its own end.
+    pub(super) fn expire(&mut self, wall: Duration) -> Changes {
+        self.zero_where(PageState::Revoked, |_name, own| {
+            own.not_after.is_some_and(|end| end <= wall)
+        })
+    }
+
+    /// From here to [`end_batch`](Self::end_batch) the server tells all keys.
+    pub(super) fn begin_batch(&mut self) {
+        for own in self.keys.values_mut() {
+            own.confirmed = false;
+        }
+    }
+
+    /// What was not told again is no longer ours.
+    pub(super) fn end_batch(&mut self) -> Changes {
+        self.zero_where(PageState::Revoked, |_name, own| !own.confirmed)
+    }
+
+    /// The page of a key, to be mapped, and the version in it.
+    pub(super) fn open(&self, key: &KeyName) -> Result<(OwnedFd, u32), RefusalCode> {
+        let own = self.keys.get(key).ok_or(RefusalCode::NotFound)?;
+        if own.delivery == Delivery::Inject {
+            return Err(RefusalCode::InjectOnly);
+        }
+        match own.state {
+            PageState::Live => {}
+            PageState::LeaseOver => return Err(RefusalCode::LeaseOver),
+            _ => return Err(RefusalCode::Revoked),
+        }
+        let descriptor = own.page.descriptor().try_clone_to_owned();
+        let descriptor = descriptor.map_err(|_used_up| RefusalCode::Busy)?;
+        Ok((descriptor, own.version))
+    }
+
+    /// For the server.
+    pub(super) fn held(&self) -> Held {
+        let live = self.keys.iter();
+        let live = live.filter(|(_name, own)| own.state == PageState::Live);
+        Held {
+            protection: self.level,
+            keys: live
+                .map(|(name, own)| (name.clone(), own.version))
+                .collect(),
+        }
+    }
+
+    fn own(&mut self, key: &KeyName) -> Result<&mut Own, MemoryError> {
+        if !self.keys.contains_key(key) {
+            let own = Own {
+                page: SecretPage::new(self.level)?,
+                delivery: Delivery::Inject,
+                version: 0,
+                state: PageState::Empty,
+                not_after: None,
+                confirmed: true,
+            };
+            self.keys.insert(key.clone(), own);
+        }
+        Ok(self.keys.get_mut(key).expect("it was inserted just now"))
+    }
+
+    fn zero_where(&mut self, reason: PageState, ends: impl Fn(&KeyName, &Own) -> bool) -> Changes {
+        let mut changes = Vec::new();
+        for (name, own) in &mut self.keys {
+            if own.state == PageState::Live && ends(name, own) {
+                own.zero(reason);
+                changes.push((name.clone(), own.now()));
+            }
+        }
+        changes
+    }
+}
+
+impl Own {
+    fn zero(&mut self, reason: PageState) {
+        self.page.zero(reason);
+        self.state = reason;
+    }
+
+    fn now(&self) -> Change {
+        Change {
+            version: self.version,
+            state: self.state,
+        }
+    }
+}

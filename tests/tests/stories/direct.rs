@@ -1,0 +1,83 @@
+//! A program speaks to the server itself, where no agent runs.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use keyferry_sdk::Client;
+use keyferry_tests::{Engine, Person, Secret, Server, Stage, on_both_engines, until};
+
+on_both_engines!(
+    a_program_without_an_agent_reads_keys_that_follow_their_owner,
+    a_ticket_that_was_used_says_what_to_do,
+);
+
+async fn a_program_without_an_agent_reads_keys_that_follow_their_owner(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let first = Secret::fresh();
+    ada.put("openai", &first);
+    ada.run(&["keys", "put", "closed"], b"sk-closed").success();
+    let ticket = ada.ticket_for_new_vm("my-program");
+    let client = Client::direct(ticket.trim().as_bytes()).await.unwrap();
+    let key = client.key("openai").await.unwrap();
+    let is = |value: &Secret| key.expose(|bytes| bytes == value.text().as_bytes());
+    assert!(is(&first).unwrap());
+    let header = key.bearer().unwrap();
+    assert!(header.is_sensitive());
+    assert_eq!(
+        header.as_bytes(),
+        format!("Bearer {}", first.text()).as_bytes()
+    );
+    assert_eq!(
+        client.key("closed").await.unwrap_err().code(),
+        "inject_only"
+    );
+    assert_eq!(client.key("unknown").await.unwrap_err().code(), "not_found");
+
+    let mut watch = key.watch();
+    let second = Secret::fresh();
+    ada.rotate("openai", &second);
+    assert_eq!(watch.changed().await.unwrap().version, 2);
+    assert!(is(&second).unwrap());
+
+    // The server is away and back: the same handle goes on.
+    server.crash_and_restart(&stage);
+    assert!(is(&second).unwrap());
+    let third = Secret::fresh();
+    ada.rotate("openai", &third);
+    until("the new value is there", async || {
+        is(&third).ok()?.then_some(())
+    })
+    .await;
+
+    ada.revoke("openai");
+    until("the key is zeroed", async || {
+        (key.expose(|_| ()).err()?.code() == "revoked").then_some(())
+    })
+    .await;
+    until("the owner sees it", async || {
+        let held = ada.held("my-program");
+        let last = held.iter().find(|held| held["version"] == 3)?;
+        (last["outcome"] == "wiped").then_some(())
+    })
+    .await;
+}
+
+async fn a_ticket_that_was_used_says_what_to_do(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let ticket = ada.ticket_for_new_vm("my-program");
+    let _client = Client::direct(ticket.trim().as_bytes()).await.unwrap();
+    let again = Client::direct(ticket.trim().as_bytes())
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(again.code(), "ticket_refused");
+    assert!(again.to_string().contains("keyferry vms ticket"));
+    let nonsense = Client::direct(b"kft1_nonsense").await.err().unwrap();
+    assert_eq!(nonsense.code(), "bad_ticket");
+}
