@@ -76,10 +76,17 @@ impl Line {
 
 async fn hear_out(stream: &mut TcpStream) -> String {
     let mut said = Vec::new();
-    let hearing = stream.read_to_end(&mut said);
+    let hearing =
+        async { while !goes_on(&said) && matches!(stream.read_buf(&mut said).await, Ok(1..)) {} };
     let ended = tokio::time::timeout(Duration::from_secs(20), hearing).await;
-    let _ = ended.expect("the server closes the connection");
+    ended.expect("the server closes the connection");
     String::from_utf8(said).unwrap()
+}
+
+/// A stream of events has begun, and does not end by itself.
+fn goes_on(said: &[u8]) -> bool {
+    let said = String::from_utf8_lossy(said);
+    said.contains("text/event-stream") && said.contains("event: reload")
 }
 
 fn is_problem(said: &str, status: u16, code: &str) -> bool {
