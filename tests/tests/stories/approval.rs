@@ -11,7 +11,8 @@ use serde_json::Value;
 
 on_both_engines!(
     a_machine_is_approved_by_the_code_on_its_screen,
-    a_machine_that_outlived_its_credential_asks_for_approval_again,
+    a_machine_that_was_cut_off_asks_for_approval_again,
+    a_machine_whose_credential_has_ended_keeps_its_lease_and_asks_again,
     a_denied_machine_holds_nothing_and_says_so,
 );
 
@@ -67,7 +68,7 @@ async fn a_machine_is_approved_by_the_code_on_its_screen(engine: Engine) {
     assert_eq!(vms["items"][0]["name"], "kali-1");
 }
 
-async fn a_machine_that_outlived_its_credential_asks_for_approval_again(engine: Engine) {
+async fn a_machine_that_was_cut_off_asks_for_approval_again(engine: Engine) {
     let stage = Stage::new(engine).await;
     let server = Server::start(&stage);
     let ada = Person::register(&stage, &server, "ada");
@@ -96,6 +97,29 @@ async fn a_machine_that_outlived_its_credential_asks_for_approval_again(engine: 
     ada.run(&["approve", &second.code, "--yes"], b"").success();
     agent.until_healthy().await;
     agent.until_holding("openai", 1).await;
+}
+
+async fn a_machine_whose_credential_has_ended_keeps_its_lease_and_asks_again(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let agent = start(&stage, &server, "kali-1");
+    let first = shown(&agent).await;
+    ada.run(&["approve", &first.code, "--yes"], b"").success();
+    agent.until_holding("openai", 1).await;
+
+    // An outage that is longer than everything that the machine was given.
+    server.kill();
+    agent.until_cut_off().await;
+    assert!(stage.change("DELETE FROM reattach_credentials").await > 0);
+    server.start_again(&stage);
+    let second = shown(&agent).await;
+    assert_ne!(first.code, second.code);
+    agent.until_holding("openai", 1).await;
+    ada.rotate("openai", &Secret::fresh());
+    ada.run(&["approve", &second.code, "--yes"], b"").success();
+    agent.until_holding("openai", 2).await;
 }
 
 async fn a_denied_machine_holds_nothing_and_says_so(engine: Engine) {
