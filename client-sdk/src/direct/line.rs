@@ -4,6 +4,7 @@ use std::future::pending;
 use std::pin::Pin;
 use std::time::Duration;
 
+use keyferry_protocol::agreement::PublicKey;
 use keyferry_protocol::handshake::{Claims, CredentialKind, CredentialRef};
 use keyferry_protocol::memory::Arena;
 use keyferry_protocol::ticket::Ticket;
@@ -101,6 +102,13 @@ impl Uplink {
     /// The server has shown that it knows of the newest credential.
     pub(super) fn confirm(&mut self) {
         self.credentials.confirm();
+    }
+
+    /// The server has a new static key.
+    pub(super) fn pin(&mut self, server_key: PublicKey) {
+        for target in &mut self.targets {
+            target.server_key = server_key;
+        }
     }
 
     /// Tries again after a wait that grows, and is never the same for all.

@@ -161,6 +161,12 @@ impl Task {
                 self.lease = Duration::ZERO;
                 return Ok((Some(ToServer::Held(self.pages.held())), changes));
             }
+            ToAgent::ServerKey { key } => {
+                if let Line::Open(_, uplink) = &mut self.line {
+                    uplink.pin(key);
+                }
+                return Ok((None, Vec::new()));
+            }
             ToAgent::Drain => return Err(LinkError::Closed),
             ToAgent::Accept(_) => return Err(LinkError::Protocol("a second welcome")),
         };

@@ -1,9 +1,5 @@
 //! A program speaks to the server itself, where no agent runs.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use keyferry_sdk::Client;
 use keyferry_tests::{Engine, Person, Secret, Server, Stage, on_both_engines, until};
