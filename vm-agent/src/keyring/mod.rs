@@ -77,6 +77,9 @@ impl Keyring {
     /// Holds a version of a key, in every page of it too. An older one than what is held is not
     /// wanted any more.
     pub fn put(&mut self, put: &Put<'_>) -> Outcome {
+        if self.entries.len() >= MOST_KEYS && !self.entries.contains_key(&put.key) {
+            self.forget_the_ended();
+        }
         let known = self.entries.get(&put.key);
         if known.is_some_and(|entry| entry.value.is_some() && entry.version > put.version) {
             return Outcome::Wiped;

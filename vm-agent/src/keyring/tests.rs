@@ -197,6 +197,16 @@ fn more_keys_than_the_bound_are_refused_and_the_ended_make_room() {
 }
 
 #[test]
+fn keys_that_come_and_go_in_one_session_make_room() {
+    let mut ring = Ring::new();
+    for number in 0..4 * MOST_KEYS {
+        let key = format!("key-{number}");
+        assert_eq!(ring.put(&key, 1, b"sk"), Outcome::Held);
+        assert_eq!(ring.keys.revoke(&name(&key)), Outcome::Wiped);
+    }
+}
+
+#[test]
 fn an_unknown_key_is_not_found() {
     let mut ring = Ring::new();
     let tool = ring.keys.join();
