@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::local::RefusalCode;
-use keyferry_protocol::memory::{MemoryError, PageState, ProtectionLevel, SecretPage, scrub};
+use keyferry_protocol::memory::{PageState, ProtectionLevel, SecretPage, scrub};
 use keyferry_protocol::wire::{Delivery, Held, Outcome, Put};
 
 use crate::Change;
@@ -37,7 +37,7 @@ impl Pages {
 
     /// Holds a version in its page. A key that may not be read is not kept.
     pub(super) fn put(&mut self, put: &Put<'_>) -> (Outcome, Changes) {
-        let Ok(own) = self.own(&put.key) else {
+        let Some(own) = self.own(&put.key) else {
             return (Outcome::Refused, Vec::new());
         };
         if own.state == PageState::Live && own.version > put.version {
@@ -124,10 +124,17 @@ impl Pages {
         }
     }
 
-    fn own(&mut self, key: &KeyName) -> Result<&mut Own, MemoryError> {
+    /// The page of a key, made when it is new. The ended make room.
+    fn own(&mut self, key: &KeyName) -> Option<&mut Own> {
         if !self.keys.contains_key(key) {
+            if self.keys.len() >= MOST_KEYS {
+                self.keys.retain(|_name, own| own.state == PageState::Live);
+            }
+            if self.keys.len() >= MOST_KEYS {
+                return None;
+            }
             let own = Own {
-                page: SecretPage::new(self.level)?,
+                page: SecretPage::new(self.level).ok()?,
                 delivery: Delivery::Inject,
                 version: 0,
                 state: PageState::Empty,
@@ -136,7 +143,7 @@ impl Pages {
             };
             self.keys.insert(key.clone(), own);
         }
-        Ok(self.keys.get_mut(key).expect("it was inserted just now"))
+        self.keys.get_mut(key)
     }
 
     fn zero_where(&mut self, reason: PageState, ends: impl Fn(&KeyName, &Own) -> bool) -> Changes {
@@ -164,3 +171,6 @@ impl Own {
         }
     }
 }
+
+/// As an agent holds.
+const MOST_KEYS: usize = 256;
