@@ -7,10 +7,6 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::program::{Program, binary, clean_command};
-use crate::{Secret, Server, Stage};
-    }
-
-use crate::program::{binary, clean_command};
 use crate::{Secret, Server, Stage, Terminal};
 
 /// The password of everybody in these stories.
