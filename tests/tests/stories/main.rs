@@ -16,7 +16,6 @@ mod disk;
 mod enrolment;
 mod events;
 mod faults;
-
 mod harness;
 mod host_channel;
 mod identity;
