@@ -53,7 +53,8 @@ impl DataDir {
 
     /// Writes a file wholly or, after a crash, not at all.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let draft = self.0.join(format!("{name}.new"));
+        // Several servers may share the folder, and write the same file at once.
+        let draft = self.0.join(format!("{name}.new-{}", std::process::id()));
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)

@@ -191,4 +191,4 @@ pub(super) fn context(id: &[u8]) -> Vec<u8> {
 }
 
 /// How long servers have to notice a new key before the old one is retired.
-pub(crate) const TO_NOTICE: Duration = Duration::from_secs(5);
+pub(crate) const TO_NOTICE: Duration = Duration::from_secs(3);
