@@ -1,9 +1,5 @@
 //! The disk of the embedded engine fills up, and is emptied again.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use hyper::Method;
 use keyferry_tests::{Agent, Engine, Person, Secret, SmallRoom, Stage};
