@@ -9,7 +9,7 @@ use rand_core::UnwrapErr;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::accounts::PasswordHasher;
+use crate::accounts::{PasswordHasher, Providers};
 use crate::alerts::Alerts;
 use crate::audit::{Books, ChainKey};
 use crate::background::Background;
@@ -55,6 +55,8 @@ pub(crate) struct Parts {
     pub(crate) audit_key: ChainKey,
     /// The right to verify a whole chain for a caller.
     pub(crate) verifying: Semaphore,
+    /// Where people can sign in beside here.
+    pub(crate) providers: Providers,
     pub(crate) signing_keys: KeyRing,
     pub(crate) verified_tokens: VerifiedTokens,
     pub(crate) seen_sessions: SeenSessions,

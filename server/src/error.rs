@@ -58,6 +58,21 @@ pub(crate) enum ApiError {
     /// The login that owed a second factor is over.
     #[error("Sign in again: the second step came too late or was tried too often.")]
     InvalidMfaToken,
+    /// A sign-in at a provider did not come back where it began, or not in time.
+    #[error("This sign-in is over or began elsewhere; start again.")]
+    InvalidSignIn,
+    /// The provider said no.
+    #[error("The provider did not sign you in.")]
+    ProviderRefused,
+    /// The provider vouches for no e-mail address.
+    #[error("The provider tells no verified e-mail address of yours.")]
+    ProviderEmail,
+    /// An account has the address, which it has not verified.
+    #[error("An account has this address. Sign in to it, verify the address, and try again.")]
+    AccountExists,
+    /// The provider does not answer, or not as it should.
+    #[error("The provider does not answer as it should; try again later.")]
+    ProviderFailed(#[source] Box<dyn Error + Send + Sync>),
     /// The account waits for its e-mail address to be verified.
     #[error("Verify your e-mail address first; the link is in your mail.")]
     EmailUnverified,
@@ -201,11 +216,14 @@ impl ApiError {
             Self::EnrolmentDenied => (400, "access_denied"),
             Self::EnrolmentEnded => (400, "expired_token"),
             Self::InvalidToken => (400, "invalid_token"),
+            Self::InvalidSignIn => (400, "invalid_sign_in"),
             Self::InvalidCode => (401, "invalid_code"),
             Self::InvalidMfaToken => (401, "invalid_mfa_token"),
             Self::Unauthenticated => (401, "unauthenticated"),
             Self::InvalidCredentials => (401, "invalid_credentials"),
             Self::InvalidRefreshToken => (401, "invalid_refresh_token"),
+            Self::ProviderRefused => (403, "provider_refused"),
+            Self::ProviderEmail => (403, "provider_email_unverified"),
             Self::EmailUnverified => (403, "email_unverified"),
             Self::Forbidden => (403, "forbidden"),
             Self::SecondFactorOwed => (403, "second_factor_owed"),
@@ -215,6 +233,7 @@ impl ApiError {
             Self::NotFound => (404, "not_found"),
             Self::MethodNotAllowed(_) => (405, "method_not_allowed"),
             Self::RequestTimeout => (408, "request_timeout"),
+            Self::AccountExists => (409, "account_exists"),
             Self::AlreadyExists => (409, "already_exists"),
             Self::AlreadyDecided => (409, "already_decided"),
             Self::VersionConflict => (409, "version_conflict"),
@@ -231,6 +250,7 @@ impl ApiError {
             Self::RateLimited(_) => (429, "rate_limited"),
             Self::HeadTooLarge => (431, "head_too_large"),
             Self::Internal(_) => (500, "internal"),
+            Self::ProviderFailed(_) => (502, "provider_failed"),
             Self::Overloaded => (503, "overloaded"),
             Self::Unavailable(_) => (503, "unavailable"),
         }

@@ -22,6 +22,7 @@ mod mail;
 mod metrics;
 mod network;
 mod operators;
+mod outbound;
 mod page;
 mod secret;
 mod sessions;

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::accounts::{self, PasswordHasher};
+use crate::accounts::{self, PasswordHasher, Providers};
 use crate::alerts::Alerts;
 use crate::app::{App, Parts};
 use crate::audit::ChainKey;
@@ -109,6 +109,7 @@ pub(crate) async fn server_with(config: Config) -> Server {
     let signing_keys = signing_keys.await.unwrap();
     let hasher = PasswordHasher::start(config.passwords.cost).unwrap();
     let (alerts, _none) = Alerts::new(&config.alerts).unwrap();
+    let providers = Providers::new(&config.providers).unwrap();
     let (stopper, stop) = stop::channel();
     let background = Background::new();
     let mailer = keeping_mailer(&config, &shown, &background);
@@ -128,6 +129,7 @@ pub(crate) async fn server_with(config: Config) -> Server {
         hasher,
         audit_key,
         verifying: Semaphore::new(1),
+        providers,
         signing_keys: KeyRing::new(signing_keys),
         verified_tokens: VerifiedTokens::new(),
         seen_sessions: SeenSessions::default(),

@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use super::Failure;
 use super::open::{Opened, open};
-use crate::accounts::PasswordHasher;
+use crate::accounts::{PasswordHasher, Providers};
 use crate::alerts::Alerts;
 use crate::app::{App, Parts};
 use crate::audit::{self, ChainKey};
@@ -67,6 +67,7 @@ pub(super) async fn start(
     let background = Background::new();
     let mailer = mailer(&config.mail, data_dir, &clock, &background)?;
     let hasher = PasswordHasher::start(config.passwords.cost)?;
+    let providers = Providers::new(&config.providers)?;
     begin_audit(App::new(Parts {
         store,
         clock,
@@ -83,6 +84,7 @@ pub(super) async fn start(
         hasher,
         audit_key,
         verifying: Semaphore::new(1),
+        providers,
         signing_keys: KeyRing::new(signing_keys),
         verified_tokens: VerifiedTokens::new(),
         seen_sessions: SeenSessions::default(),

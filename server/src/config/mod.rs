@@ -10,6 +10,7 @@ mod metrics;
 mod names;
 mod offers;
 mod parse;
+mod providers;
 mod sources;
 mod tls;
 mod web;
@@ -29,6 +30,7 @@ pub(crate) use master_key::MasterKeySource;
 pub(crate) use metrics::MetricsSettings;
 pub(crate) use names::{DATA_DIR, LISTEN, PLAIN_HTTP, PUBLIC_URL};
 pub(crate) use offers::Offers;
+pub(crate) use providers::{IdTokenAlgorithm, ProviderSettings, SignUp};
 pub(crate) use sources::Sources;
 pub(crate) use tls::{Certified, Pinning, TlsSettings};
 pub(crate) use web::{AllowedHosts, SessionBinding, WebSettings};
@@ -61,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) audit: AuditSettings,
     pub(crate) metrics: MetricsSettings,
     pub(crate) tls: TlsSettings,
+    /// Where people can sign in beside here.
+    pub(crate) providers: Vec<ProviderSettings>,
 }
 
 /// How connections are protected.

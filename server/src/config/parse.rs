@@ -44,6 +44,7 @@ impl Config {
             tls: TlsSettings::parse(sources)?,
             cookies: CookieSettings::parse(sources, transport(sources)?)?,
             offers: Offers::parse(sources)?,
+            providers: sources.providers.clone(),
             data_dir,
         };
         if !matches!(sources.text(LOG_FORMAT), None | Some("human" | "json")) {

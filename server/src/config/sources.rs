@@ -5,16 +5,23 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::ConfigError;
 use super::names::{DATA_DIR, LOG_FORMAT, SETTINGS};
+use super::{ConfigError, ProviderSettings};
 
 /// The settings as text, the first source that has one wins. Wiped on drop, for some are secrets.
-pub(crate) struct Sources(HashMap<&'static str, Zeroizing<String>>);
+pub(crate) struct Sources {
+    texts: HashMap<&'static str, Zeroizing<String>>,
+    /// What has no form as one text, from the TOML file alone.
+    pub(super) providers: Vec<ProviderSettings>,
+}
 
 impl Sources {
     /// Settings from flags alone.
     pub(crate) fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'static str, &'a str)>) -> Self {
-        let mut sources = Self(HashMap::new());
+        let mut sources = Self {
+            texts: HashMap::new(),
+            providers: Vec::new(),
+        };
         for (name, text) in pairs {
             sources.offer(name, text.to_owned());
         }
@@ -65,6 +72,10 @@ impl Sources {
             .parse()
             .map_err(|cause: toml::de::Error| broken(cause.message().to_owned()))?;
         for (name, value) in table {
+            if name == "oidc" {
+                self.providers = ProviderSettings::parse_all(path, value)?;
+                continue;
+            }
             let known = SETTINGS
                 .iter()
                 .find(|known| known.eq_ignore_ascii_case(&name));
@@ -96,7 +107,7 @@ impl Sources {
 
     /// The setting, unless it is empty.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.0
+        self.texts
             .get(name)
             .map(|text| text.as_str())
             .filter(|text| !text.is_empty())
@@ -104,7 +115,7 @@ impl Sources {
 
     fn offer(&mut self, name: &'static str, text: String) {
         let text = Zeroizing::new(text);
-        self.0.entry(name).or_insert(text);
+        self.texts.entry(name).or_insert(text);
     }
 }
 

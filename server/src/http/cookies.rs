@@ -13,6 +13,7 @@ use super::describe::Made;
 use super::reply::{self, Reply};
 use super::request::Head;
 use super::table::Call;
+use crate::accounts::providers::{self, ProviderCode};
 use crate::config::CookieSettings;
 use crate::error::ApiError;
 use crate::sessions::{
@@ -43,6 +44,15 @@ pub(super) async fn verify_mfa(
         return Ok(keep(call, answer, None)?.into());
     }
     Made::json(StatusCode::OK, &answer)
+}
+
+/// The session of a sign-in at a provider, for the program that began it.
+pub(super) async fn redeem(
+    call: &Call<'_>,
+    code: ProviderCode,
+) -> Result<Made<SignInOutcome>, ApiError> {
+    let outcome = providers::redeem(&call.connection.app, call.origin, code).await?;
+    Made::json(StatusCode::OK, &outcome)
 }
 
 /// Refresh; without a token in the body, by the one in the cookie.
@@ -105,7 +115,7 @@ pub(super) fn session_token<'a>(
 }
 
 /// Moves the answer's tokens into cookies; `session` is the one that the browser has already.
-fn keep(
+pub(super) fn keep(
     call: &Call<'_>,
     mut answer: SignInAnswer,
     session: Option<&str>,
@@ -179,10 +189,10 @@ fn refresh_path(head: &Head) -> String {
 }
 
 /// The names and marks of our cookies.
-struct Jar<'a>(&'a CookieSettings);
+pub(super) struct Jar<'a>(&'a CookieSettings);
 
 impl<'a> Jar<'a> {
-    const fn new(settings: &'a CookieSettings) -> Self {
+    pub(super) const fn new(settings: &'a CookieSettings) -> Self {
         Self(settings)
     }
 
@@ -212,9 +222,32 @@ impl<'a> Jar<'a> {
         read(&head.headers, &self.refresh_name())
     }
 
+    /// What binds a sign-in at a provider to the browser in which it began.
+    pub(super) fn provider<'h>(&self, head: &'h Head) -> Option<&'h str> {
+        read(&head.headers, &self.provider_name())
+    }
+
+    /// It comes along when the provider sends the browser back, which `Strict` would forbid.
+    pub(super) fn provider_cookie(&self, secret: &str, seconds: u64) -> HeaderValue {
+        let marks = format!("/; Max-Age={seconds}; HttpOnly");
+        self.marked((&self.provider_name(), secret), &marks, "Lax")
+    }
+
+    fn provider_name(&self) -> String {
+        self.named("__Host-", "_provider")
+    }
+
     fn cookie(&self, name: &str, value: &str, path_and_more: &str) -> HeaderValue {
+        self.marked((name, value), path_and_more, self.0.same_site)
+    }
+
+    fn marked(
+        &self,
+        (name, value): (&str, &str),
+        path_and_more: &str,
+        same_site: &str,
+    ) -> HeaderValue {
         let secure = if self.0.secure { "; Secure" } else { "" };
-        let same_site = self.0.same_site;
         let text = Zeroizing::new(format!(
             "{name}={value}; Path={path_and_more}; SameSite={same_site}{secure}"
         ));

@@ -105,6 +105,17 @@ const GUIDES: &[Guide] = &[
     guide("accounts_renew_recovery_codes", "Makes new recovery codes; the old ones are void.",
         r#"{"code": "123456"}"#, "401 invalid_code 404 not_found 429 rate_limited"),
 
+    guide("accounts_list_providers", "Where one can sign in beside here.", "", ""),
+    guide("providers_start", "Sends a browser to a provider. A program that waits for the session gives its port on the user's machine and the SHA-256 of what it alone knows: ?port=...&challenge=...",
+        "", "404 not_found 429 rate_limited 502 provider_failed"),
+    guide("providers_callback", "Takes a browser back from a provider.", "",
+        "400 invalid_sign_in 401 invalid_credentials 403 provider_refused 403 provider_email_unverified 403 switched_off 404 not_found 409 account_exists 429 rate_limited 502 provider_failed"),
+    guide("cookies_redeem", "Exchanges what a program was handed after a sign-in at a provider for a session.",
+        r#"{"code": "kfc_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "verifier": "what the program alone knows"}"#,
+        "400 invalid_sign_in 401 invalid_credentials"),
+    guide("accounts_list_identities", "The providers by which the caller can sign in, oldest first.", "", ""),
+    guide("accounts_remove_identity", "Takes a provider away: it signs the caller in no more.", "", "404 not_found"),
+
     guide("accounts_list_api_keys", "The caller's API keys for programs, oldest first.", "", ""),
     guide("accounts_add_api_key", "Makes an API key for a program, and shows it once.",
         r#"{"name": "backup", "expires_in_days": 90, "permissions": ["vault:read"]}"#, "403 switched_off"),

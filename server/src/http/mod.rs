@@ -15,6 +15,7 @@ mod guide;
 mod metrics;
 mod openapi;
 mod origins;
+mod providers;
 mod raw_head;
 mod reply;
 mod request;

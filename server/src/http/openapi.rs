@@ -124,7 +124,7 @@ fn responses(route: &Route, operation: &Operation<'_>, shared: &mut Map<String, 
         "description": route.status.canonical_reason(),
         "headers": { "X-Request-Id": { "$ref": "#/components/headers/RequestId" } },
     });
-    let has_body = ![204, 101].contains(&route.status.as_u16());
+    let has_body = ![204, 101, 303].contains(&route.status.as_u16());
     if let Some(schema) = operation.answer.as_ref().filter(|_| has_body) {
         let content = json!({ operation.gives: { "schema": schema } });
         add(&mut well, "content", content);

@@ -128,7 +128,10 @@ pub(super) fn finish(mut reply: Reply, request_id: Uuid) -> Reply {
 
 /// Logs the cause of a fault of the server, once, with everything behind it.
 pub(super) fn log(refused: &ApiError, request_id: Uuid) {
-    let (ApiError::Internal(cause) | ApiError::Unavailable(cause)) = refused else {
+    let (ApiError::Internal(cause)
+    | ApiError::Unavailable(cause)
+    | ApiError::ProviderFailed(cause)) = refused
+    else {
         return;
     };
     let mut causes = cause.to_string();

@@ -59,6 +59,15 @@ impl Head {
         self.uri.query()
     }
 
+    /// The members of the query, decoded; those that are not well formed are left out.
+    pub(super) fn query_members(&self) -> Vec<(String, String)> {
+        let query = self.uri.query().unwrap_or_default();
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs
+            .filter_map(|(name, value)| Some((decoded(name)?, decoded(value)?)))
+            .collect()
+    }
+
     /// The token of `Authorization: Bearer TOKEN`.
     pub(super) fn bearer(&self) -> Option<&str> {
         let text = self.headers.get(AUTHORIZATION)?.to_str().ok()?;
@@ -74,6 +83,25 @@ impl Head {
         let essence = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
         essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
     }
+}
+
+/// `application/x-www-form-urlencoded`.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        rest = more;
+        bytes.push(match first {
+            b'+' => b' ',
+            b'%' => {
+                let (digits, more) = rest.split_at_checked(2)?;
+                rest = more;
+                u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?
+            }
+            plain => *plain,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// The one JSON object in the body.
@@ -218,6 +246,14 @@ mod tests {
         assert_eq!(path("/api/api/keys"), ["api", "keys"]);
         assert_eq!(path("/keys//a"), ["keys", "", "a"]);
         assert!(path("/").is_empty() && path("/api").is_empty() && path("/api/v2").is_empty());
+    }
+
+    #[test]
+    fn a_query_is_decoded() {
+        let request = Request::builder().uri("/a?code=a%2Fb+c&x=%zz&y=%&z=").body(()).unwrap();
+        let pairs = [("code", "a/b c"), ("z", "")];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(Head::new(&request).query_members(), pairs);
     }
 
     #[test]

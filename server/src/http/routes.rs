@@ -9,7 +9,9 @@ use hyper::{Method, StatusCode};
 
 use super::describe::{Answer, Slot};
 use super::table::{Access, Route, access, after, argument, caller, routes, slot, unread};
-use super::{cookies, docs, events, metrics, openapi, reply, request, status, websocket};
+use super::{
+    cookies, docs, events, metrics, openapi, providers, reply, request, status, websocket,
+};
 use crate::sessions::Permission;
 use crate::{accounts, audit, delivery, operators, sessions, tenants, vault};
 
@@ -48,6 +50,13 @@ routes! {
     POST   "/auth/mfa/totp/confirm"    new_person      => OK         accounts::confirm_totp(app, caller, body) then close;
     DELETE "/auth/mfa/totp"            person          => NO_CONTENT accounts::remove_totp(app, caller, body) then close;
     POST   "/auth/mfa/recovery-codes"  person          => OK         accounts::renew_recovery_codes(app, caller, body) then close;
+
+    GET    "/auth/providers"           anyone          => OK         accounts::list_providers(app);
+    GET    "/auth/providers/{provider}/start"    anyone => SEE_OTHER providers::start(call, provider);
+    GET    "/auth/providers/{provider}/callback" anyone => SEE_OTHER providers::callback(call, provider);
+    POST   "/auth/providers/exchange"  anyone          => OK         cookies::redeem(call, body) then close;
+    GET    "/auth/identities"          signed_in       => OK         accounts::list_identities(app, caller, page);
+    DELETE "/auth/identities/{identity}" person        => NO_CONTENT accounts::remove_identity(app, caller, identity);
 
     GET    "/auth/api-keys"            signed_in       => OK         accounts::list_api_keys(app, caller, page);
     POST   "/auth/api-keys"            person          => CREATED    accounts::add_api_key(app, caller, body) then close;

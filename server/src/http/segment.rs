@@ -4,9 +4,10 @@ use keyferry_protocol::approval::UserCode;
 use keyferry_protocol::ids::KeyName;
 use schemars::{Schema, json_schema};
 
+use crate::accounts::providers::ProviderName;
 use crate::error::ApiError;
 use crate::operators::AccountName;
-use crate::store::{DeviceId, InvitationId, ServiceKeyId, SessionId, TenantId, UserId, VmId};
+use crate::store::{DeviceId, IdentityId, InvitationId, ServiceKeyId, SessionId, TenantId, UserId, VmId};
 use crate::tenants::RoleName;
 
 /// A value of one segment.
@@ -47,6 +48,16 @@ impl Segment for RoleName {
     }
 }
 
+impl Segment for ProviderName {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        text.parse()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[a-z0-9-]{1,32}$" })
+    }
+}
+
 impl Segment for AccountName {
     /// The `@` of an address may come encoded.
     fn parse(text: &str) -> Result<Self, ApiError> {
@@ -77,4 +88,4 @@ macro_rules! ids {
     )+};
 }
 
-ids! { DeviceId InvitationId ServiceKeyId SessionId TenantId UserId VmId }
+ids! { DeviceId IdentityId InvitationId ServiceKeyId SessionId TenantId UserId VmId }

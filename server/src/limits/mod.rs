@@ -54,6 +54,11 @@ fn guesses(user: UserId) -> String {
     format!("code:{user}")
 }
 
+/// Bounds sign-ins at providers that one address begins.
+pub(crate) async fn provider_sign_in(app: &App, origin: &Origin) -> Result<(), ApiError> {
+    take_for_address(app, "provider", Some(PROVIDER_SIGN_INS), origin).await
+}
+
 /// Bounds refreshes of one user.
 pub(crate) async fn refresh(app: &App, user: UserId) -> Result<(), ApiError> {
     let name = format!("refresh:{user}");
@@ -188,6 +193,7 @@ impl Standing {
 /// Wrong codes of waiting agents.
 const GUESSES: Quota = Quota::new(10, Duration::from_secs(600));
 const MINUTE: Duration = Duration::from_secs(60);
+const PROVIDER_SIGN_INS: Quota = Quota::new(30, Duration::from_secs(900));
 const MOVES: Quota = Quota::new(1, Duration::from_secs(3_600));
 /// Tokens with invented keys do not cost a query each.
 const READINGS: Quota = Quota::new(5, Duration::from_secs(5));

@@ -32,7 +32,7 @@ pub(crate) use list::{OwnSession, end, list, sign_out_everywhere, tell};
 pub(crate) use membership::Membership;
 pub(crate) use permissions::{BuiltIn, LONGEST, MOST, Permission, Permissions, Role};
 pub(crate) use refresh::{RefreshRequest, refresh};
-pub(crate) use second_factor::{SecondFactor, verify_mfa};
+pub(crate) use second_factor::{Brought, SecondFactor, admit, verify_mfa};
 pub(crate) use seen::SeenSessions;
 pub(crate) use server_admin::{ServerAdmin, server_admin};
 pub(crate) use service_key::ServiceKey;

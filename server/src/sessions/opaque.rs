@@ -21,6 +21,10 @@ pub(crate) enum Purpose {
     Invitation,
     /// An agent that waits for approval.
     Device,
+    /// A browser's sign-in at a provider.
+    ProviderSignIn,
+    /// What a program gets for such a sign-in.
+    ProviderCode,
 }
 
 impl Purpose {
@@ -32,6 +36,8 @@ impl Purpose {
             Self::Mfa => "kfm_",
             Self::Invitation => "kfi_",
             Self::Device => "kfd_",
+            Self::ProviderSignIn => "kfo_",
+            Self::ProviderCode => "kfc_",
         }
     }
 }
@@ -60,6 +66,12 @@ impl OpaqueToken {
     /// What the database knows of it.
     pub(crate) fn hash(&self) -> [u8; 32] {
         Sha256::digest(*self.0).into()
+    }
+
+    /// `BASE64URL(HMAC-SHA256(key = token, purpose))`: tells nothing about the token.
+    pub(crate) fn derived(&self, purpose: &str) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &*self.0);
+        Base64UrlUnpadded::encode_string(hmac::sign(&key, purpose.as_bytes()).as_ref())
     }
 
     /// `HMAC-SHA256(key = token, "keyferry refresh successor" || salt)`: made again only by who

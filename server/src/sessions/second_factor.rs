@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::opaque::{OpaqueToken, Purpose};
 use super::sign_in::{SignInAnswer, SignInOutcome};
@@ -25,6 +26,13 @@ pub(crate) struct MfaRequired {
     expires_in: u64,
 }
 
+impl MfaRequired {
+    /// The token, on its way in an address.
+    pub(crate) fn into_token(self) -> Zeroizing<String> {
+        self.mfa_token.into_text()
+    }
+}
+
 /// A second factor for a login that owes one.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -43,9 +51,11 @@ impl SecondFactor {
 }
 
 /// What a login brings beside who it is for.
+#[derive(Default)]
 pub(crate) struct Brought<'a> {
-    /// Where its failures are counted, and forgotten when it succeeds.
-    pub(crate) attempt: Attempt<'a>,
+    /// Where its failures are counted, and forgotten when it succeeds; none where no password was
+    /// tried.
+    pub(crate) attempt: Option<Attempt<'a>>,
     /// The second factor, by those who know that it will be asked for.
     pub(crate) code: Option<&'a Secret>,
 }
@@ -57,10 +67,12 @@ pub(crate) async fn admit(
     user: StoredUser,
     brought: Brought<'_>,
 ) -> Result<SignInOutcome, ApiError> {
-    match (app.store.has_totp(user.id).await?, brought.code) {
-        (false, _) => brought.attempt.succeed().await?,
-        (true, Some(code)) => prove(app, origin, (&user, code), brought.attempt).await?,
-        (true, None) => {
+    let owes = app.store.has_totp(user.id).await?;
+    match (brought.attempt, brought.code) {
+        (Some(attempt), _) if !owes => attempt.succeed().await?,
+        (Some(attempt), Some(code)) => prove(app, origin, (&user, code), attempt).await?,
+        _ if !owes => {}
+        _ => {
             let owed = challenge(app, &user).await?;
             return Ok(SignInOutcome::MfaRequired(owed));
         }

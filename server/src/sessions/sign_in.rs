@@ -98,7 +98,7 @@ pub(crate) async fn sign_in(
             .replace_password_hash(user.id, &user.password_hash, &renewed)
             .await?;
     }
-    let code = claim.mfa_code.as_ref();
+    let (attempt, code) = (Some(attempt), claim.mfa_code.as_ref());
     admit(app, origin, user, Brought { attempt, code }).await
 }
 

@@ -68,6 +68,8 @@ ids! {
     InvitationId
     /// An agent that waits for approval.
     EnrolmentId
+    /// Who a user is at a provider.
+    IdentityId
     /// An enrolment ticket or a reattach credential.
     TicketId
     /// One chain of the audit: a tenant's, or the server's own.
@@ -96,7 +98,7 @@ macro_rules! made_new {
 }
 
 made_new! {
-    DeviceId EnrolmentId InvitationId ProviderKeyId ServiceKeyId SessionId TenantId TicketId UserId
+    DeviceId EnrolmentId IdentityId InvitationId ProviderKeyId ServiceKeyId SessionId TenantId TicketId UserId
     VmId
 }
 

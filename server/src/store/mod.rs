@@ -11,6 +11,7 @@ mod devices;
 mod email_tokens;
 mod enrolments;
 mod held;
+mod identities;
 mod ids;
 mod imports;
 mod invitations;
@@ -47,9 +48,10 @@ pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
 pub(crate) use enrolments::{Decision, NewEnrolment, StoredEnrolment};
 pub(crate) use held::{Held, HeldChange};
+pub(crate) use identities::{NewIdentity, NewProviderSignIn, ReturnedSignIn, StoredIdentity};
 pub(crate) use ids::{
-    ChainId, DeviceId, EnrolmentId, InvitationId, ProviderKeyId, ServiceKeyId, SessionId, TenantId,
-    TicketId, UserId, VmId, uuid_v7,
+    ChainId, DeviceId, EnrolmentId, IdentityId, InvitationId, ProviderKeyId, ServiceKeyId,
+    SessionId, TenantId, TicketId, UserId, VmId, uuid_v7,
 };
 pub(crate) use imports::ImportedRow;
 pub(crate) use invitations::{NewInvitation, StoredInvitation};

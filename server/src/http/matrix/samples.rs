@@ -6,7 +6,7 @@ use super::world::{Caller, World};
 use crate::http::guide::Guide;
 use crate::http::table::{Route, parameter, segments};
 use crate::sessions::Permission;
-use crate::store::{DeviceId, NewDevice};
+use crate::store::{DeviceId, IdentityId, NewDevice, NewIdentity};
 
 impl World {
     /// A new thing of the tenant for this parameter of this path.
@@ -41,6 +41,8 @@ impl World {
                 made["id"].as_str().unwrap().to_owned()
             }
             ("auth", "device") => self.device(victim).await,
+            ("auth", "identity") => self.identity(victim).await,
+            ("auth", "provider") => "none".to_owned(),
             ("members", "user") => self.member("viewer").await.to_string(),
             ("tenants", "tenant") => self.tenant.to_string(),
             ("invitations", "invitation") => {
@@ -96,6 +98,25 @@ impl World {
         id.to_string()
     }
 
+    /// The victim, as a provider knows them.
+    async fn identity(&self, victim: &Caller) -> String {
+        let app = self.app();
+        let now = app.clock.now();
+        let subject = self.new_name();
+        let identity = NewIdentity {
+            id: IdentityId::new(now, &mut app.rng()),
+            user_id: victim.user,
+            provider: "corp",
+            issuer: "https://id.example.org",
+            subject: &subject,
+            created_at: now,
+        };
+        let mut change = app.store.begin().await.unwrap();
+        change.insert_identity(&identity).await.unwrap();
+        change.commit().await.unwrap();
+        identity.id.to_string()
+    }
+
     /// The example of the route's guide, under names that are new.
     async fn body(&self, route: &Route) -> Value {
         let Some(mut body) = Guide::to(route.name).and_then(Guide::example) else {
@@ -121,7 +142,10 @@ pub(super) fn refused_by_nature(route: &Route) -> Option<u16> {
         | "accounts_close_me"
         | "accounts_reset_password"
         | "accounts_verify_email"
-        | "delivery_enrolments_poll" => Some(400),
+        | "delivery_enrolments_poll"
+        | "cookies_redeem" => Some(400),
+        // There is no provider.
+        "providers_start" | "providers_callback" => Some(404),
         "accounts_remove_totp" | "accounts_renew_recovery_codes" => Some(401),
         "tenants_join" | "accounts_confirm_totp" => Some(404),
         // Nobody has opened them.

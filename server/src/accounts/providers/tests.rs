@@ -1,0 +1,356 @@
+//! A provider that lies in every way that it can.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use josekit::jwk::Jwk;
+use josekit::jws::{HS256, JwsSigner, RS256};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::{Arrival, ProviderName, Return, Waiting, come_back, depart};
+use crate::config::{Config, IdTokenAlgorithm, ProviderSettings, SignUp};
+use crate::error::ApiError;
+use crate::sessions::SignInOutcome;
+use crate::store::sql;
+use crate::testing::{self, ORIGIN, Server};
+
+const CLIENT: &str = "keyferry";
+
+/// A provider on this machine. What its token endpoint gives is whatever the test says.
+struct Provider {
+    issuer: String,
+    key: Jwk,
+    token: Arc<Mutex<String>>,
+}
+
+/// A sign-in under way.
+struct Browser {
+    cookie: String,
+    state: String,
+    nonce: String,
+}
+
+impl Provider {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = format!("http://{}", listener.local_addr().unwrap());
+        let mut key = Jwk::generate_rsa_key(2048).unwrap();
+        key.set_key_id("one");
+        let token = Arc::<Mutex<String>>::default();
+        let answers = answers(&issuer, &key, Arc::clone(&token));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let answers = answers.clone();
+                let service = service_fn(move |request: hyper::Request<_>| {
+                    let answer = answers(request.uri().path());
+                    async move { Ok::<_, Infallible>(answer) }
+                });
+                let connection = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Self { issuer, key, token }
+    }
+
+    fn settings(&self) -> ProviderSettings {
+        ProviderSettings {
+            name: "corp".to_owned(),
+            display_name: "Corp".to_owned(),
+            issuer: self.issuer.clone(),
+            client_id: CLIENT.to_owned(),
+            client_secret: Some("a secret".into()),
+            scope: "openid email".to_owned(),
+            algorithms: vec![IdTokenAlgorithm::Rs256],
+            sign_up: SignUp::Allowed,
+            ca_file: None,
+        }
+    }
+
+    async fn server(&self) -> Server {
+        let mut config = Config::for_tests();
+        config.providers = vec![self.settings()];
+        testing::server_with(config).await
+    }
+
+    /// What an honest provider says of Ada.
+    fn claims(&self, server: &Server, nonce: &str) -> Value {
+        let now = server.app.clock.now().seconds();
+        json!({
+            "iss": self.issuer, "aud": CLIENT, "sub": "ada-1", "nonce": nonce,
+            "iat": now, "exp": now + 300, "email": "ada@example.org", "email_verified": true,
+        })
+    }
+
+    fn signed(&self, claims: &Value) -> String {
+        let signer = RS256.signer_from_jwk(&self.key).unwrap();
+        token(&json!({ "alg": "RS256", "kid": "one" }), claims, |message| {
+            signer.sign(message).unwrap()
+        })
+    }
+
+    fn gives(&self, token: String) {
+        *self.token.lock().unwrap() = token;
+    }
+}
+
+fn answers(
+    issuer: &str,
+    key: &Jwk,
+    token: Arc<Mutex<String>>,
+) -> impl Fn(&str) -> Response<Full<Bytes>> + Clone + Send + 'static {
+    let at = |path: &str| format!("{issuer}{path}");
+    let metadata = json!({
+        "issuer": issuer, "jwks_uri": at("/keys"), "token_endpoint": at("/token"),
+        "authorization_endpoint": at("/authorize"),
+    });
+    let mut public = key.to_public_key().unwrap();
+    public.set_key_use("sig");
+    let keys = json!({ "keys": [public.as_ref()] });
+    move |path| {
+        let body = match path {
+            "/.well-known/openid-configuration" => metadata.to_string(),
+            "/keys" => keys.to_string(),
+            _ => {
+                let token = token.lock().unwrap().clone();
+                json!({ "access_token": "x", "token_type": "Bearer", "id_token": token }).to_string()
+            }
+        };
+        Response::new(Full::new(Bytes::from(body)))
+    }
+}
+
+fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let part = |value: &Value| Base64UrlUnpadded::encode_string(value.to_string().as_bytes());
+    let message = format!("{}.{}", part(header), part(claims));
+    let signature = Base64UrlUnpadded::encode_string(&sign(message.as_bytes()));
+    format!("{message}.{signature}")
+}
+
+fn corp() -> ProviderName {
+    "corp".parse().unwrap()
+}
+
+async fn begin(server: &Server, program: Option<Waiting>) -> Browser {
+    let departure = depart(&server.app, &ORIGIN, &corp(), program).await.unwrap();
+    let member = |name: &str| {
+        let (_, rest) = departure.location.split_once(&format!("{name}=")).unwrap();
+        rest.split('&').next().unwrap().to_owned()
+    };
+    Browser {
+        state: member("state"),
+        nonce: member("nonce"),
+        cookie: departure.secret.to_string(),
+    }
+}
+
+async fn end(server: &Server, browser: &Browser) -> Result<Arrival, ApiError> {
+    let returned = Return {
+        code: Some("a code".to_owned()),
+        state: Some(browser.state.clone()),
+        ..Return::default()
+    };
+    let brought = (returned, Some(browser.cookie.as_str()));
+    come_back(&server.app, &ORIGIN, &corp(), brought).await
+}
+
+/// Signs in with a token that says this.
+async fn sign_in_with(
+    provider: &Provider,
+    server: &Server,
+    change: impl Fn(&mut Value),
+) -> Result<Value, ApiError> {
+    let browser = begin(server, None).await;
+    let mut claims = provider.claims(server, &browser.nonce);
+    change(&mut claims);
+    provider.gives(provider.signed(&claims));
+    match end(server, &browser).await? {
+        Arrival::Page(outcome) => Ok(serde_json::to_value(*outcome).unwrap()),
+        Arrival::Program(..) => panic!("a page began it"),
+    }
+}
+
+fn code(outcome: Result<impl Sized, ApiError>) -> &'static str {
+    outcome.err().map_or("none", |refused| refused.code())
+}
+
+#[tokio::test]
+async fn somebody_new_gets_an_account_and_comes_back_to_it() {
+    let provider = Provider::start().await;
+    let server = provider.server().await;
+    let first = sign_in_with(&provider, &server, |_| {}).await.unwrap();
+    assert_eq!(first["user"]["email"], "ada@example.org");
+    assert_eq!(first["user"]["email_verified"], true);
+    // The address may change there: the subject is who it is.
+    let change = |claims: &mut Value| claims["email"] = json!("ada@elsewhere.org");
+    let again = sign_in_with(&provider, &server, change).await.unwrap();
+    assert_eq!(again["user_id"], first["user_id"]);
+    for secret in ["!", "", "a secret"] {
+        let claim = json!({ "email": "ada@example.org", "password": secret });
+        let claim = serde_json::from_value(claim).unwrap();
+        let refused = crate::sessions::sign_in(&server.app, &ORIGIN, claim).await;
+        assert_eq!(code(refused), "invalid_credentials", "no password fits");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_wrong_in_any_way_signs_nobody_in() {
+    let provider = Provider::start().await;
+    let server = provider.server().await;
+    let now = server.app.clock.now().seconds();
+    for (member, lie) in [
+        ("iss", json!("https://evil.example")),
+        ("aud", json!("another client")),
+        ("aud", json!(["another client", CLIENT])),
+        ("azp", json!("another client")),
+        ("nonce", json!("of another sign-in")),
+        ("nonce", Value::Null),
+        ("exp", json!(now - 60)),
+        ("iat", json!(now + 300)),
+        ("iat", json!(now - 3_600)),
+        ("nbf", json!(now + 300)),
+        ("sub", json!("")),
+    ] {
+        let change = |claims: &mut Value| claims[member] = lie.clone();
+        let refused = sign_in_with(&provider, &server, change).await;
+        assert_eq!(code(refused), "provider_failed", "{member}: {lie}");
+        server.clock.advance(Duration::from_secs(60));
+    }
+}
+
+#[tokio::test]
+async fn only_the_providers_own_signature_counts() {
+    let provider = Provider::start().await;
+    let server = provider.server().await;
+    let public = provider.key.to_der_public_key().unwrap();
+    let shared = HS256.signer_from_bytes(&public).unwrap();
+    let mut stranger = Jwk::generate_rsa_key(2048).unwrap();
+    stranger.set_key_id("one");
+    let forger = RS256.signer_from_jwk(&stranger).unwrap();
+    let embedded = stranger.to_public_key().unwrap();
+    let none = |_: &[u8]| Vec::new();
+    let hmac = |message: &[u8]| shared.sign(message).unwrap();
+    let forged = |message: &[u8]| forger.sign(message).unwrap();
+    type Sign<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    let cases: [(Value, Sign<'_>); 7] = [
+        (json!({ "alg": "none" }), &none),
+        (json!({ "alg": "None", "kid": "one" }), &none),
+        (json!({ "alg": "HS256", "kid": "one" }), &hmac),
+        (json!({ "alg": "RS256", "kid": "one" }), &forged),
+        (json!({ "alg": "RS256", "kid": "another" }), &forged),
+        (json!({ "alg": "RS256", "kid": "one", "jwk": embedded.as_ref() }), &forged),
+        (json!({ "alg": "RS256", "kid": "one", "crit": ["exp"], "exp": 1 }), &forged),
+    ];
+    for (header, sign) in cases {
+        let browser = begin(&server, None).await;
+        let claims = provider.claims(&server, &browser.nonce);
+        provider.gives(token(&header, &claims, sign));
+        let refused = end(&server, &browser).await;
+        assert_eq!(code(refused), "provider_failed", "{header}");
+    }
+    let browser = begin(&server, None).await;
+    let good = provider.signed(&provider.claims(&server, &browser.nonce));
+    provider.gives(format!("{good}="));
+    assert_eq!(code(end(&server, &browser).await), "provider_failed", "another form of base64");
+}
+
+#[tokio::test]
+async fn a_sign_in_ends_once_and_only_where_it_began() {
+    let provider = Provider::start().await;
+    let server = provider.server().await;
+    let (mine, other) = (begin(&server, None).await, begin(&server, None).await);
+    provider.gives(provider.signed(&provider.claims(&server, &mine.nonce)));
+    let mixed = Browser {
+        cookie: other.cookie.clone(),
+        state: mine.state.clone(),
+        nonce: String::new(),
+    };
+    assert_eq!(code(end(&server, &mixed).await), "invalid_sign_in", "another browser's state");
+    let bare = (Return::default(), None);
+    let refused = come_back(&server.app, &ORIGIN, &corp(), bare).await;
+    assert_eq!(code(refused), "invalid_sign_in", "no cookie");
+    end(&server, &mine).await.unwrap();
+    assert_eq!(code(end(&server, &mine).await), "invalid_sign_in", "the same state again");
+    server.clock.advance(Duration::from_secs(601));
+    assert_eq!(code(end(&server, &other).await), "invalid_sign_in", "too late");
+}
+
+#[tokio::test]
+async fn an_answer_of_another_issuer_is_not_taken() {
+    let provider = Provider::start().await;
+    let server = provider.server().await;
+    let browser = begin(&server, None).await;
+    provider.gives(provider.signed(&provider.claims(&server, &browser.nonce)));
+    let returned = Return {
+        code: Some("a code".to_owned()),
+        state: Some(browser.state.clone()),
+        issuer: Some("https://evil.example".to_owned()),
+        error: None,
+    };
+    let brought = (returned, Some(browser.cookie.as_str()));
+    let refused = come_back(&server.app, &ORIGIN, &corp(), brought).await;
+    assert_eq!(code(refused), "invalid_sign_in");
+}
+
+#[tokio::test]
+async fn accounts_are_linked_only_by_an_address_that_both_sides_have_verified() {
+    const VERIFY: &str = "UPDATE users SET email_verified = $1";
+    let provider = Provider::start().await;
+    let server = provider.server().await;
+    let account = json!({ "email": "ada@example.org", "password": "SecurePass123!" });
+    let account = serde_json::from_value(account).unwrap();
+    let made = crate::accounts::register(&server.app, &ORIGIN, account).await.unwrap();
+    let made = serde_json::to_value(made).unwrap();
+    let refused = sign_in_with(&provider, &server, |_| {}).await;
+    assert_eq!(code(refused), "account_exists", "it is not verified here");
+    sql!(server.app.store, query(VERIFY, true).execute).unwrap();
+    for unproven in [json!(false), json!("false"), json!(1), Value::Null] {
+        let change = |claims: &mut Value| claims["email_verified"] = unproven.clone();
+        let refused = sign_in_with(&provider, &server, change).await;
+        assert_eq!(code(refused), "provider_email_unverified", "{unproven}");
+    }
+    let linked = sign_in_with(&provider, &server, |_| {}).await.unwrap();
+    assert_eq!(linked["user_id"], made["id"]);
+    let mails = server.app.mailer.taken().await;
+    assert!(mails.last().unwrap().contains("Your account at Corp can sign in"));
+}
+
+#[tokio::test]
+async fn a_program_gets_its_session_with_what_it_alone_knows() {
+    let provider = Provider::start().await;
+    let server = provider.server().await;
+    let challenge = <sha2::Sha256 as sha2::Digest>::digest(b"known to the program").into();
+    let waiting = Waiting { port: 4711, challenge };
+    let browser = begin(&server, Some(waiting)).await;
+    provider.gives(provider.signed(&provider.claims(&server, &browser.nonce)));
+    let Arrival::Program(4711, Ok(given)) = end(&server, &browser).await.unwrap() else {
+        panic!("a program began it")
+    };
+    let redeem = async |verifier: &str| {
+        let body = json!({ "code": *given, "verifier": verifier });
+        super::redeem(&server.app, &ORIGIN, serde_json::from_value(body).unwrap()).await
+    };
+    assert_eq!(code(redeem("guessed").await), "invalid_sign_in");
+    let outcome = redeem("known to the program").await.unwrap();
+    assert!(matches!(outcome, SignInOutcome::Complete(_)));
+    assert_eq!(code(redeem("known to the program").await), "invalid_sign_in", "twice");
+}
+
+#[tokio::test]
+async fn a_provider_that_calls_itself_otherwise_is_not_believed() {
+    let provider = Provider::start().await;
+    let mut config = Config::for_tests();
+    let mut settings = provider.settings();
+    settings.issuer = provider.issuer.replace("127.0.0.1", "localhost");
+    config.providers = vec![settings];
+    let server = testing::server_with(config).await;
+    let refused = depart(&server.app, &ORIGIN, &corp(), None).await;
+    assert_eq!(code(refused), "provider_failed");
+}

@@ -1,0 +1,75 @@
+//! Addresses of services: `https`, and `http` on this machine alone.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use hyper::Uri;
+
+use super::OutboundError;
+
+/// The address of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Url(Uri);
+
+impl Url {
+    pub(crate) fn host(&self) -> &str {
+        let host = self.0.host().unwrap_or_default();
+        host.trim_matches(['[', ']'])
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        let usual = if self.is_tls() { 443 } else { 80 };
+        self.0.port_u16().unwrap_or(usual)
+    }
+
+    /// What `Host` says.
+    pub(super) fn authority(&self) -> &str {
+        self.0.authority().map_or("", |authority| authority.as_str())
+    }
+
+    /// Path and query.
+    pub(super) fn target(&self) -> &str {
+        self.0.path_and_query().map_or("/", |target| target.as_str())
+    }
+
+    /// The whole address.
+    pub(crate) fn text(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl FromStr for Url {
+    type Err = OutboundError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || OutboundError::Url(text.to_owned());
+        let url = Self(text.parse().map_err(|_| wrong())?);
+        let loopback = url.host() == "localhost"
+            || url.host().parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        let usable = match url.0.scheme_str() {
+            Some("https") => true,
+            Some("http") => loopback,
+            _ => false,
+        };
+        let named = !url.host().is_empty() && !url.authority().contains('@');
+        (usable && named).then_some(url).ok_or_else(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Url;
+
+    #[test]
+    fn in_the_clear_only_this_machine_is_asked() {
+        for good in ["https://id.example.org/a?b", "http://127.0.0.1:80", "http://[::1]/"] {
+            assert!(good.parse::<Url>().is_ok(), "{good}");
+        }
+        for wrong in ["http://id.example.org", "ftp://x", "/x", "https://a@b/", "https://"] {
+            assert!(wrong.parse::<Url>().is_err(), "{wrong}");
+        }
+    }
+}
