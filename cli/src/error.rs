@@ -22,6 +22,12 @@ pub enum CliError {
     /// The server answered with a problem.
     #[error("{0}")]
     Refused(Problem),
+    /// The server knows other providers.
+    #[error("the server does not know this provider; it knows: {0}")]
+    NoProvider(String),
+    /// A sign-in in the browser failed.
+    #[error("the sign-in at the provider failed: {0}")]
+    Provider(String),
     /// The server could not be asked.
     #[error("{server}: {source}")]
     Unreachable {
@@ -112,7 +118,7 @@ impl CliError {
     /// As documented in `keyferry --help`.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotSignedIn | Self::SessionEnded => 3,
+            Self::NotSignedIn | Self::SessionEnded | Self::Provider(_) => 3,
             Self::Refused(problem) => match problem.status {
                 401 => 3,
                 404 => 4,

@@ -6,12 +6,12 @@ use std::process::Command;
 
 /// A Python that has the packages of `tests/sdks/requirements.txt`.
 pub fn python_with_sdks() -> PathBuf {
-    python("python", "requirements.txt")
+    python("python", "sdks/requirements.txt")
 }
 
 /// A Python that makes Fernet tokens and bcrypt hashes.
 pub fn python_with_fernet() -> PathBuf {
-    python("fernet", "fernet.txt")
+    python("fernet", "sdks/fernet.txt")
 }
 
 fn python(name: &str, list: &str) -> PathBuf {
@@ -26,7 +26,12 @@ fn python(name: &str, list: &str) -> PathBuf {
 
 /// A folder whose `node_modules` has the packages of `tests/sdks/package.json`.
 pub fn node_with_openai() -> PathBuf {
-    installed("node", "package.json", |folder, list| {
+    installed_node("node", "sdks/package.json")
+}
+
+/// The same for another list of packages.
+pub(crate) fn installed_node(name: &str, list: &str) -> PathBuf {
+    installed(name, list, |folder, list| {
         std::fs::create_dir_all(folder).unwrap();
         std::fs::copy(list, folder.join("package.json")).unwrap();
         let mut install = Command::new("npm");
@@ -37,9 +42,7 @@ pub fn node_with_openai() -> PathBuf {
 
 /// Installs anew when the list of versions has changed; one process at a time.
 fn installed(name: &str, list: &str, install: impl FnOnce(&Path, &Path)) -> PathBuf {
-    let list = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("sdks")
-        .join(list);
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join(list);
     let this_test = std::env::current_exe().unwrap();
     let profile = this_test.ancestors().nth(2).unwrap();
     let sdks = profile.join("keyferry-sdks");

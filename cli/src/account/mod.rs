@@ -3,6 +3,7 @@
 mod change_password;
 mod close;
 mod contact;
+mod provider;
 mod register;
 mod show;
 mod sign_in;

@@ -52,6 +52,9 @@ pub struct Login {
     /// factor, if you have one.
     #[arg(long)]
     pub(crate) password_stdin: bool,
+    /// Sign in at this provider, with a browser, instead of by a password.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["username", "password_stdin"])]
+    pub(crate) provider: Option<String>,
 }
 
 /// See [`super::Command::Sessions`].

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use crate::outbound::Url;
+use crate::secret::Secret;
 
 /// One provider, by OpenID Connect.
 #[derive(Clone)]
@@ -58,7 +59,7 @@ struct Table {
     display_name: Option<String>,
     issuer: String,
     client_id: String,
-    client_secret: Option<SecretString>,
+    client_secret: Option<Secret>,
     client_secret_file: Option<PathBuf>,
     #[serde(default = "usual_scopes")]
     scopes: Vec<String>,
@@ -95,7 +96,10 @@ impl ProviderSettings {
         if !is_name(&table.name) {
             return Err("a name is 1 to 32 lower case letters, digits and hyphens".to_owned());
         }
-        let issuer: Url = table.issuer.parse().map_err(|cause| format!("issuer: {cause}"))?;
+        let issuer: Url = table
+            .issuer
+            .parse()
+            .map_err(|cause| format!("issuer: {cause}"))?;
         if issuer.text().contains(['?', '#']) {
             return Err("issuer: has neither a query nor a fragment".to_owned());
         }
@@ -113,14 +117,18 @@ impl ProviderSettings {
             client_id: table.client_id,
             scope: table.scopes.join(" "),
             algorithms: table.algorithms,
-            sign_up: if table.sign_up { SignUp::Allowed } else { SignUp::Refused },
+            sign_up: if table.sign_up {
+                SignUp::Allowed
+            } else {
+                SignUp::Refused
+            },
             ca_file: table.ca_file,
         })
     }
 }
 
 fn client_secret(
-    own: Option<SecretString>,
+    own: Option<Secret>,
     file: Option<PathBuf>,
 ) -> Result<Option<SecretString>, String> {
     match (own, file) {
@@ -130,7 +138,7 @@ fn client_secret(
             let text = text.map_err(|cause| format!("{}: {cause}", path.display()))?;
             Ok(Some(text.trim().into()))
         }
-        (own, None) => Ok(own),
+        (own, None) => Ok(own.map(|own| own.expose().into())),
     }
 }
 
@@ -138,7 +146,9 @@ fn client_secret(
 fn is_name(text: &str) -> bool {
     (1..=32).contains(&text.len())
         && text != "exchange"
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 fn usual_scopes() -> Vec<String> {
@@ -167,12 +177,16 @@ mod tests {
             .map_err(|error| error.to_string())
     }
 
-    const GOOD: &str = "[[oidc]]\nname = 'corp'\nissuer = 'https://id.example.org'\nclient_id = 'k'\n";
+    const GOOD: &str =
+        "[[oidc]]\nname = 'corp'\nissuer = 'https://id.example.org'\nclient_id = 'k'\n";
 
     #[test]
     fn a_provider_is_an_issuer_and_a_client() {
         let corp = parse(GOOD).unwrap().remove(0);
-        assert_eq!((corp.display_name.as_str(), corp.scope.as_str()), ("corp", "openid email profile"));
+        assert_eq!(
+            (corp.display_name.as_str(), corp.scope.as_str()),
+            ("corp", "openid email profile")
+        );
         assert_eq!((corp.sign_up, corp.algorithms.len()), (SignUp::Allowed, 4));
     }
 
@@ -191,6 +205,11 @@ mod tests {
         }
         assert!(parse(&GOOD.replace("https", "http")).is_err());
         assert!(parse(&GOOD.replace("'corp'", "'exchange'")).is_err());
-        assert!(parse(&GOOD.repeat(2)).err().unwrap().contains("two providers"));
+        assert!(
+            parse(&GOOD.repeat(2))
+                .err()
+                .unwrap()
+                .contains("two providers")
+        );
     }
 }

@@ -15,10 +15,7 @@ use crate::error::ApiError;
 use crate::sessions::SignInOutcome;
 
 /// Sends the browser to the provider, with a secret in its cookie.
-pub(super) async fn start(
-    call: &Call<'_>,
-    provider: ProviderName,
-) -> Result<Made<()>, ApiError> {
+pub(super) async fn start(call: &Call<'_>, provider: ProviderName) -> Result<Made<()>, ApiError> {
     let app = &call.connection.app;
     let program = waiting(call)?;
     let departure = providers::depart(app, call.origin, &provider, program).await?;
@@ -106,7 +103,10 @@ fn waiting(call: &Call<'_>) -> Result<Option<Waiting>, ApiError> {
     let mut hash = [0; 32];
     let whole = Base64UrlUnpadded::decode(challenge.as_bytes(), &mut hash);
     if !whole.is_ok_and(|bytes| bytes.len() == 32) {
-        return Err(ApiError::invalid("challenge", "is the base64url of a SHA-256"));
+        return Err(ApiError::invalid(
+            "challenge",
+            "is the base64url of a SHA-256",
+        ));
     }
     Ok(Some(Waiting {
         port,

@@ -250,7 +250,10 @@ mod tests {
 
     #[test]
     fn a_query_is_decoded() {
-        let request = Request::builder().uri("/a?code=a%2Fb+c&x=%zz&y=%&z=").body(()).unwrap();
+        let request = Request::builder()
+            .uri("/a?code=a%2Fb+c&x=%zz&y=%&z=")
+            .body(())
+            .unwrap();
         let pairs = [("code", "a/b c"), ("z", "")];
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(Head::new(&request).query_members(), pairs);

@@ -7,7 +7,9 @@ use schemars::{Schema, json_schema};
 use crate::accounts::providers::ProviderName;
 use crate::error::ApiError;
 use crate::operators::AccountName;
-use crate::store::{DeviceId, IdentityId, InvitationId, ServiceKeyId, SessionId, TenantId, UserId, VmId};
+use crate::store::{
+    DeviceId, IdentityId, InvitationId, ServiceKeyId, SessionId, TenantId, UserId, VmId,
+};
 use crate::tenants::RoleName;
 
 /// A value of one segment.

@@ -28,12 +28,16 @@ impl Url {
 
     /// What `Host` says.
     pub(super) fn authority(&self) -> &str {
-        self.0.authority().map_or("", |authority| authority.as_str())
+        self.0
+            .authority()
+            .map_or("", |authority| authority.as_str())
     }
 
     /// Path and query.
     pub(super) fn target(&self) -> &str {
-        self.0.path_and_query().map_or("/", |target| target.as_str())
+        self.0
+            .path_and_query()
+            .map_or("/", |target| target.as_str())
     }
 
     /// The whole address.
@@ -48,7 +52,10 @@ impl FromStr for Url {
         let wrong = || OutboundError::Url(text.to_owned());
         let url = Self(text.parse().map_err(|_| wrong())?);
         let loopback = url.host() == "localhost"
-            || url.host().parse().is_ok_and(|address: IpAddr| address.is_loopback());
+            || url
+                .host()
+                .parse()
+                .is_ok_and(|address: IpAddr| address.is_loopback());
         let usable = match url.0.scheme_str() {
             Some("https") => true,
             Some("http") => loopback,
@@ -65,10 +72,20 @@ mod tests {
 
     #[test]
     fn in_the_clear_only_this_machine_is_asked() {
-        for good in ["https://id.example.org/a?b", "http://127.0.0.1:80", "http://[::1]/"] {
+        for good in [
+            "https://id.example.org/a?b",
+            "http://127.0.0.1:80",
+            "http://[::1]/",
+        ] {
             assert!(good.parse::<Url>().is_ok(), "{good}");
         }
-        for wrong in ["http://id.example.org", "ftp://x", "/x", "https://a@b/", "https://"] {
+        for wrong in [
+            "http://id.example.org",
+            "ftp://x",
+            "/x",
+            "https://a@b/",
+            "https://",
+        ] {
             assert!(wrong.parse::<Url>().is_err(), "{wrong}");
         }
     }

@@ -24,6 +24,7 @@ mod newcomer;
 mod operator;
 mod policy;
 mod protection;
+mod providers;
 mod proxy;
 mod renewal;
 mod rotation_and_revocation;

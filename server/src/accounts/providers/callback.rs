@@ -69,7 +69,8 @@ pub(crate) async fn come_back(
         return Err(ApiError::InvalidSignIn);
     }
     let (name, now) = (&provider.settings.name, app.clock.now());
-    let taken = app.store.take_provider_sign_in(&secret.hash(), name, now);
+    let hash = secret.hash();
+    let taken = app.store.take_provider_sign_in(&hash, name, now);
     let taken = taken.await?.ok_or(ApiError::InvalidSignIn)?;
     let user = identify(app, origin, provider, (&returned, &secret)).await;
     match taken.port() {
@@ -104,7 +105,9 @@ async fn identify(
     let known = provider.known(app.clock.now()).await?;
     // An answer that another provider made is not taken to this one (RFC 9207 §2.4).
     let named = returned.issuer.as_deref();
-    let must_be_named = known.metadata.authorization_response_iss_parameter_supported;
+    let must_be_named = known
+        .metadata
+        .authorization_response_iss_parameter_supported;
     if named.map_or(must_be_named, |issuer| issuer != provider.settings.issuer) {
         return Err(ApiError::InvalidSignIn);
     }

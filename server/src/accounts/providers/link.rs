@@ -96,9 +96,7 @@ fn new_user(app: &App, who: &Somebody<'_>, email: Email) -> NewUser {
     NewUser {
         id: UserId::new(now, &mut app.rng()),
         tenant_id: TenantId::new(now, &mut app.rng()),
-        tenant_name: full_name
-            .clone()
-            .unwrap_or_else(|| email.text().to_owned()),
+        tenant_name: full_name.clone().unwrap_or_else(|| email.text().to_owned()),
         username: None,
         email: Some(email),
         full_name,
