@@ -1,8 +1,6 @@
 //! Browsers on their way to a provider and back.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION, SET_COOKIE};
 
@@ -71,7 +69,7 @@ fn page(call: &Call<'_>, outcome: SignInOutcome) -> Result<Reply, ApiError> {
         SignInOutcome::Complete(answer) => {
             let mut reply = cookies::keep(call, *answer, None)?;
             *reply.status_mut() = StatusCode::SEE_OTHER;
-            *reply.body_mut() = Full::default();
+            *reply.body_mut() = reply::empty(StatusCode::SEE_OTHER).into_body();
             let headers = reply.headers_mut();
             headers.remove(CONTENT_TYPE);
             headers.insert(LOCATION, HeaderValue::from_static("/"));
@@ -115,8 +113,7 @@ fn waiting(call: &Call<'_>) -> Result<Option<Waiting>, ApiError> {
 }
 
 fn redirect(location: &str) -> Result<Reply, ApiError> {
-    let mut reply: Reply = hyper::Response::new(Full::new(Bytes::new()));
-    *reply.status_mut() = StatusCode::SEE_OTHER;
+    let mut reply = reply::empty(StatusCode::SEE_OTHER);
     let location = HeaderValue::try_from(location).map_err(ApiError::internal)?;
     reply.headers_mut().insert(LOCATION, location);
     Ok(reply)
