@@ -85,28 +85,37 @@ impl Shell {
         }
     }
 
-    /// Waits until the shell of a machine that is booting answers.
-    pub(crate) fn until_it_answers(&mut self) {
-        let begin = Instant::now();
+    /// Waits until the shell of a machine that may be booting answers, and tells which boot it is.
+    pub(crate) fn until_it_answers(&mut self) -> String {
+        let (begin, first) = (Instant::now(), self.commands + 1);
         loop {
             self.commands += 1;
-            let mark = format!("HERE{}.", self.commands);
-            let line = format!("\necho 'HERE'{}.\n", self.commands);
+            let number = self.commands;
+            let line = format!("\necho 'HERE'{number}.$(cat /proc/sys/kernel/random/boot_id).\n");
             // While nobody has opened the port in the machine, what is written waits or is lost.
             let _ = self.port.write_all(line.as_bytes());
             let mut bytes = [0; 4096];
-            if let Ok(length) = self.port.read(&mut bytes) {
-                self.read.extend(bytes.iter().take(length));
-            }
+            let length = self.port.read(&mut bytes).unwrap_or_default();
+            self.read.extend(bytes.iter().take(length));
             let text = String::from_utf8_lossy(&self.read).into_owned();
-            if let Some((_, after)) = text.split_once(&mark) {
-                self.read = after.as_bytes().to_vec();
-                return;
+            if let Some(boot) = text
+                .split("HERE")
+                .find_map(|answer| boot_since(first, answer))
+            {
+                self.read.clear();
+                return boot;
             }
-            assert!(
-                begin.elapsed() < PATIENCE,
-                "the shell does not answer: {text}"
-            );
+            let waited = begin.elapsed();
+            assert!(waited < PATIENCE, "the shell does not answer: {text}");
         }
     }
+}
+
+/// `NUMBER.BOOT.`, if the question was this one or a later one.
+fn boot_since(first: u64, answer: &str) -> Option<String> {
+    let mut parts = answer.split('.');
+    let number: u64 = parts.next()?.parse().ok()?;
+    let boot = parts.next()?;
+    parts.next()?;
+    (number >= first).then(|| boot.to_owned())
 }

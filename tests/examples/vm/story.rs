@@ -147,12 +147,7 @@ impl Host<'_> {
         } = &self.keys;
         let pid = main_pid(&mut machine.shell);
         let pages = secret_pages(&mut machine.shell, &pid);
-        // The positive control of memory, disk and swap.
-        let text = control.text();
-        machine.shell.run(&format!(
-            "mkdir /sys/fs/cgroup/control && sh -c 'echo $$ >/sys/fs/cgroup/control/cgroup.procs; \
-             echo {text} >/dev/shm/control' && cp /dev/shm/control /root/control && sync"
-        ));
+        plant(&mut machine.shell, control);
         let picture = machine.memory();
         assert!(
             search(&picture, &[control]).hits() > 0,
@@ -227,18 +222,10 @@ impl Host<'_> {
     }
 
     async fn reboots(&self, machine: &mut Machine) {
-        let boot = machine.shell.run("cat /proc/sys/kernel/random/boot_id");
+        let boot = machine.shell.until_it_answers();
         let begin = Instant::now();
         machine.shell.run("systemctl --no-block reboot");
-        loop {
-            machine.shell.until_it_answers();
-            let now = machine
-                .shell
-                .attempt("cat /proc/sys/kernel/random/boot_id")
-                .output;
-            if !now.is_empty() && now != boot {
-                break;
-            }
+        while machine.shell.until_it_answers() == boot {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         until_live(&mut machine.shell, &["second"]).await;
@@ -310,11 +297,8 @@ impl Host<'_> {
         );
         // What came of it in swap is to be looked at as well.
         shell.run(RECLAIM);
-        let swapped = shell.run(
-            "for i in 1 2 3 4; do echo 1M >/sys/fs/cgroup/control/memory.reclaim; \
-             done 2>/dev/null; cat /proc/swaps",
-        );
-        self.seen(&format!("swap in use: {}", last_line(&swapped)));
+        plant(shell, &self.keys.control);
+        until_it_prints(shell, SWAP_CONTROL).await;
         shell.run("sync; systemctl --no-block poweroff");
         machine.until_it_is_off();
         let found = search(&machine.console(), &[&self.keys.raw, &self.keys.inject]);
@@ -378,6 +362,16 @@ fn bring(stage: &Stage, provider: &Provider) {
     std::fs::write(stage.path("brought/etc/hosts"), hosts).unwrap();
 }
 
+/// The positive control of memory, disk and swap: a file on the disk, and one in memory that may be
+/// swapped out.
+fn plant(shell: &mut Shell, control: &Secret) {
+    let text = control.text();
+    shell.run(&format!(
+        "mkdir -p /sys/fs/cgroup/control && sh -c 'echo $$ >/sys/fs/cgroup/control/cgroup.procs; \
+         echo {text} >/dev/shm/control' && cp /dev/shm/control /root/control && sync"
+    ));
+}
+
 fn status(shell: &mut Shell) -> Option<Value> {
     // Its exit code says how the agent is, and its text says more.
     let told = shell
@@ -433,12 +427,10 @@ fn session_of(line: &str) -> Option<&str> {
     fields.split(' ').next()
 }
 
-fn last_line(text: &str) -> &str {
-    text.trim().lines().last().unwrap_or_default()
-}
-
 /// As the machine sees it (QEMU's user network).
 const HOST: &str = "10.0.2.2";
 const RECLAIM: &str = "echo 24M >/sys/fs/cgroup/system.slice/memory.reclaim 2>/dev/null; true";
+const SWAP_CONTROL: &str = "echo 1M 2>/dev/null >/sys/fs/cgroup/control/memory.reclaim; \
+    cat /sys/fs/cgroup/control/memory.swap.current";
 const SINCE_LAST_START: &str = "journalctl -o cat --no-pager \
     _SYSTEMD_INVOCATION_ID=$(systemctl show -p InvocationID --value keyferry-agent)";
