@@ -53,13 +53,18 @@ pub fn open(
 /// The `info` of a value sealed for `PUT /keys/{name}` or its rotation.
 #[must_use]
 pub fn put_info(user: [u8; 16], name: &KeyName, version: u32) -> Vec<u8> {
-    [
-        PUT,
-        &user[..],
-        &version.to_be_bytes(),
-        name.as_str().as_bytes(),
-    ]
-    .concat()
+    bound(PUT, (user, name, version))
+}
+
+/// The `info` of a value sealed to the public key that a login sends.
+#[must_use]
+pub fn login_info(user: [u8; 16], name: &KeyName, version: u32) -> Vec<u8> {
+    bound(LOGIN, (user, name, version))
+}
+
+fn bound(purpose: &[u8], (user, name, version): ([u8; 16], &KeyName, u32)) -> Vec<u8> {
+    let version = version.to_be_bytes();
+    [purpose, &user, &version, name.as_str().as_bytes()].concat()
 }
 
 fn seal_with(
@@ -179,6 +184,7 @@ fn labeled_expand(
 }
 
 const PUT: &[u8] = b"keyferry put/1\0";
+const LOGIN: &[u8] = b"keyferry login/1\0";
 const VERSION: &[u8] = b"HPKE-v1";
 /// `"KEM" || I2OSP(kem_id, 2)`: DHKEM(X25519, HKDF-SHA256).
 const KEM_SUITE: &[u8] = b"KEM\x00\x20";

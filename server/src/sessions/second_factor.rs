@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::limits::Attempt;
 use crate::secret::{Handed, Secret};
 use crate::store::{NewMfaChallenge, StoredUser, uuid_v7};
+use crate::vault::{self, ClientKey};
 
 /// The answer to a right password where a second factor is owed.
 #[derive(Serialize, JsonSchema)]
@@ -39,6 +40,8 @@ impl MfaRequired {
 pub(crate) struct SecondFactor {
     mfa_token: Secret,
     code: Secret,
+    /// To which the keys are sealed that this client may read.
+    public_key: Option<ClientKey>,
     /// Whether the tokens go into cookies instead of the answer.
     #[serde(default)]
     cookie: bool,
@@ -58,6 +61,8 @@ pub(crate) struct Brought<'a> {
     pub(crate) attempt: Option<Attempt<'a>>,
     /// The second factor, by those who know that it will be asked for.
     pub(crate) code: Option<&'a Secret>,
+    /// To which the keys are sealed that the client may read.
+    pub(crate) public_key: Option<ClientKey>,
 }
 
 /// Lets a user in who has shown who they are, once the second factor is shown too.
@@ -77,11 +82,7 @@ pub(crate) async fn admit(
             return Ok(SignInOutcome::MfaRequired(owed));
         }
     }
-    complete(app, origin, user).await
-}
-
-async fn complete(app: &App, origin: &Origin, user: StoredUser) -> Result<SignInOutcome, ApiError> {
-    let answer = enter(app, origin, user).await?;
+    let answer = enter(app, origin, user, brought.public_key).await?;
     Ok(SignInOutcome::Complete(Box::new(answer)))
 }
 
@@ -104,7 +105,7 @@ pub(crate) async fn verify_mfa(
     if !app.store.use_mfa_challenge(&hash, now).await? {
         return Err(ApiError::InvalidMfaToken);
     }
-    enter(app, origin, user).await
+    enter(app, origin, user, request.public_key).await
 }
 
 async fn challenge(app: &App, user: &StoredUser) -> Result<MfaRequired, ApiError> {
@@ -148,13 +149,22 @@ async fn prove(
     Err(attempt.fail(&entry, refused).await?)
 }
 
-async fn enter(app: &App, origin: &Origin, user: StoredUser) -> Result<SignInAnswer, ApiError> {
+async fn enter(
+    app: &App,
+    origin: &Origin,
+    user: StoredUser,
+    public_key: Option<ClientKey>,
+) -> Result<SignInAnswer, ApiError> {
     let member = Member {
         user: user.id,
         tenant: user.tenant_id,
     };
+    let keys = match public_key {
+        Some(key) => Some(vault::hand_out(app, origin, member, key).await?),
+        None => None,
+    };
     let tokens = start(app, origin, member).await?;
-    Ok(SignInAnswer::new(tokens, user.into_profile()))
+    Ok(SignInAnswer::new(tokens, user.into_profile()).with_keys(keys))
 }
 
 const LIFE: Duration = Duration::from_secs(5 * 60);

@@ -13,6 +13,7 @@ use crate::error::ApiError;
 use crate::limits::Attempt;
 use crate::secret::Secret;
 use crate::store::{StoredUser, UserId};
+use crate::vault::{ClientKey, SealedKeys};
 
 /// Who the caller claims to be.
 #[derive(Deserialize, JsonSchema)]
@@ -36,6 +37,8 @@ pub(crate) struct Credentials {
     cookie: bool,
     /// The second factor, by those who know that it will be asked for.
     mfa_code: Option<Secret>,
+    /// To which the keys are sealed that this client may read.
+    public_key: Option<ClientKey>,
 }
 
 /// What a first factor leads to.
@@ -54,15 +57,25 @@ pub(crate) struct SignInAnswer {
     user_id: UserId,
     username: Option<String>,
     user: Profile,
+    /// Only for a login that sent a public key.
+    encrypted_api_keys: Option<SealedKeys>,
 }
 
 impl SignInAnswer {
     pub(super) fn new(tokens: Tokens, user: Profile) -> Self {
         Self {
+            encrypted_api_keys: None,
             tokens,
             user_id: user.id,
             username: user.username.clone(),
             user,
+        }
+    }
+
+    pub(super) fn with_keys(self, keys: Option<SealedKeys>) -> Self {
+        Self {
+            encrypted_api_keys: keys,
+            ..self
         }
     }
 
@@ -98,8 +111,12 @@ pub(crate) async fn sign_in(
             .replace_password_hash(user.id, &user.password_hash, &renewed)
             .await?;
     }
-    let (attempt, code) = (Some(attempt), claim.mfa_code.as_ref());
-    admit(app, origin, user, Brought { attempt, code }).await
+    let brought = Brought {
+        attempt: Some(attempt),
+        code: claim.mfa_code.as_ref(),
+        public_key: claim.public_key,
+    };
+    admit(app, origin, user, brought).await
 }
 
 impl Credentials {

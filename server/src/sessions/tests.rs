@@ -324,3 +324,70 @@ async fn the_owner_of_a_proven_address_hears_of_a_new_device() {
     assert!(mails[0].contains("ada@example.org") && mails[0].contains("198.51.100.0/24"));
     assert!(mails[0].contains("phone"));
 }
+
+#[tokio::test]
+async fn a_login_with_a_public_key_gets_the_keys_that_its_user_may_read() {
+    use base64ct::{Base64UrlUnpadded, Encoding};
+    use hpke::aead::AesGcm256;
+    use hpke::kdf::HkdfSha256;
+    use hpke::kem::X25519HkdfSha256;
+    use hpke::{Deserializable, Kem, OpModeR, Serializable};
+    const VIEWER: &str = "UPDATE memberships SET role = 'viewer'";
+
+    let server = testing::server().await;
+    let made = register(&server, "ada").await.unwrap();
+    let ada = caller(&server, &made["access_token"]).await.unwrap();
+    for (name, policy) in [
+        ("openai", json!({ "delivery": "raw" })),
+        ("for-the-proxy", json!({ "delivery": "inject" })),
+        ("for-one-vm", json!({ "delivery": "raw", "vms": [] })),
+    ] {
+        let key = json!({ "provider": "openai", "value": "sk-a-value", "policy": policy });
+        let key = serde_json::from_value(key).unwrap();
+        let name = name.parse().unwrap();
+        crate::vault::put(&server.app, &ada, name, key)
+            .await
+            .unwrap();
+    }
+    let (private, public) = X25519HkdfSha256::derive_keypair(&[7; 32]);
+    let public_key = Base64UrlUnpadded::encode_string(&public.to_bytes());
+    let claim = json!({ "username": "ada", "password": "SecurePass123!" });
+    assert_eq!(
+        login(&server, claim.clone()).await.unwrap()["encrypted_api_keys"],
+        Value::Null
+    );
+    let mut with_key = claim.clone();
+    with_key["public_key"] = json!(public_key);
+    let answer = login(&server, with_key.clone()).await.unwrap();
+    let keys = answer["encrypted_api_keys"].as_object().unwrap();
+    assert_eq!(keys.keys().collect::<Vec<_>>(), ["openai"]);
+    let sealed = keys["openai"]["sealed"].as_str().unwrap();
+    let sealed = Base64UrlUnpadded::decode_vec(sealed).unwrap();
+    let (enc, body) = sealed.split_at(32);
+    let enc = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(enc).unwrap();
+    let user = ada.user_id().bytes();
+    let info = [
+        b"keyferry login/1\0".as_slice(),
+        &user,
+        &[0, 0, 0, 1],
+        b"openai",
+    ]
+    .concat();
+    let opened = hpke::single_shot_open::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
+        &OpModeR::Base,
+        &private,
+        &enc,
+        &info,
+        body,
+        b"",
+    );
+    assert_eq!(opened.unwrap(), b"sk-a-value");
+
+    let mut useless = claim;
+    useless["public_key"] = json!(Base64UrlUnpadded::encode_string(&[0; 32]));
+    let refused = login(&server, useless).await.unwrap_err();
+    assert_eq!(refused.fields()[0].field, "public_key");
+    sql!(server.app.store, query(VIEWER).execute).unwrap();
+    let viewer = login(&server, with_key).await.unwrap();
+    assert_eq!(viewer["encrypted_api_keys"], json!({}));
+}

@@ -7,6 +7,7 @@ pub(crate) mod server_keys;
 
 mod adopt;
 mod change_policy;
+mod hand_out;
 mod key;
 mod list;
 mod put;
@@ -18,6 +19,7 @@ mod value;
 
 pub(crate) use adopt::{Adopted, adopt};
 pub(crate) use change_policy::change_policy;
+pub(crate) use hand_out::{ClientKey, SealedKeys, hand_out};
 pub(crate) use key::{Provider, record_context};
 pub(crate) use list::{list, show, versions};
 pub(crate) use put::put;
