@@ -1,5 +1,10 @@
 use std::time::Duration;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
+use hpke::aead::AesGcm256;
+use hpke::kdf::HkdfSha256;
+use hpke::kem::X25519HkdfSha256;
+use hpke::{Deserializable, Kem, OpModeR, Serializable};
 use serde_json::{Value, json};
 
 use super::{Origin, Permission, SignedIn, refresh, sign_in, sign_out, signed_in};
@@ -327,11 +332,6 @@ async fn the_owner_of_a_proven_address_hears_of_a_new_device() {
 
 #[tokio::test]
 async fn a_login_with_a_public_key_gets_the_keys_that_its_user_may_read() {
-    use base64ct::{Base64UrlUnpadded, Encoding};
-    use hpke::aead::AesGcm256;
-    use hpke::kdf::HkdfSha256;
-    use hpke::kem::X25519HkdfSha256;
-    use hpke::{Deserializable, Kem, OpModeR, Serializable};
     const VIEWER: &str = "UPDATE memberships SET role = 'viewer'";
 
     let server = testing::server().await;
@@ -363,8 +363,6 @@ async fn a_login_with_a_public_key_gets_the_keys_that_its_user_may_read() {
     assert_eq!(keys.keys().collect::<Vec<_>>(), ["openai"]);
     let sealed = keys["openai"]["sealed"].as_str().unwrap();
     let sealed = Base64UrlUnpadded::decode_vec(sealed).unwrap();
-    let (enc, body) = sealed.split_at(32);
-    let enc = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(enc).unwrap();
     let user = ada.user_id().bytes();
     let info = [
         b"keyferry login/1\0".as_slice(),
@@ -373,15 +371,7 @@ async fn a_login_with_a_public_key_gets_the_keys_that_its_user_may_read() {
         b"openai",
     ]
     .concat();
-    let opened = hpke::single_shot_open::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
-        &OpModeR::Base,
-        &private,
-        &enc,
-        &info,
-        body,
-        b"",
-    );
-    assert_eq!(opened.unwrap(), b"sk-a-value");
+    assert_eq!(opened(&private, &info, &sealed), b"sk-a-value");
 
     let mut useless = claim;
     useless["public_key"] = json!(Base64UrlUnpadded::encode_string(&[0; 32]));
@@ -390,4 +380,15 @@ async fn a_login_with_a_public_key_gets_the_keys_that_its_user_may_read() {
     sql!(server.app.store, query(VIEWER).execute).unwrap();
     let viewer = login(&server, with_key).await.unwrap();
     assert_eq!(viewer["encrypted_api_keys"], json!({}));
+}
+
+/// What any HPKE library makes of it.
+fn opened(private: &<X25519HkdfSha256 as Kem>::PrivateKey, info: &[u8], sealed: &[u8]) -> Vec<u8> {
+    let (enc, body) = sealed.split_at(32);
+    let enc = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(enc).unwrap();
+    let mode = OpModeR::Base;
+    hpke::single_shot_open::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
+        &mode, private, &enc, info, body, b"",
+    )
+    .unwrap()
 }
