@@ -109,13 +109,13 @@ pub(crate) async fn server_with(config: Config) -> Server {
     let signing_keys = signing_keys.await.unwrap();
     let hasher = PasswordHasher::start(config.passwords.cost).unwrap();
     let (alerts, _none) = Alerts::new(&config.alerts).unwrap();
-    let providers = Providers::new(&config.providers).unwrap();
     let (stopper, stop) = stop::channel();
     let background = Background::new();
     let mailer = keeping_mailer(&config, &shown, &background);
     let app = App::new(Parts {
         store,
         clock: shown,
+        providers: Providers::new(&config.providers).unwrap(),
         config,
         arena,
         master_key,
@@ -129,7 +129,6 @@ pub(crate) async fn server_with(config: Config) -> Server {
         hasher,
         audit_key,
         verifying: Semaphore::new(1),
-        providers,
         signing_keys: KeyRing::new(signing_keys),
         verified_tokens: VerifiedTokens::new(),
         seen_sessions: SeenSessions::default(),
