@@ -14,6 +14,7 @@ use crate::alerts::Alerts;
 use crate::audit::{Books, ChainKey};
 use crate::background::Background;
 use crate::bus::Bus;
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{Attached, Watchers};
@@ -46,6 +47,8 @@ pub(crate) struct Parts {
     /// The people who watch what happens.
     pub(crate) watchers: Watchers,
     pub(crate) bus: Bus,
+    /// What several servers share; none when this one does without.
+    pub(crate) cache: Option<Cache>,
     /// How often anyone has tried.
     pub(crate) counters: Counters,
     /// What goes on after the answers.

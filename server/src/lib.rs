@@ -10,6 +10,7 @@ mod background;
 mod backup;
 mod base32;
 mod bus;
+mod cache;
 mod clock;
 mod config;
 mod data_dir;

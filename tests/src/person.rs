@@ -41,9 +41,21 @@ impl<'a> Person<'a> {
     /// Somebody with an account, signed in.
     pub fn register(stage: &'a Stage, server: &Server, name: &str) -> Self {
         let person = Self::new(stage, name);
+        person.enter("register", server, name);
+        person
+    }
+
+    /// Somebody with an account, at another terminal and another server.
+    pub fn sign_in(stage: &'a Stage, (server, at): (&Server, &str), name: &str) -> Self {
+        let person = Self::new(stage, at);
+        person.enter("login", server, name);
+        person
+    }
+
+    fn enter(&self, how: &str, server: &Server, name: &str) {
         let (url, pin) = (server.url(), server.fingerprint());
         let arguments = [
-            "register",
+            how,
             "--server",
             url,
             "--fingerprint",
@@ -52,8 +64,7 @@ impl<'a> Person<'a> {
             name,
             "--password-stdin",
         ];
-        person.run(&arguments, PASSWORD.as_bytes()).success();
-        person
+        self.run(&arguments, PASSWORD.as_bytes()).success();
     }
 
     /// Signs in to an account that is there already.

@@ -172,10 +172,12 @@ impl Server {
     ) -> Program {
         Program::start(stage, name, binary("keyferry-server"), |command| {
             configure(command);
-            command.arg("--data-dir").arg(stage.data_dir());
+            command.arg("--data-dir").arg(&self.told.data_dir);
             if let Some(database) = stage.database() {
                 command.env("DATABASE_URL", database.url());
             }
+            let settings = self.told.settings.iter();
+            command.envs(settings.map(|(name, value)| (name, value)));
         })
     }
 

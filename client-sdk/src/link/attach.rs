@@ -16,6 +16,7 @@ use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
 use super::{Endpoint, Link, LinkError, Received, ServerUrl, Socket, Transport, of_websocket};
@@ -164,6 +165,9 @@ async fn say(socket: &mut Socket, message: Vec<u8>) -> Result<(), LinkError> {
 async fn hear(socket: &mut Socket) -> Result<Bytes, LinkError> {
     match socket.next().await {
         Some(Ok(Message::Binary(message))) => Ok(message),
+        Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Again => {
+            Err(LinkError::Unavailable)
+        }
         Some(Ok(Message::Close(_))) | None => Err(LinkError::Refused),
         Some(Ok(_)) => Err(LinkError::Protocol(
             "a handshake message that is not binary",

@@ -18,6 +18,7 @@ use keyferry_protocol::wire::ToServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
 pub use attach::{Credential, Identity, Target, TargetError, attach};
@@ -67,6 +68,9 @@ pub enum LinkError {
     /// The server ended the handshake without a reason, as it does for a bad credential.
     #[error("the server does not accept the ticket or credential")]
     Refused,
+    /// The server cannot decide whether it takes us, for its database does not answer.
+    #[error("the server is not able to answer now")]
+    Unavailable,
     /// The server closed the session.
     #[error("the server closed the session")]
     Closed,
@@ -100,6 +104,9 @@ impl Link {
                 }
                 Some(Ok(Message::Pong(_))) => return Ok(Received::Pong),
                 Some(Ok(Message::Ping(_))) => {}
+                Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Again => {
+                    return Err(LinkError::Unavailable);
+                }
                 Some(Ok(Message::Close(_))) | None => return Err(LinkError::Closed),
                 Some(Ok(_)) => return Err(LinkError::Protocol("a message that is not binary")),
                 Some(Err(error)) => return Err(of_websocket(error)),

@@ -100,9 +100,7 @@ pub(crate) async fn replace(
     let purpose = EmailTokenPurpose::Reset;
     change.void_email_tokens(new.user, purpose, now).await?;
     let ended = change.end_sessions(new.user, keep, now).await?;
-    change.commit().await?;
-    sessions::tell(app, &ended);
-    Ok(())
+    Ok(sessions::commit_end(app, change, &ended).await?)
 }
 
 async fn was_used(app: &App, user: &StoredUser, text: &str) -> Result<bool, ApiError> {

@@ -8,10 +8,10 @@ use super::change::is_the_user;
 use super::mfa;
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
+use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::secret::Secret;
-use crate::sessions::{self, SignedIn};
+use crate::sessions::SignedIn;
 
 /// The proof that it is the user who closes the account.
 #[derive(Deserialize, JsonSchema)]
@@ -54,10 +54,10 @@ pub(crate) async fn close_me(
     let ended = change.end_sessions(id, None, app.clock.now()).await?;
     change.delete_account(id).await?;
     change.insert_audit_event(app, &entry).await?;
-    change.commit().await?;
-    sessions::tell(app, &ended);
-    for (tenant, vm) in machines {
-        app.bus.publish(Event::VmChanged { tenant, vm });
-    }
+    let ended = ended.into_iter();
+    let ended = ended.map(|session| Event::SessionEnded { session });
+    let machines = machines.into_iter();
+    let machines = machines.map(|(tenant, vm)| Event::VmChanged { tenant, vm });
+    bus::commit(app, change, &ended.chain(machines).collect::<Vec<_>>()).await?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 use tracing::info;
 
 use super::Failure;
@@ -17,7 +18,7 @@ use crate::data_dir::DataDir;
 use crate::http::{self, Identity, Listener};
 use crate::stop::{self, Stopper};
 use crate::vault::{master_key, server_keys};
-use crate::{audit, backup, delivery, sessions};
+use crate::{audit, backup, bus, delivery, sessions};
 
 /// Serves until it is told to stop.
 pub(super) async fn serve(config: Config) -> Result<(), Failure> {
@@ -34,7 +35,7 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     let (alerts, pending) = Alerts::new(&config.alerts)?;
     reachable.alerts = alerts;
     let (stopper, stop) = stop::channel();
-    stop_on_signal(stopper.clone())?;
+    stop_on_signal(stopper.clone(), config.connections.drain)?;
     let app = start(config, &data_dir, reachable, stop).await?;
 
     let fingerprint = app
@@ -43,6 +44,10 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
         .map_or_else(|| "-".to_owned(), Identity::fingerprint);
     info!(%url, %fingerprint, protection = %app.arena.level(), "the server listens");
     announce(&url, &fingerprint)?;
+    tokio::spawn(bus::follow(app.clone()));
+    if let Some(cache) = app.cache.clone() {
+        tokio::spawn(bus::relay(app.clone(), cache));
+    }
     tokio::spawn(delivery::sweep(app.clone()));
     tokio::spawn(sessions::sweep(app.clone()));
     tokio::spawn(master_key::follow(app.clone(), stopper));
@@ -111,14 +116,21 @@ fn announce(url: &str, fingerprint: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-pub(super) fn stop_on_signal(stopper: Stopper) -> std::io::Result<()> {
+/// The first signal asks everyone to go to another server, for a while; the second ends that.
+pub(super) fn stop_on_signal(stopper: Stopper, drain: Duration) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
+    let mut signalled = async move || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+    };
+    tokio::spawn(async move {
+        signalled().await;
+        info!(seconds = drain.as_secs(), "the server drains");
+        stopper.drain();
+        let _again_or_late = timeout(drain, signalled()).await;
         info!("the server stops");
         let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         stopper.stop();

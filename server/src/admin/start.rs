@@ -13,6 +13,7 @@ use crate::audit::{self, ChainKey};
 use crate::background::Background;
 use crate::backup;
 use crate::bus::Bus;
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::{Config, MailSettings};
 use crate::data_dir::DataDir;
@@ -23,6 +24,7 @@ use crate::mail::{Mailer, Route};
 use crate::metrics::Metrics;
 use crate::sessions::{KeyRing, KeySource, SeenSessions, SigningKeys, VerifiedTokens};
 use crate::stop::Stop;
+use crate::store::uuid_v7;
 use crate::vault::server_keys::{Keeper, ServerKeys};
 
 /// What only a listening server knows of itself.
@@ -64,6 +66,8 @@ pub(super) async fn start(
     };
     let server_keys = ServerKeys::load(&keeper, &mut rng).await?;
     let audit_key = ChainKey::load(&keeper, &mut rng).await?;
+    let cache = config.cache.take();
+    let cache = cache.map(|source| Cache::new(source, instance));
     let background = Background::new();
     let mailer = mailer(&config.mail, data_dir, &clock, &background)?;
     let hasher = PasswordHasher::start(config.passwords.cost)?;
@@ -77,8 +81,9 @@ pub(super) async fn start(
         server_keys,
         attached: Attached::new(),
         watchers: Watchers::new(),
-        bus: Bus::new(),
-        counters: Counters::in_process(),
+        bus: Bus::new(uuid_v7(now, &mut rng)),
+        counters: Counters::new(cache.clone()),
+        cache,
         background,
         mailer,
         hasher,

@@ -4,6 +4,7 @@ use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 use tracing::{debug, info};
@@ -23,7 +24,7 @@ pub(super) async fn answer(config: Config, vm: &str, socket: &Path) -> Result<()
     let data_dir = DataDir::prepare(&config.data_dir)?;
     let reachable = reachable(&config, &data_dir, config.listen)?;
     let (stopper, stop) = stop::channel();
-    stop_on_signal(stopper.clone())?;
+    stop_on_signal(stopper.clone(), Duration::ZERO)?;
     let app = start(config, &data_dir, reachable, stop).await?;
     tokio::spawn(master_key::follow(app.clone(), stopper));
     tokio::spawn(server_keys::follow(app.clone()));

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
+use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::sessions::Origin;
 use crate::store::{HeldBackRow, TenantId};
@@ -42,9 +42,8 @@ pub(crate) async fn confirm(
         };
         change.insert_audit_event(app, &entry).await?;
     }
-    change.commit().await?;
-    for tenant in tenants {
-        app.bus.publish(Event::KeysChanged { tenant });
-    }
+    let changed = tenants.into_iter();
+    let changed = changed.map(|tenant| Event::KeysChanged { tenant });
+    bus::commit(app, change, &changed.collect::<Vec<_>>()).await?;
     Ok(rows.len())
 }

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod audit;
+mod cache;
 mod cookies;
 mod limits;
 mod mail;
@@ -20,6 +21,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+
+use crate::cache::Source;
 
 pub(crate) use alerts::{AlertSettings, Reach, WebhookUrl};
 pub(crate) use audit::AuditSettings;
@@ -45,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) transport: Transport,
     /// Which database it uses.
     pub(crate) database: Database,
+    /// What several servers share for what may be lost.
+    pub(crate) cache: Option<Source>,
     /// Under which URLs agents reach it; the listening address when empty.
     pub(crate) public_urls: Vec<String>,
     /// Where the master key comes from.
@@ -122,6 +127,10 @@ pub(crate) struct ConnectionLimits {
     pub(crate) first_byte: Duration,
     pub(crate) head: Duration,
     pub(crate) body: Duration,
+    /// How long everyone is asked to go to another server before this one stops.
+    pub(crate) drain: Duration,
+    /// How long what is under way may take after that.
+    pub(crate) farewell: Duration,
 }
 
 /// Why the server does not start with these settings.

@@ -7,6 +7,8 @@ pub(super) const HOST: &str = "HOST";
 pub(super) const PORT: &str = "PORT";
 pub(crate) const PUBLIC_URL: &str = "KEYFERRY_PUBLIC_URL";
 pub(super) const DATABASE_URL: &str = "DATABASE_URL";
+pub(super) const REDIS_URL: &str = "REDIS_URL";
+pub(super) const REDIS_CA_FILE: &str = "REDIS_CA_FILE";
 pub(super) const ENCRYPTION_KEY: &str = "ENCRYPTION_KEY";
 pub(super) const MASTER_ENCRYPTION_KEY: &str = "MASTER_ENCRYPTION_KEY";
 pub(super) const ENCRYPTION_KEY_FILE: &str = "ENCRYPTION_KEY_FILE";
@@ -73,6 +75,8 @@ pub(super) const FIRST_BYTE_SECONDS: &str = "KEYFERRY_FIRST_BYTE_SECONDS";
 pub(super) const HEAD_SECONDS: &str = "KEYFERRY_HEAD_SECONDS";
 pub(super) const BODY_SECONDS: &str = "KEYFERRY_BODY_SECONDS";
 pub(super) const SWEEP_SECONDS: &str = "KEYFERRY_SWEEP_SECONDS";
+pub(super) const DRAIN_SECONDS: &str = "KEYFERRY_DRAIN_SECONDS";
+pub(super) const STOP_SECONDS: &str = "KEYFERRY_STOP_SECONDS";
 
 /// Every setting there is, by its environment name. In a TOML file the same name in lower case.
 pub(super) const SETTINGS: &[&str] = &[
@@ -83,6 +87,8 @@ pub(super) const SETTINGS: &[&str] = &[
     PORT,
     PUBLIC_URL,
     DATABASE_URL,
+    REDIS_URL,
+    REDIS_CA_FILE,
     ENCRYPTION_KEY,
     MASTER_ENCRYPTION_KEY,
     ENCRYPTION_KEY_FILE,
@@ -149,4 +155,6 @@ pub(super) const SETTINGS: &[&str] = &[
     HEAD_SECONDS,
     BODY_SECONDS,
     SWEEP_SECONDS,
+    DRAIN_SECONDS,
+    STOP_SECONDS,
 ];

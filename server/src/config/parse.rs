@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::cache;
 use super::names::{
-    ACCESS_MINUTES, BODY_SECONDS, DATABASE_URL, FIRST_BYTE_SECONDS, HASH_ROUNDS, HEAD_SECONDS,
-    HOST, JWT_ALGORITHM, JWT_SECRET_KEY, LISTEN, LOG_FORMAT, MAX_CONNECTIONS, MAX_PER_ADDRESS,
-    PASSWORD_HISTORY, PASSWORD_MIN_LENGTH, PASSWORD_MIN_SCORE, PLAIN_HTTP, PORT, PUBLIC_URL,
-    REFRESH_DAYS, REFRESH_GRACE, SWEEP_SECONDS, TLS_SECONDS,
+    ACCESS_MINUTES, BODY_SECONDS, DATABASE_URL, DRAIN_SECONDS, FIRST_BYTE_SECONDS, HASH_ROUNDS,
+    HEAD_SECONDS, HOST, JWT_ALGORITHM, JWT_SECRET_KEY, LISTEN, LOG_FORMAT, MAX_CONNECTIONS,
+    MAX_PER_ADDRESS, PASSWORD_HISTORY, PASSWORD_MIN_LENGTH, PASSWORD_MIN_SCORE, PLAIN_HTTP, PORT,
+    PUBLIC_URL, REFRESH_DAYS, REFRESH_GRACE, STOP_SECONDS, SWEEP_SECONDS, TLS_SECONDS,
 };
 use super::{
     AlertSettings, Algorithm, AuditSettings, Config, ConfigError, ConnectionLimits, CookieSettings,
@@ -29,6 +30,7 @@ impl Config {
             listen: listen(sources)?,
             transport: transport(sources)?,
             database: database(sources, &data_dir)?,
+            cache: cache::source(sources)?,
             public_urls: public_urls(sources)?,
             master_key: MasterKeySource::parse(sources)?,
             tokens: tokens(sources)?,
@@ -166,6 +168,8 @@ fn connections(sources: &Sources) -> Result<ConnectionLimits, ConfigError> {
         first_byte: seconds(FIRST_BYTE_SECONDS, 30)?,
         head: seconds(HEAD_SECONDS, 10)?,
         body: seconds(BODY_SECONDS, 30)?,
+        drain: Duration::from_secs(number(sources, DRAIN_SECONDS, 0, 0..=300)?),
+        farewell: seconds(STOP_SECONDS, 10)?,
     })
 }
 

@@ -8,7 +8,7 @@ use super::add_vm::{NAME, parse_name};
 use super::vm::{Vm, owned};
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
+use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::sessions::{Permission, SignedIn};
 use crate::store::{StoreError, Transaction, VmId};
@@ -51,8 +51,7 @@ pub(crate) async fn change_vm(
     }
     let detail = json!({ "name": wanted.name, "status": wanted.status });
     audit(app, caller, (&mut change, id), ("vm.change", detail)).await?;
-    change.commit().await?;
-    tell(app, caller, id);
+    commit(app, caller, (change, id)).await?;
     Ok(Vm::of(app, owned(app, caller, id).await?))
 }
 
@@ -63,8 +62,7 @@ pub(crate) async fn wipe_vm(app: &App, caller: &SignedIn, id: VmId) -> Result<Vm
     let mut change = app.store.begin().await?;
     cut_off(&mut change, (caller.tenant_id(), vm.id)).await?;
     audit(app, caller, (&mut change, id), ("vm.wipe", json!({}))).await?;
-    change.commit().await?;
-    tell(app, caller, id);
+    commit(app, caller, (change, id)).await?;
     Ok(Vm::of(app, owned(app, caller, id).await?))
 }
 
@@ -81,8 +79,7 @@ pub(crate) async fn remove_vm(app: &App, caller: &SignedIn, id: VmId) -> Result<
         ("vm.remove", json!({ "name": vm.name })),
     )
     .await?;
-    change.commit().await?;
-    tell(app, caller, id);
+    commit(app, caller, (change, id)).await?;
     Ok(())
 }
 
@@ -112,9 +109,11 @@ async fn audit(
     change.insert_audit_event(app, &entry).await
 }
 
-fn tell(app: &App, caller: &SignedIn, vm: VmId) {
-    app.bus.publish(Event::VmChanged {
-        tenant: caller.tenant_id(),
-        vm,
-    });
+async fn commit(
+    app: &App,
+    caller: &SignedIn,
+    (change, vm): (Transaction, VmId),
+) -> Result<(), StoreError> {
+    let tenant = caller.tenant_id();
+    bus::commit(app, change, &[Event::VmChanged { tenant, vm }]).await
 }

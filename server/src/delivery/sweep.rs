@@ -1,4 +1,4 @@
-//! Throws away what has ended: overlapped versions, old tickets, retired credentials.
+//! Throws away what has ended: overlapped versions, old tickets, retired credentials, notes.
 
 use std::time::Duration;
 
@@ -34,9 +34,12 @@ pub(crate) async fn once(app: &App) -> Result<u64, StoreError> {
         .await?;
     let enrolments = app.store.delete_ended_enrolments(now).await?;
     let keys = app.store.retire_old_server_keys(now).await?;
-    Ok(versions + tickets + credentials + enrolments + keys)
+    let changes = app.store.delete_old_changes(now - CHANGES_KNOWN).await?;
+    Ok(versions + tickets + credentials + enrolments + keys + changes)
 }
 
+/// Far longer than any server is behind the others.
+const CHANGES_KNOWN: Duration = Duration::from_secs(3600);
 /// How long an ended ticket is still known, so that its use can be told from a guess.
 const TICKETS_KNOWN: Duration = Duration::from_secs(24 * 3600);
 /// How long a retired credential can give a clone away.

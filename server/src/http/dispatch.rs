@@ -73,7 +73,7 @@ pub(super) async fn answer(
     let reply = routed.unwrap_or_else(|refused| refuse(app, &refused, request_id));
     let mut reply = match reply.status() {
         StatusCode::SWITCHING_PROTOCOLS => reply,
-        _ if last => closing(reply),
+        _ if last || app.stop.is_draining() => closing(reply),
         _ => reply,
     };
     origins::allow(&mut reply, page);

@@ -103,7 +103,7 @@ pub(crate) async fn serve(app: App, listener: Listener) {
         }
     }
     let everyone = u32::try_from(limits.total).unwrap_or(u32::MAX);
-    if timeout(FAREWELL, seats.acquire_many(everyone))
+    if timeout(limits.farewell, seats.acquire_many(everyone))
         .await
         .is_err()
     {
@@ -168,9 +168,6 @@ where
         debug!(%cause, "a connection ended early");
     }
 }
-
-/// How long connections under way may take to finish when the server stops.
-const FAREWELL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod matrix;

@@ -99,15 +99,12 @@ pub(super) async fn instance(app: &App) -> Result<Instance, ApiError> {
 
 pub(super) async fn health(app: &App) -> Result<Made<Health>, ApiError> {
     let connected = is_connected(app).await;
-    let (status, database) = if connected {
-        ("healthy", "connected")
-    } else {
-        ("degraded", "disconnected")
-    };
+    let cache = cache(app);
+    let well = connected && cache != DISCONNECTED;
     let health = Health {
-        status,
-        database,
-        cache: "in_process",
+        status: if well { "healthy" } else { "degraded" },
+        database: if connected { CONNECTED } else { DISCONNECTED },
+        cache,
         version: VERSION,
         service: SERVICE,
     };
@@ -115,7 +112,7 @@ pub(super) async fn health(app: &App) -> Result<Made<Health>, ApiError> {
 }
 
 pub(super) async fn ready(app: &App) -> Result<Made<Readiness>, ApiError> {
-    let ready = is_connected(app).await;
+    let ready = !app.stop.is_draining() && is_connected(app).await;
     Made::json(ok_if(ready), &Readiness { ready })
 }
 
@@ -123,14 +120,19 @@ pub(super) async fn database(app: &App) -> Result<Made<Database>, ApiError> {
     let connected = is_connected(app).await;
     let database = Database {
         database_connected: connected,
-        status: if connected {
-            "connected"
-        } else {
-            "disconnected"
-        },
+        status: if connected { CONNECTED } else { DISCONNECTED },
         engine: app.store.engine(),
     };
     Made::json(ok_if(connected), &database)
+}
+
+/// Without it the server serves all the same, and counts by itself.
+fn cache(app: &App) -> &'static str {
+    match &app.cache {
+        None => "in_process",
+        Some(cache) if cache.is_connected() => CONNECTED,
+        Some(_) => DISCONNECTED,
+    }
 }
 
 async fn is_connected(app: &App) -> bool {
@@ -149,5 +151,7 @@ const fn ok_if(well: bool) -> StatusCode {
 
 /// A database that takes longer than this does not answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+const CONNECTED: &str = "connected";
+const DISCONNECTED: &str = "disconnected";
 const SERVICE: &str = "keyferry-server";
 const VERSION: &str = env!("CARGO_PKG_VERSION");

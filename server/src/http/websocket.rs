@@ -26,6 +26,9 @@ pub(super) async fn upgrade(
 ) -> Result<Made<()>, ApiError> {
     let connection = call.connection;
     let accept = accept(request.method(), request.headers()).ok_or(ApiError::UpgradeRequired)?;
+    if connection.app.stop.is_draining() {
+        return Err(ApiError::Overloaded);
+    }
     // Turned away while it is still HTTP: an agent takes a close after the upgrade for a refusal.
     let place = connection
         .app

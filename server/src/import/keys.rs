@@ -10,7 +10,7 @@ use super::report::Report;
 use super::source::ForeignKey;
 use super::{Import, ImportError, Outcome, Owner, Run};
 use crate::audit::Entry;
-use crate::bus::Event;
+use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::store::{ImportedRow, NewKeyRow, NewVersionRow, ProviderKeyId, TenantId, Transaction};
 use crate::vault::{self, Adopted, Provider};
@@ -171,10 +171,9 @@ impl Open {
 
     async fn close(import: &Import<'_>, open: &mut Option<Self>) -> Result<(), ImportError> {
         if let Some(open) = open.take() {
-            open.change.commit().await?;
-            import.app.bus.publish(Event::KeysChanged {
-                tenant: open.tenant,
-            });
+            let tenant = open.tenant;
+            let changed = [Event::KeysChanged { tenant }];
+            bus::commit(import.app, open.change, &changed).await?;
         }
         Ok(())
     }

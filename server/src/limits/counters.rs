@@ -1,14 +1,27 @@
-//! Where budgets are counted. What is here may be lost: a restart forgives.
+//! Where budgets are counted: in Redis, when several servers share one, else in this process. What
+//! is here may be lost: a restart forgives.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::Script;
 
 use super::gcra::{Quota, Standing};
+use crate::cache::Cache;
 use crate::store::UnixTime;
 
-/// Counts budgets by name. A store that several servers share takes the place of the memory
-/// without anyone noticing: hence the functions wait, and a name is a text.
-pub(crate) struct Counters(Mutex<Memory>);
+/// Counts budgets by name.
+pub(crate) struct Counters {
+    memory: Mutex<Memory>,
+    shared: Option<Shared>,
+}
+
+/// Counts for all servers. What Redis counted is remembered here, for when it does not answer.
+struct Shared {
+    cache: Cache,
+    script: Script,
+}
 
 struct Memory {
     /// When each budget is full again.
@@ -17,42 +30,98 @@ struct Memory {
     crowded: usize,
 }
 
+/// What is done with a budget.
+#[derive(Clone, Copy)]
+enum Wish {
+    Look,
+    Take,
+    Charge,
+}
+
 impl Counters {
-    pub(crate) fn in_process() -> Self {
-        Self(Mutex::new(Memory {
+    /// Counts together with every server of this Redis, and alone while it does not answer.
+    pub(crate) fn new(cache: Option<Cache>) -> Self {
+        let script = Script::new(include_str!("gcra.lua"));
+        let shared = cache.map(|cache| Shared { cache, script });
+        let memory = Mutex::new(Memory {
             full: HashMap::new(),
             crowded: FEW,
-        }))
+        });
+        Self { memory, shared }
     }
 
     /// Where `name` stands, without taking anything.
     pub(super) async fn look(&self, name: &str, quota: Quota, now: UnixTime) -> Standing {
-        let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = memory.full.get(name).copied().unwrap_or(now);
-        quota.standing(full, now)
+        self.count(Wish::Look, name.to_owned(), (quota, now)).await
     }
 
     /// Takes one from the budget if there is one, and tells where it stood before.
     pub(super) async fn take(&self, name: String, quota: Quota, now: UnixTime) -> Standing {
-        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = memory.full.get(&name).copied().unwrap_or(now);
-        let standing = quota.standing(full, now);
-        if standing.is_open() {
-            memory.keep(name, quota.after_one(full, now), now);
-        }
-        standing
+        self.count(Wish::Take, name, (quota, now)).await
     }
 
     /// Takes one from the budget even if nothing is left, and tells where it stood before.
     pub(super) async fn charge(&self, name: String, quota: Quota, now: UnixTime) -> Standing {
-        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = memory.full.get(&name).copied().unwrap_or(now);
-        memory.keep(name, quota.after_one(full, now), now);
-        quota.standing(full, now)
+        self.count(Wish::Charge, name, (quota, now)).await
+    }
+
+    async fn count(&self, wish: Wish, name: String, (quota, now): (Quota, UnixTime)) -> Standing {
+        let elsewhere = match &self.shared {
+            Some(shared) => shared.count(wish, &name, quota).await,
+            None => None,
+        };
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((before, after)) = elsewhere else {
+            return memory.count(wish, name, (quota, now));
+        };
+        if !after.is_zero() {
+            memory.keep(name, now + after, now);
+        }
+        quota.standing(now + before, now)
     }
 }
 
+impl Shared {
+    /// In how long the budget was full again before, and is now.
+    async fn count(&self, wish: Wish, name: &str, quota: Quota) -> Option<(Duration, Duration)> {
+        let mut call = self.script.key(self.cache.named(name));
+        call.arg(wish.word());
+        call.arg(microseconds(quota.per));
+        call.arg(microseconds(quota.interval()));
+        let (before, after) = self.cache.run(&call).await?;
+        Some((Duration::from_micros(before), Duration::from_micros(after)))
+    }
+}
+
+impl Wish {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Look => "look",
+            Self::Take => "take",
+            Self::Charge => "charge",
+        }
+    }
+}
+
+fn microseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl Memory {
+    fn count(&mut self, wish: Wish, name: String, (quota, now): (Quota, UnixTime)) -> Standing {
+        let full = self.full.get(&name).copied().unwrap_or(now);
+        let standing = quota.standing(full, now);
+        let takes = match wish {
+            Wish::Look => false,
+            Wish::Take => standing.is_open(),
+            Wish::Charge => true,
+        };
+        if takes {
+            self.keep(name, quota.after_one(full, now), now);
+        }
+        standing
+    }
+
     fn keep(&mut self, name: String, full: UnixTime, now: UnixTime) {
         self.full.insert(name, full);
         if self.full.len() > self.crowded {
@@ -91,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_name_has_a_budget_of_its_own() {
-        let (counters, now) = (Counters::in_process(), UnixTime::from_seconds(0));
+        let (counters, now) = (Counters::new(None), UnixTime::from_seconds(0));
         for _ in 0..2 {
             assert!(counters.take("a".into(), QUOTA, now).await.is_open());
         }
@@ -102,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_one_costs_nothing_unless_it_is_charged() {
-        let (counters, now) = (Counters::in_process(), UnixTime::from_seconds(0));
+        let (counters, now) = (Counters::new(None), UnixTime::from_seconds(0));
         for _ in 0..9 {
             counters.take("a".into(), QUOTA, now).await;
         }
@@ -115,24 +184,24 @@ mod tests {
 
     #[tokio::test]
     async fn full_budgets_are_forgotten() {
-        let counters = Counters::in_process();
+        let counters = Counters::new(None);
         for second in 0..10 * i64::try_from(FEW).unwrap() {
             let now = UnixTime::from_seconds(second);
             counters.take(second.to_string(), QUOTA, now).await;
         }
-        assert!(counters.0.lock().unwrap().full.len() <= FEW + 1);
+        assert!(counters.memory.lock().unwrap().full.len() <= FEW + 1);
     }
 
     #[tokio::test]
     async fn a_crowd_of_strangers_has_a_bound() {
-        let (counters, now) = (Counters::in_process(), UnixTime::from_seconds(0));
+        let (counters, now) = (Counters::new(None), UnixTime::from_seconds(0));
         counters
             .charge("busy".into(), Quota::new(1, Duration::from_secs(999)), now)
             .await;
         for number in 0..=MOST + 1 {
             counters.take(number.to_string(), QUOTA, now).await;
         }
-        assert!(counters.0.lock().unwrap().full.len() <= MOST);
+        assert!(counters.memory.lock().unwrap().full.len() <= MOST);
         let busy = counters.look("busy", Quota::new(1, Duration::from_secs(999)), now);
         assert!(
             !busy.await.is_open(),

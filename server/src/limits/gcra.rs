@@ -31,7 +31,7 @@ impl Quota {
     }
 
     /// How long it takes until one more may come.
-    fn interval(self) -> Duration {
+    pub(super) fn interval(self) -> Duration {
         self.per / self.most.max(1)
     }
 

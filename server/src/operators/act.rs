@@ -6,10 +6,10 @@ use super::Operator;
 use crate::accounts::{Replacement, mailed_reset, replace};
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
 use crate::error::ApiError;
 use crate::limits;
 use crate::secret::Secret;
+use crate::sessions;
 use crate::store::{StoredUser, Transaction};
 
 /// Whether an account may be used.
@@ -76,11 +76,7 @@ pub(crate) async fn set_status(
         Status::Disabled => change.end_sessions(user.id, None, app.clock.now()).await?,
     };
     audit(app, by, (&mut change, user), (action, json!({}))).await?;
-    change.commit().await?;
-    for session in ended {
-        app.bus.publish(Event::SessionEnded { session });
-    }
-    Ok(())
+    Ok(sessions::commit_end(app, change, &ended).await?)
 }
 
 async fn audit(

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
-use super::list::{ended_by, tell};
+use super::list::{commit_end, ended_by};
 use super::{Origin, SignedIn};
 use crate::app::App;
 use crate::audit::Entry;
@@ -121,9 +121,7 @@ pub(crate) async fn forget_device(
         ..ended_by(caller, &actor, "auth.device_forgotten")
     };
     change.insert_audit_event(app, &entry).await?;
-    change.commit().await?;
-    tell(app, &ended);
-    Ok(())
+    Ok(commit_end(app, change, &ended).await?)
 }
 
 impl From<StoredDevice> for OwnDevice {

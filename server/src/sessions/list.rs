@@ -7,10 +7,10 @@ use serde_json::json;
 use super::SignedIn;
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
+use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::page::{List, Page};
-use crate::store::{SessionId, StoredSession, UnixTime};
+use crate::store::{SessionId, StoreError, StoredSession, Transaction, UnixTime};
 
 /// A session as its user sees it.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -54,8 +54,7 @@ pub(crate) async fn end(app: &App, caller: &SignedIn, id: SessionId) -> Result<(
         ..ended_by(caller, &actor, "auth.session_ended")
     };
     change.insert_audit_event(app, &entry).await?;
-    change.commit().await?;
-    app.bus.publish(Event::SessionEnded { session: id });
+    bus::commit(app, change, &[Event::SessionEnded { session: id }]).await?;
     Ok(())
 }
 
@@ -71,16 +70,19 @@ pub(crate) async fn sign_out_everywhere(app: &App, caller: &SignedIn) -> Result<
         ..ended_by(caller, &actor, "auth.logout_all")
     };
     change.insert_audit_event(app, &entry).await?;
-    change.commit().await?;
-    tell(app, &ended);
+    commit_end(app, change, &ended).await?;
     Ok(())
 }
 
-/// Tells everyone who listens that these sessions have ended.
-pub(crate) fn tell(app: &App, ended: &[SessionId]) {
-    for session in ended.iter().copied() {
-        app.bus.publish(Event::SessionEnded { session });
-    }
+/// Makes the end of these sessions durable, and tells everyone of it.
+pub(crate) async fn commit_end(
+    app: &App,
+    change: Transaction,
+    ended: &[SessionId],
+) -> Result<(), StoreError> {
+    let ended = ended.iter().copied();
+    let ended = ended.map(|session| Event::SessionEnded { session });
+    bus::commit(app, change, &ended.collect::<Vec<_>>()).await
 }
 
 pub(super) fn ended_by<'a>(caller: &SignedIn, actor: &'a str, action: &'static str) -> Entry<'a> {

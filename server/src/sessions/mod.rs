@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 pub(crate) use devices::{forget_device, list_devices};
 pub(crate) use key_ring::{KeyRing, rotate as rotate_signing_key};
-pub(crate) use list::{OwnSession, end, list, sign_out_everywhere, tell};
+pub(crate) use list::{OwnSession, commit_end, end, list, sign_out_everywhere};
 pub(crate) use membership::Membership;
 pub(crate) use permissions::{BuiltIn, LONGEST, MOST, Permission, Permissions, Role};
 pub(crate) use refresh::{RefreshRequest, refresh};

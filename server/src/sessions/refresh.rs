@@ -13,7 +13,7 @@ use super::token::Bearer;
 use super::{Membership, Origin, Tokens};
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
+use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::limits;
 use crate::secret::Secret;
@@ -144,9 +144,7 @@ async fn again(app: &App, origin: &Origin, token: &OpaqueToken) -> Result<Opaque
     let mut change = app.store.begin().await?;
     change.end_session(stored.session_id, now).await?;
     change.insert_audit_event(app, &entry).await?;
-    change.commit().await?;
-    app.bus.publish(Event::SessionEnded {
-        session: stored.session_id,
-    });
+    let session = stored.session_id;
+    bus::commit(app, change, &[Event::SessionEnded { session }]).await?;
     Err(ApiError::InvalidRefreshToken)
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::SignedIn;
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
+use crate::bus::{self, Event};
 use crate::error::ApiError;
 
 /// Ends the caller's session.
@@ -22,7 +22,6 @@ pub(crate) async fn sign_out(app: &App, caller: &SignedIn) -> Result<(), ApiErro
     let mut change = app.store.begin().await?;
     change.end_session(session, app.clock.now()).await?;
     change.insert_audit_event(app, &entry).await?;
-    change.commit().await?;
-    app.bus.publish(Event::SessionEnded { session });
+    bus::commit(app, change, &[Event::SessionEnded { session }]).await?;
     Ok(())
 }

@@ -140,7 +140,7 @@ impl Store {
 }
 
 impl Transaction {
-    /// Every table, those that are referred to first.
+    /// Every table that outlives its servers, those that are referred to first.
     pub(crate) async fn shapes(&mut self) -> Result<Vec<Shape>, StoreError> {
         const POSTGRES: (&str, &str) = (
             "SELECT c.table_name::text, c.column_name::text, c.data_type::text \
@@ -163,7 +163,8 @@ impl Transaction {
             Target::Postgres(_) => POSTGRES,
             Target::Sqlite(_) => SQLITE,
         };
-        let columns: Vec<ColumnRow> = sql!(self, query_as(columns).fetch_all)?;
+        let mut columns: Vec<ColumnRow> = sql!(self, query_as(columns).fetch_all)?;
+        columns.retain(|column| column.table_name != OF_THE_MOMENT);
         let references: Vec<Reference> = sql!(self, query_as(references).fetch_all)?;
         Ok(in_order(shapes_of(columns)?, &references))
     }
@@ -299,3 +300,6 @@ fn in_order(mut left: Vec<Shape>, references: &[Reference]) -> Vec<Shape> {
     }
     done
 }
+
+/// Notes for servers that run, which are nothing to one that starts from a backup.
+const OF_THE_MOMENT: &str = "changes";

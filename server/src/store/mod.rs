@@ -5,6 +5,7 @@
 mod account;
 mod audit;
 mod audit_chain;
+mod changes;
 mod copy;
 mod credentials;
 mod devices;
@@ -42,6 +43,7 @@ use sqlx::{PgConnection, PgPool, PgTransaction, SqliteConnection, SqlitePool, Sq
 pub(crate) use account::{AccountChange, OwnEvent};
 pub(crate) use audit::AuditRecord;
 pub(crate) use audit_chain::{Head, LinkedRecord};
+pub(crate) use changes::ChangeNote;
 pub(crate) use copy::{Cell, Shape};
 pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
 pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
@@ -135,22 +137,44 @@ pub(crate) enum StoreError {
 /// `query(..).execute` gives how many rows were changed.
 macro_rules! sql {
     ($on:expr, query($sql:expr $(, $value:expr)* $(,)?).execute) => {
-        $crate::store::on_database!($on, |db| sqlx::query($sql)
-            $(.bind($value))*
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected())
-            .map_err($crate::store::StoreError::from))
+        $crate::store::on_database!($on, |db| {
+            let statement = sqlx::query($sql)$(.bind($value))*;
+            $crate::store::in_time(statement.execute(db))
+                .await
+                .map(|done| done.rows_affected())
+        })
     };
+    // Where it is a constant `SQL`, a read of a store is repeated once on a fresh connection.
+    ($on:expr, $query:ident(SQL $(, $value:expr)* $(,)?).$fetch:ident) => {{
+        let mut tried = 0;
+        loop {
+            let answer = $crate::store::on_database!($on, |db| {
+                let statement = sqlx::$query(SQL)$(.bind($value))*;
+                $crate::store::in_time(statement.$fetch(db)).await
+            });
+            tried += 1;
+            if tried > 1 || !$on.may_ask_again(SQL, &answer) {
+                break answer;
+            }
+        }
+    }};
     ($on:expr, $query:ident($sql:expr $(, $value:expr)* $(,)?).$fetch:ident) => {
-        $crate::store::on_database!($on, |db| sqlx::$query($sql)
-            $(.bind($value))*
-            .$fetch(db)
-            .await
-            .map_err($crate::store::StoreError::from))
+        $crate::store::on_database!($on, |db| {
+            let statement = sqlx::$query($sql)$(.bind($value))*;
+            $crate::store::in_time(statement.$fetch(db)).await
+        })
     };
 }
 pub(crate) use sql;
+
+/// A statement that hangs is a database that does not answer, even when it cannot say so.
+pub(crate) async fn in_time<T>(
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    let late = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    let answer = tokio::time::timeout(LONGEST_STATEMENT, statement).await;
+    Ok(answer.map_err(late)??)
+}
 
 /// Runs the same code on whichever database is open.
 macro_rules! on_database {
@@ -167,8 +191,8 @@ impl Store {
     /// Starts a transaction.
     pub(crate) async fn begin(&self) -> Result<Transaction, StoreError> {
         let open = match &self.0 {
-            Pool::Postgres(pool) => Target::Postgres(pool.begin().await?),
-            Pool::Sqlite(pool) => Target::Sqlite(pool.begin().await?),
+            Pool::Postgres(pool) => Target::Postgres(in_time(pool.begin()).await?),
+            Pool::Sqlite(pool) => Target::Sqlite(in_time(pool.begin()).await?),
         };
         Ok(Transaction {
             open,
@@ -203,6 +227,20 @@ impl Store {
         on_database!(self, |pool| pool.close().await);
     }
 
+    /// For [`sql`]: whether a read met a connection that was dead already, as after a restart of
+    /// the database. The next one will be fresh.
+    pub(crate) fn may_ask_again<T>(&self, sql: &str, answer: &Result<T, StoreError>) -> bool {
+        let Err(StoreError::Unreachable(cause)) = answer else {
+            return false;
+        };
+        let dead = match cause {
+            sqlx::Error::Io(cause) => cause.kind() != std::io::ErrorKind::TimedOut,
+            sqlx::Error::Database(told) => told.code().is_some_and(|code| code.starts_with("57P")),
+            _ => false,
+        };
+        dead && sql.starts_with("SELECT")
+    }
+
     /// For [`sql`].
     pub(crate) const fn target(&self) -> Target<&PgPool, &SqlitePool> {
         match &self.0 {
@@ -213,6 +251,15 @@ impl Store {
 }
 
 impl Transaction {
+    /// For [`sql`]: what came before in the transaction is lost with its connection.
+    #[expect(
+        clippy::unused_self,
+        reason = "`Store` has a function of the same form"
+    )]
+    pub(crate) const fn may_ask_again<T>(&self, _: &str, _: &Result<T, StoreError>) -> bool {
+        false
+    }
+
     /// For [`sql`].
     pub(crate) fn target(&mut self) -> Target<&mut PgConnection, &mut SqliteConnection> {
         match &mut self.open {
@@ -228,8 +275,8 @@ impl Transaction {
             other => StoreError::Unaudited(other.into()),
         })?;
         match self.open {
-            Target::Postgres(open) => open.commit().await?,
-            Target::Sqlite(open) => open.commit().await?,
+            Target::Postgres(open) => in_time(open.commit()).await?,
+            Target::Sqlite(open) => in_time(open.commit()).await?,
         }
         written.tell();
         Ok(())
@@ -243,6 +290,9 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(told) if told.is_foreign_key_violation() => Self::Dangling(cause),
             sqlx::Error::Database(told) if is_full(told.as_ref()) => Self::Full(cause),
             sqlx::Error::Database(told) if is_busy(told.as_ref()) => Self::Unreachable(cause),
+            sqlx::Error::Database(told) if told.code().is_some_and(|code| is_outage(&code)) => {
+                Self::Unreachable(cause)
+            }
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
                 Self::Unreachable(cause)
             }
@@ -262,6 +312,16 @@ fn is_busy(told: &dyn DatabaseError) -> bool {
     told.code()
         .is_some_and(|code| ["5", "261", "517"].contains(&&*code))
 }
+
+/// What PostgreSQL says when it stops, starts, is full or has become a standby, and not when a
+/// statement is wrong.
+fn is_outage(code: &str) -> bool {
+    let classes = ["08", "53", "57P"];
+    classes.iter().any(|class| code.starts_with(class)) || ["57014", "25006"].contains(&code)
+}
+
+/// PostgreSQL itself gives up two seconds earlier.
+const LONGEST_STATEMENT: std::time::Duration = std::time::Duration::from_secs(12);
 
 #[cfg(test)]
 mod tests {

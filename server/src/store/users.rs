@@ -107,7 +107,7 @@ impl Store {
     ) -> Result<Option<StoredUser>, StoreError> {
         const SQL: &str = user_where!("u.username_key = $1");
         let key = username.key();
-        sql!(self, query_as(SQL, key).fetch_optional)
+        sql!(self, query_as(SQL, &key).fetch_optional)
     }
 
     pub(crate) async fn user_by_email(
@@ -116,7 +116,7 @@ impl Store {
     ) -> Result<Option<StoredUser>, StoreError> {
         const SQL: &str = user_where!("u.email_key = $1");
         let key = email.key();
-        sql!(self, query_as(SQL, key).fetch_optional)
+        sql!(self, query_as(SQL, &key).fetch_optional)
     }
 
     pub(crate) async fn user_in_tenant(

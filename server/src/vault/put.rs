@@ -11,7 +11,7 @@ use super::seal;
 use super::value::{Offered, Value};
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
+use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::secret::Secret;
 use crate::sessions::{Permission, SignedIn};
@@ -85,10 +85,8 @@ pub(crate) async fn put(
         correlation: caller.request_id(),
     };
     change.insert_audit_event(app, &entry).await?;
-    change.commit().await?;
-    app.bus.publish(Event::KeysChanged {
-        tenant: caller.tenant_id(),
-    });
+    let tenant = caller.tenant_id();
+    bus::commit(app, change, &[Event::KeysChanged { tenant }]).await?;
     Key::of(owned(app, caller, &name).await?)
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::key::{Key, owned};
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
+use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::sessions::{Permission, SignedIn};
 
@@ -27,10 +27,8 @@ pub(crate) async fn revoke(app: &App, caller: &SignedIn, name: KeyName) -> Resul
     change
         .insert_audit_event(app, &entry(caller, &actor, &name, "key.revoke"))
         .await?;
-    change.commit().await?;
-    app.bus.publish(Event::KeysChanged {
-        tenant: caller.tenant_id(),
-    });
+    let tenant = caller.tenant_id();
+    bus::commit(app, change, &[Event::KeysChanged { tenant }]).await?;
     Key::of(owned(app, caller, &name).await?)
 }
 
@@ -44,10 +42,8 @@ pub(crate) async fn remove(app: &App, caller: &SignedIn, name: KeyName) -> Resul
     change
         .insert_audit_event(app, &entry(caller, &actor, &name, "key.delete"))
         .await?;
-    change.commit().await?;
-    app.bus.publish(Event::KeysChanged {
-        tenant: caller.tenant_id(),
-    });
+    let tenant = caller.tenant_id();
+    bus::commit(app, change, &[Event::KeysChanged { tenant }]).await?;
     Ok(())
 }
 

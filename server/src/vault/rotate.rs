@@ -12,7 +12,7 @@ use super::put::sealed_version;
 use super::value::Offered;
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
+use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::secret::Secret;
 use crate::sessions::{Permission, SignedIn};
@@ -97,10 +97,8 @@ pub(crate) async fn rotate(
         correlation: caller.request_id(),
     };
     change.insert_audit_event(app, &entry).await?;
-    change.commit().await?;
-    app.bus.publish(Event::KeysChanged {
-        tenant: caller.tenant_id(),
-    });
+    let tenant = caller.tenant_id();
+    bus::commit(app, change, &[Event::KeysChanged { tenant }]).await?;
     Key::of(owned(app, caller, &name).await?)
 }
 

@@ -13,7 +13,7 @@ use super::line::{Heard, Line, LineError};
 use super::{Entered, reattach_context};
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
+use crate::bus::{self, Event};
 use crate::store::{NewReattach, Seen, StoreError, StoredCredential, TicketId, Transaction};
 use crate::vault::policy::DEFAULT_LEASE;
 use crate::vault::seal::{self, Unsealable};
@@ -173,18 +173,15 @@ async fn admit(
     change.clear_for_agent(place, &agent_key).await?;
     let next = insert_next(app, &mut change, entered).await?;
     audit(app, &mut change, entered, action(offer.kind)).await?;
-    change.commit().await?;
+    // Sessions of another agent of this VM look again and find themselves unwelcome.
+    let (tenant, vm) = place;
+    bus::commit(app, change, &[Event::VmChanged { tenant, vm }]).await?;
     let seen = Seen {
         at: now,
         protection: &entered.claims.protection.to_string(),
         agent_version: &entered.claims.agent_version,
     };
     app.store.touch_vm(place, &seen).await?;
-    // Sessions of another agent of this VM look again and find themselves unwelcome.
-    app.bus.publish(Event::VmChanged {
-        tenant: entered.tenant,
-        vm: entered.vm,
-    });
     Ok(next)
 }
 
@@ -254,11 +251,8 @@ async fn suspect_clone(app: &App, entered: &Entered) -> Result<Refused, StoreErr
         .mark_suspected_clone((entered.tenant, entered.vm))
         .await?;
     audit(app, &mut change, entered, "agent.suspected_clone").await?;
-    change.commit().await?;
-    app.bus.publish(Event::VmChanged {
-        tenant: entered.tenant,
-        vm: entered.vm,
-    });
+    let (tenant, vm) = (entered.tenant, entered.vm);
+    bus::commit(app, change, &[Event::VmChanged { tenant, vm }]).await?;
     Ok(Refused::Clone)
 }
 

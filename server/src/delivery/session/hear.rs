@@ -17,6 +17,24 @@ impl Session<'_> {
             return Ok(());
         };
         let said = ToServer::decode(message.expose()).map_err(LineError::from)?;
+        self.unwritten.push_back(said);
+        let written = self.write_what_was_said().await;
+        if self.unwritten.len() > MOST_UNWRITTEN {
+            return written;
+        }
+        self.bear(written)
+    }
+
+    /// What the database did not take stays, to be written when it is back.
+    pub(super) async fn write_what_was_said(&mut self) -> Result<(), Ended> {
+        while let Some(said) = self.unwritten.front().cloned() {
+            self.write(said).await?;
+            self.unwritten.pop_front();
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, said: ToServer) -> Result<(), Ended> {
         match said {
             ToServer::Ready { .. } => Err(LineError::OutOfTurn.into()),
             ToServer::Ack {
@@ -89,3 +107,6 @@ impl Session<'_> {
         change.commit().await
     }
 }
+
+/// An agent that says more than this while the database is away is sent to another server.
+const MOST_UNWRITTEN: usize = 1_000;

@@ -99,6 +99,11 @@ impl Line {
         self.end(CloseCode::Policy).await;
     }
 
+    /// Nothing is decided: the database does not answer.
+    pub(super) async fn ask_later(self) {
+        self.end(CloseCode::Again).await;
+    }
+
     async fn end(mut self, code: CloseCode) {
         let frame = CloseFrame {
             code,

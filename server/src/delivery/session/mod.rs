@@ -99,8 +99,9 @@ pub(crate) async fn run(app: App, knock: Knock) {
         }
         Err(refused) => {
             note(&app, session, &refused).await;
-            // Left without a close, an agent takes the connection for lost, and soon tries again.
-            if !refused.is_undecided() {
+            if refused.is_undecided() {
+                line.ask_later().await;
+            } else {
                 line.refuse().await;
             }
         }

@@ -1,13 +1,15 @@
 //! An open session: what wakes it, and how it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use keyferry_protocol::handshake::Claims;
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::wire::{ToAgent, ToServer};
+use rand_core::Rng;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
 
 use super::line::{self, Line, LineError};
 use super::told::Told;
@@ -16,7 +18,7 @@ use crate::app::App;
 use crate::audit::Entry;
 use crate::bus::{self, Event};
 use crate::delivery::Nudge;
-use crate::store::{Held, ProviderKeyId, Seen};
+use crate::store::{Held, ProviderKeyId, Seen, StoreError};
 
 pub(super) struct Session<'a> {
     pub(super) app: &'a App,
@@ -25,6 +27,8 @@ pub(super) struct Session<'a> {
     pub(super) told: Told,
     /// Names of keys told of, also of those taken back since: acknowledgements name them.
     pub(super) names: BTreeMap<KeyName, ProviderKeyId>,
+    /// What the agent has said and the database has not taken yet.
+    pub(super) unwritten: VecDeque<ToServer>,
     pub(super) lease: u32,
     /// When to look again although nothing was heard.
     pub(super) look_at: Instant,
@@ -40,6 +44,7 @@ pub(super) async fn serve(app: &App, line: &mut Line, entered: Entered) -> Ended
         entered,
         told: Told::default(),
         names: BTreeMap::new(),
+        unwritten: VecDeque::new(),
         lease: 0,
         look_at: now,
         heard_at: now,
@@ -56,24 +61,48 @@ impl Session<'_> {
         let mut events = self.app.bus.subscribe();
         let mut keys = self.app.server_keys.changes();
         self.announce_server_key().await?;
-        let end = Instant::now() + LONGEST;
+        let mut end = Instant::now() + LONGEST;
+        let mut leaving = false;
         loop {
             if Instant::now() >= self.look_at {
-                self.renew().await?;
+                let looked = self.renew().await;
+                self.bear(looked)?;
             }
             tokio::select! {
                 heard = self.line.hear() => self.heard(heard?).await?,
                 heard = events.hear() => {
                     if self.concerns(&heard) {
-                        self.deliver().await?;
+                        let looked = self.deliver().await;
+                        self.bear(looked)?;
                     }
                 }
                 _ = keys.changed() => self.announce_server_key().await?,
                 () = sleep_until(self.look_at) => {}
+                () = self.app.stop.draining(), if !leaving => {
+                    leaving = true;
+                    // Not all at once, for others have to take them in.
+                    let within = self.app.config.connections.drain / 2;
+                    end = Instant::now() + within.mul_f64(self.chance());
+                }
                 () = sleep_until(end) => return Err(self.drain().await),
                 () = self.app.stop.requested() => return Err(self.drain().await),
             }
         }
+    }
+
+    /// The database may be away for a while: the agent keeps what it has, and its lease runs.
+    pub(super) fn bear(&mut self, looked: Result<(), Ended>) -> Result<(), Ended> {
+        let Err(Ended::Store(cause @ StoreError::Unreachable(_))) = looked else {
+            return looked;
+        };
+        debug!(vm = %self.entered.vm, %cause, "an agent waits for the database");
+        self.look_at = Instant::now() + LOOK_AGAIN.mul_f64(1.0 + self.chance());
+        Ok(())
+    }
+
+    /// A part of one, by the dice.
+    fn chance(&self) -> f64 {
+        f64::from(self.app.rng().next_u32()) / f64::from(u32::MAX)
     }
 
     /// Looks again and renews the lease.
@@ -81,6 +110,7 @@ impl Session<'_> {
         if self.heard_at.elapsed() > SILENCE {
             return Err(Ended::Silent);
         }
+        self.write_what_was_said().await?;
         self.deliver().await?;
         self.say(&ToAgent::Lease {
             seconds: self.lease,
@@ -204,6 +234,8 @@ impl Session<'_> {
 
 /// A fresh handshake is the agent's affair after 55 minutes; this ends one that does not care.
 const LONGEST: Duration = Duration::from_secs(70 * 60);
+/// When the database did not answer; up to twice as long.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// An agent pings every 10 s.
 const SILENCE: Duration = Duration::from_secs(90);
 const TO_WIPE: Duration = Duration::from_secs(5);

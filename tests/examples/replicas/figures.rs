@@ -1,0 +1,51 @@
+//! Numbers, as they are printed.
+
+use std::fmt;
+use std::time::Duration;
+
+/// How long something took, many times.
+pub(crate) struct Spread(Vec<Duration>);
+
+impl Spread {
+    pub(crate) fn of(took: impl IntoIterator<Item = Duration>) -> Self {
+        let mut took: Vec<_> = took.into_iter().collect();
+        took.sort_unstable();
+        Self(took)
+    }
+
+    fn at(&self, part: f64) -> Duration {
+        let last = self.0.len().saturating_sub(1);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a place among some thousands"
+        )]
+        let place = (last as f64 * part).round() as usize;
+        self.0.get(place).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (middle, most, all) = (self.at(0.5), self.at(0.99), self.at(1.0));
+        write!(f, "p50 {middle:.1?}, p99 {most:.1?}, longest {all:.1?}")
+    }
+}
+
+/// The resident memory of a process: now, and at most.
+pub(crate) fn resident(pid: i32) -> String {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return "gone".to_owned();
+    };
+    let megabytes = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name));
+        let kilobytes = line.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse().ok());
+        kilobytes.map_or(0, |kilobytes: u64| kilobytes / 1024)
+    };
+    format!(
+        "{} MB (at most {} MB)",
+        megabytes("VmRSS:"),
+        megabytes("VmHWM:")
+    )
+}

@@ -1,0 +1,166 @@
+//! Three servers, one PostgreSQL, one Redis and many agents, one server killed: how long changes
+//! take to all agents, how soon those of the killed server are served again, whether any lost a
+//! key, and how much memory the servers take.
+//!
+//! The agents are light: each is a task of this process with a session as the real one has it, and
+//! holds versions instead of values. Everything runs on one machine, so all of it shares its cores.
+//!
+//! `cargo run --release -p keyferry-tests --example replicas -- [AGENTS]`
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a measurement fails by panicking"
+)]
+
+mod agent;
+mod figures;
+mod owner;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use keyferry_protocol::memory::{Arena, self_test};
+use keyferry_protocol::ticket::Ticket;
+use keyferry_tests::{Engine, Redis, Replicas, Stage};
+use tokio::task::JoinSet;
+
+use agent::{LightAgent, Seen, targets};
+use figures::{Spread, resident};
+use owner::Owner;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let count = std::env::args()
+        .nth(1)
+        .map_or(200, |text| text.parse().unwrap());
+    let stage = Stage::new(Engine::Postgres).await;
+    let redis = Redis::start(&stage);
+    let settings = [
+        &redis.settings()[..],
+        &[
+            ("KEYFERRY_MAX_CONNECTIONS_PER_ADDRESS", "100000"),
+            ("RUST_LOG", "warn"),
+        ],
+    ]
+    .concat();
+    let mut servers = Replicas::start(&stage, SERVERS, &settings);
+    memory("idle", &servers);
+    let owner = Owner::register(&stage, &servers[0]).await;
+    for key in KEYS {
+        owner.put(key).await;
+    }
+
+    let begin = Instant::now();
+    let arena = Arena::new(self_test().unwrap()).unwrap();
+    let mut agents = Fleet::default();
+    for number in 0..count {
+        let ticket = owner.ticket(&format!("vm-{number}")).await;
+        agents.start(&arena, &ticket, number);
+    }
+    agents.until_all("served", |seen| seen.served()).await;
+    println!(
+        "{count} agents enrolled and served in {:.1?}",
+        begin.elapsed()
+    );
+    memory("with agents", &servers);
+    changes(&owner, &agents, 2..=6).await;
+
+    let orphans = agents.at_server(0);
+    servers[0].kill();
+    let killed = Instant::now();
+    agents.until_all("served again", |seen| seen.served()).await;
+    let again = orphans
+        .iter()
+        .map(|seen| seen.served_at().unwrap() - killed);
+    println!(
+        "server 0 killed: {} agents served again {}",
+        orphans.len(),
+        Spread::of(again)
+    );
+    assert!(agents.hold_all_keys(6), "an agent has lost a key");
+    owner.go_to(&servers[1]);
+    changes(&owner, &agents, 7..=9).await;
+    servers[0].start_again(&stage);
+    println!("no key lost, {} sessions in all", agents.sessions());
+
+    owner.users_at_once(&servers[1], USERS).await;
+    memory(&format!("after {USERS} users at once"), &servers);
+}
+
+/// Rotates a key again and again; each agent tells when it had it.
+async fn changes(owner: &Owner, agents: &Fleet, versions: std::ops::RangeInclusive<u32>) {
+    let mut took = Vec::new();
+    for version in versions {
+        let sent = Instant::now();
+        owner.rotate(KEYS[0], version).await;
+        agents
+            .until_all("told of the new version", |seen| seen.has(KEYS[0], version))
+            .await;
+        took.extend(
+            agents
+                .seen
+                .iter()
+                .map(|seen| seen.when(KEYS[0]).unwrap() - sent),
+        );
+    }
+    println!(
+        "a rotation, from the request to each agent: {}",
+        Spread::of(took)
+    );
+}
+
+fn memory(when: &str, servers: &Replicas) {
+    let each: Vec<_> = servers
+        .iter()
+        .map(|server| resident(server.pid()))
+        .collect();
+    println!("memory of the servers {when}: {}", each.join(", "));
+}
+
+#[derive(Default)]
+struct Fleet {
+    seen: Vec<Arc<Seen>>,
+    tasks: JoinSet<()>,
+}
+
+impl Fleet {
+    fn start(&mut self, arena: &Arena, ticket: &str, number: usize) {
+        let ticket = Ticket::parse(arena, ticket.as_bytes()).unwrap();
+        let seen = Arc::new(Seen::default());
+        let agent = LightAgent::new(arena, targets(&ticket), ticket, Arc::clone(&seen));
+        self.seen.push(seen);
+        self.tasks.spawn(agent.run(number % SERVERS));
+    }
+
+    fn at_server(&self, number: usize) -> Vec<Arc<Seen>> {
+        let there = self.seen.iter().filter(|seen| seen.server() == number);
+        there.cloned().collect()
+    }
+
+    async fn until_all(&self, what: &str, is_so: impl Fn(&Seen) -> bool) {
+        let begin = Instant::now();
+        while !self.seen.iter().all(|seen| is_so(seen)) {
+            assert!(
+                begin.elapsed() < Duration::from_secs(60),
+                "not all agents are {what}"
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn hold_all_keys(&self, version: u32) -> bool {
+        let holds = |seen: &Arc<Seen>| {
+            seen.has(KEYS[0], version) && KEYS[1..].iter().all(|key| seen.has(key, 1))
+        };
+        self.seen.iter().all(holds)
+    }
+
+    fn sessions(&self) -> u32 {
+        self.seen.iter().map(|seen| seen.sessions()).sum()
+    }
+}
+
+const SERVERS: usize = 3;
+const USERS: usize = 100;
+const KEYS: [&str; 5] = ["openai", "anthropic", "groq", "google", "custom"];
