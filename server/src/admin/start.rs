@@ -37,7 +37,7 @@ pub(super) struct Reachable {
 
 /// Opens everything that the data folder and the database hold; the first start makes it.
 pub(super) async fn start(
-    config: Config,
+    mut config: Config,
     data_dir: &DataDir,
     reachable: Reachable,
     stop: Stop,
