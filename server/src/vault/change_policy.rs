@@ -9,7 +9,7 @@ use super::key::{Key, owned};
 use super::policy::{NewPolicy, Policy};
 use crate::app::App;
 use crate::audit::Entry;
-use crate::bus::Event;
+use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::sessions::{Permission, SignedIn};
 
@@ -47,9 +47,7 @@ pub(crate) async fn change_policy(
         correlation: caller.request_id(),
     };
     change.insert_audit_event(app, &entry).await?;
-    change.commit().await?;
-    app.bus.publish(Event::KeysChanged {
-        tenant: caller.tenant_id(),
-    });
+    let tenant = caller.tenant_id();
+    bus::commit(app, change, &[Event::KeysChanged { tenant }]).await?;
     Key::of(owned(app, caller, &name).await?)
 }
