@@ -3,6 +3,8 @@
 mod account;
 mod keys;
 mod local;
+mod operators;
+mod team;
 mod vms;
 
 use clap::{Parser, Subcommand};
@@ -11,6 +13,8 @@ use clap_complete::Shell;
 pub use account::{Account, ApiKeys, Contact, Login, Mfa, Password, Register, Sessions};
 pub use keys::{ChangePolicy, KeyName, Keys, Provider, PutKey, RotateKey, Terms};
 pub use local::{AgentSocket, Exec, Read, Status};
+pub use operators::{AccountName, Admin};
+pub use team::{Invitations, Members, Roles, Tenants};
 pub use vms::{Approve, Held, VmChoice, Vms};
 
 /// Keeps API keys on a server, and ferries them into virtual machines.
@@ -40,10 +44,10 @@ pub enum Command {
     /// See where you are signed in, and end a session.
     #[command(subcommand)]
     Sessions(Sessions),
-    /// See, take away or close your account.
+    /// See, change, take away or close your account.
     #[command(subcommand)]
     Account(Account),
-    /// Change your password.
+    /// Change your password, or choose a new one when you forgot it.
     #[command(subcommand)]
     Password(Password),
     /// A second factor for your logins.
@@ -52,6 +56,23 @@ pub enum Command {
     /// API keys for your own programs.
     #[command(subcommand)]
     ApiKeys(ApiKeys),
+    /// The tenants that you belong to.
+    #[command(subcommand)]
+    Tenants(Tenants),
+    /// The members of your tenant.
+    #[command(subcommand)]
+    Members(Members),
+    /// Invite people to your tenant, or accept an invitation.
+    #[command(subcommand)]
+    Invitations(Invitations),
+    /// What the members of your tenant may do.
+    #[command(subcommand)]
+    Roles(Roles),
+    /// List the plans that tenants can be on.
+    Plans,
+    /// For admins of the server: accounts, tenants and how much there is.
+    #[command(subcommand)]
+    Admin(Admin),
     /// Store, list and change keys.
     #[command(subcommand)]
     Keys(Keys),
@@ -88,7 +109,7 @@ Exit codes:
   1  refused or failed
   2  the command line is wrong
   3  not signed in, or the credentials were refused
-  4  there is no such key or machine
+  4  there is no such key, machine, member, ...
   5  the server cannot be reached, or is not the one that was trusted
   6  the agent cannot be reached, or does not give this key
   126, 127  the command of `exec` cannot be run, or is not found";

@@ -56,9 +56,24 @@ pub enum CliError {
     /// The person did not see the code.
     #[error("the code was not confirmed; nothing was approved")]
     NotApproved,
-    /// No machine has this name or id.
-    #[error("there is no machine `{0}`; see `keyferry vms list`")]
-    NoSuchVm(String),
+    /// Nothing has this name or id.
+    #[error("there is no {called} `{wanted}`; see `keyferry {listed_by}`")]
+    NoSuch {
+        /// What it would be.
+        called: &'static str,
+        /// Its name or id.
+        wanted: String,
+        /// The command that lists what there is.
+        listed_by: &'static str,
+    },
+    /// More than one thing has this name.
+    #[error("there is more than one {called} `{wanted}`; give its id")]
+    Several {
+        /// What they are.
+        called: &'static str,
+        /// Their name.
+        wanted: String,
+    },
     /// A secret would be shown.
     #[error(
         "standard output is a terminal, which remembers what it shows; pipe it, or add --force"
@@ -124,7 +139,7 @@ impl CliError {
                 404 => 4,
                 _ => 1,
             },
-            Self::NoSuchVm(_) => 4,
+            Self::NoSuch { .. } => 4,
             Self::Unreachable { .. } | Self::Unknown { .. } | Self::NotConfirmed => 5,
             Self::Agent(_) | Self::NoKeys => 6,
             Self::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,

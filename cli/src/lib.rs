@@ -11,6 +11,7 @@ mod events;
 mod keys;
 mod local;
 mod mfa;
+mod operators;
 mod output;
 pub mod rest;
 mod rest_list;
@@ -18,6 +19,7 @@ mod run;
 mod secret_input;
 mod session;
 mod sessions;
+mod team;
 mod vms;
 
 pub use error::CliError;

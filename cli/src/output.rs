@@ -82,6 +82,13 @@ pub(crate) fn cell(value: &Value, member: &str) -> String {
     }
 }
 
+/// A list of texts in a JSON object, with spaces between.
+pub(crate) fn words(value: &Value, member: &str) -> String {
+    let items = value.get(member).and_then(Value::as_array);
+    let items = items.into_iter().flatten().filter_map(Value::as_str);
+    items.collect::<Vec<_>>().join(" ")
+}
+
 /// The same for a time, without its fraction of a second.
 pub(crate) fn time_cell(value: &Value, member: &str) -> String {
     let text = cell(value, member);

@@ -28,3 +28,48 @@ pub(crate) async fn all_items(caller: &SignedIn, path: &str) -> Result<Vec<Value
         }
     }
 }
+
+/// A kind of thing that people call by name.
+pub(crate) struct Kind {
+    /// Where it is listed.
+    pub(crate) path: &'static str,
+    /// The members that are names.
+    pub(crate) names: &'static [&'static str],
+    /// What a person calls it.
+    pub(crate) called: &'static str,
+    /// The command that lists it.
+    pub(crate) listed_by: &'static str,
+}
+
+/// The one thing with this name or id; with this name in another case, where there is no such.
+pub(crate) async fn find_item(
+    caller: &SignedIn,
+    kind: &Kind,
+    wanted: &str,
+) -> Result<Value, CliError> {
+    let items = all_items(caller, kind.path).await?;
+    let called = |item: &Value, same: fn(&str, &str) -> bool| {
+        let mut names = ["id"].iter().chain(kind.names);
+        names.any(|name| {
+            let text = item.get(*name).and_then(Value::as_str);
+            text.is_some_and(|text| same(text, wanted))
+        })
+    };
+    let mut found: Vec<&Value> = items.iter().filter(|item| called(item, str::eq)).collect();
+    if found.is_empty() {
+        let alike = |item: &&Value| called(item, str::eq_ignore_ascii_case);
+        found = items.iter().filter(alike).collect();
+    }
+    match (found.pop(), found.is_empty()) {
+        (Some(item), true) => Ok(item.clone()),
+        (None, _) => Err(CliError::NoSuch {
+            called: kind.called,
+            wanted: wanted.to_owned(),
+            listed_by: kind.listed_by,
+        }),
+        (Some(_), false) => Err(CliError::Several {
+            called: kind.called,
+            wanted: wanted.to_owned(),
+        }),
+    }
+}

@@ -9,7 +9,7 @@ use crate::error::CliError;
 use crate::events::{self, About, Form};
 use crate::output::Reply;
 use crate::secret_input::PasswordSource;
-use crate::{account, api_keys, enrolments, keys, local, mfa, sessions, vms};
+use crate::{account, api_keys, enrolments, keys, local, mfa, operators, sessions, team, vms};
 
 /// Runs one command.
 pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
@@ -31,11 +31,15 @@ pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
         Command::Logout => account::sign_out(&app).await,
         Command::Sessions(it) => run_sessions(&app, it).await,
         Command::Account(it) => run_account(&app, it).await,
-        Command::Password(Password::Change { password_stdin }) => {
-            account::change_password(&app, source(password_stdin)).await
-        }
+        Command::Password(it) => run_password(&app, it).await,
         Command::Mfa(it) => run_mfa(&app, it).await,
         Command::ApiKeys(it) => run_api_keys(&app, it).await,
+        Command::Tenants(it) => team::run_tenants(&app, it).await,
+        Command::Members(it) => team::run_members(&app, it).await,
+        Command::Invitations(it) => team::run_invitations(&app, it).await,
+        Command::Roles(it) => team::run_roles(&app, it).await,
+        Command::Plans => team::plans(&app).await,
+        Command::Admin(it) => operators::run(&app, it).await,
         Command::Keys(it) => run_keys(&app, it).await,
         Command::Vms(it) => run_vms(&app, it, form).await,
         Command::Events => {
@@ -71,8 +75,36 @@ fn source(stdin: bool) -> PasswordSource {
 async fn run_account(app: &App, command: Account) -> Result<Reply, CliError> {
     match command {
         Account::Show => account::show(app).await,
+        Account::Change {
+            username,
+            email,
+            full_name,
+            password_stdin,
+        } => {
+            let wanted = account::Wanted {
+                username,
+                email,
+                full_name,
+            };
+            account::change(app, wanted, source(password_stdin)).await
+        }
+        Account::Verify(contact) => account::verify(app, contact).await,
+        Account::Resend { contact, email } => account::resend(app, contact, &email).await,
         Account::Export => account::export(app).await,
         Account::Close { password_stdin } => account::close(app, source(password_stdin)).await,
+    }
+}
+
+async fn run_password(app: &App, command: Password) -> Result<Reply, CliError> {
+    match command {
+        Password::Forgot { contact, email } => account::forgot(app, contact, &email).await,
+        Password::Reset {
+            contact,
+            password_stdin,
+        } => account::reset(app, contact, source(password_stdin)).await,
+        Password::Change { password_stdin } => {
+            account::change_password(app, source(password_stdin)).await
+        }
     }
 }
 

@@ -71,13 +71,18 @@ pub(crate) fn secrets<const N: usize>(
 
 /// Reads a code, which is asked for where there is a terminal.
 pub(crate) fn code() -> Result<Password, CliError> {
+    token("Code: ")
+}
+
+/// Reads something short and secret, which is asked for where there is a terminal.
+pub(crate) fn token(text: &'static str) -> Result<Password, CliError> {
     let source = if io::stdin().is_terminal() {
         PasswordSource::Prompt
     } else {
         PasswordSource::Stdin
     };
-    let [code] = secrets(["Code: "], source)?;
-    Ok(code)
+    let [token] = secrets([text], source)?;
+    Ok(token)
 }
 
 /// Reads a key's value into locked memory; a line end after it is not part of it.

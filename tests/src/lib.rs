@@ -8,7 +8,9 @@
 )]
 
 mod agent;
+mod authenticator;
 mod caller;
+mod curl;
 mod engine;
 pub mod faults;
 mod mail_server;
@@ -31,7 +33,9 @@ mod tool;
 mod waiting;
 
 pub use agent::Agent;
+pub use authenticator::code_now;
 pub use caller::Caller;
+pub use curl::{CurlAnswer, curl};
 pub use engine::Engine;
 pub use mail_server::{MailServer, Talk, token_in};
 pub use oidc::OidcProvider;
@@ -43,7 +47,9 @@ pub use provider::{Provider, Seen};
 pub use redis::{Guard, Redis};
 pub use relay::Relay;
 pub use replicas::Replicas;
-pub use sdks::{node_with_openai, python_with_fernet, python_with_sdks};
+pub use sdks::{
+    node_with_openai, python_with_fernet, python_with_schemathesis, python_with_sdks,
+};
 pub use secret::Secret;
 pub use server::Server;
 pub use small_room::SmallRoom;

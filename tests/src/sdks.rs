@@ -1,4 +1,5 @@
-//! The vendors' own SDKs, installed once beside what is built, from the versions in `tests/sdks`.
+//! The vendors' own SDKs and other people's tools, installed once beside what is built, in the
+//! versions that `tests/sdks` and `tests/openapi` name.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,11 @@ use std::process::Command;
 /// A Python that has the packages of `tests/sdks/requirements.txt`.
 pub fn python_with_sdks() -> PathBuf {
     python("python", "sdks/requirements.txt")
+}
+
+/// A Python that has the packages of `tests/openapi/requirements.txt`.
+pub fn python_with_schemathesis() -> PathBuf {
+    python("schemathesis", "openapi/requirements.txt")
 }
 
 /// A Python that makes Fernet tokens and bcrypt hashes.

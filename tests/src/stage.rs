@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::{Database, Engine, PATIENCE};
+use crate::{Database, Engine, PATIENCE, until};
 
 /// Declare it first in a story: what is declared later ends earlier.
 pub struct Stage {
@@ -111,6 +111,18 @@ impl Stage {
             Some(word.to_owned())
         });
         found.last()
+    }
+
+    /// The same, as soon as it is there.
+    pub async fn mailed_token(&self, begins: &str) -> String {
+        until("a mail lies in the outbox", async || self.mailed(begins)).await
+    }
+
+    /// Empties the server's outbox.
+    pub fn forget_mails(&self) {
+        for mail in std::fs::read_dir(self.data_dir().join("outbox")).unwrap() {
+            std::fs::remove_file(mail.unwrap().path()).unwrap();
+        }
     }
 
     /// The database, unless it is a file among the server's data.

@@ -5,28 +5,27 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::error::CliError;
-use crate::output::{Reply, cell, time_cell};
+use crate::output::{Reply, cell, time_cell, words};
 
 /// Shows the caller's account.
 pub(crate) async fn show(app: &App) -> Result<Reply, CliError> {
     let me = app.signed_in().await?.ask(Method::GET, "/auth/me").await?;
+    Ok(Reply::new(described(&me), me))
+}
+
+/// An account in words.
+pub(super) fn described(me: &Value) -> String {
     let tenant = me
         .get("tenant")
         .map_or_else(String::new, |it| cell(it, "name"));
-    let list = |member| {
-        let items = me.get(member).and_then(Value::as_array);
-        let items = items.into_iter().flatten().filter_map(Value::as_str);
-        items.collect::<Vec<_>>().join(" ")
-    };
-    let human = format!(
+    format!(
         "{} <{}>\n  tenant: {tenant}\n  roles: {}\n  permissions: {}\n  since: {}",
-        cell(&me, "username"),
-        cell(&me, "email"),
-        list("roles"),
-        list("permissions"),
-        time_cell(&me, "created_at"),
-    );
-    Ok(Reply::new(human, me))
+        cell(me, "username"),
+        cell(me, "email"),
+        words(me, "roles"),
+        words(me, "permissions"),
+        time_cell(me, "created_at"),
+    )
 }
 
 /// Prints everything that the server knows of the caller.

@@ -74,6 +74,32 @@ pub enum Sessions {
 pub enum Account {
     /// Show your account and what you may do.
     Show,
+    /// Change your names or your address; a new address needs the password.
+    Change {
+        /// Another name to sign in with.
+        #[arg(long)]
+        username: Option<String>,
+        /// Another address; a link to verify it goes there.
+        #[arg(long)]
+        email: Option<String>,
+        /// Your full name; an empty one takes it away.
+        #[arg(long)]
+        full_name: Option<String>,
+        /// Read the password from standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Prove by the token of a mail that your address is yours. The token, which follows the `#`
+    /// of the link, is asked for, or read from standard input.
+    Verify(Contact),
+    /// Have the link to verify an address mailed again.
+    Resend {
+        /// Which server.
+        #[command(flatten)]
+        contact: Contact,
+        /// The address.
+        email: String,
+    },
     /// Print everything that the server knows of you, as JSON.
     Export,
     /// Close your account; what only you own is destroyed, and your machines wipe.
@@ -88,6 +114,24 @@ pub enum Account {
 /// See [`super::Command::Password`].
 #[derive(Subcommand)]
 pub enum Password {
+    /// Have a link to choose a new password mailed.
+    Forgot {
+        /// Which server.
+        #[command(flatten)]
+        contact: Contact,
+        /// Your address.
+        email: String,
+    },
+    /// Choose a new password by the token of that mail; every session ends.
+    Reset {
+        /// Which server.
+        #[command(flatten)]
+        contact: Contact,
+        /// Read the token and the new password from two lines of standard input. The token follows
+        /// the `#` of the link.
+        #[arg(long)]
+        password_stdin: bool,
+    },
     /// Replace it; all other sessions end.
     Change {
         /// Read the present password and the new one from two lines of standard input.

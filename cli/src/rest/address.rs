@@ -90,6 +90,16 @@ impl fmt::Display for Address {
 
 const LOOPBACK: [&str; 3] = ["127.0.0.1", "::1", "localhost"];
 
+/// What a person typed, as one segment of a path.
+pub(crate) fn segment(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@+".contains(&byte);
+    let letter = |byte: u8| match byte {
+        byte if plain(byte) => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(letter).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +138,11 @@ mod tests {
         ] {
             assert_eq!(wrong.parse::<Address>(), Err(AddressError::Form), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_segment_never_leads_elsewhere() {
+        assert_eq!(segment("ada@example.org"), "ada@example.org");
+        assert_eq!(segment("../a b?c#d"), "..%2Fa%20b%3Fc%23d");
     }
 }

@@ -7,6 +7,7 @@ mod exchange;
 mod first_contact;
 mod problem;
 
+pub(crate) use address::segment;
 pub use address::{Address, AddressError};
 pub use events::{Event, Events, Opened};
 pub use exchange::{Answer, Ask, Line, Rest};

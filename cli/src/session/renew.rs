@@ -44,6 +44,12 @@ impl SignedIn {
         self.session.user_id
     }
 
+    /// The session in another tenant that this answer gives.
+    pub(crate) fn entered(&self, answer: &Value, now: OffsetDateTime) -> Result<Session, CliError> {
+        let session = self.session.succeeded_by(answer, now);
+        session.ok_or(CliError::SessionEnded)
+    }
+
     /// Sends a request without a body.
     pub(crate) async fn ask(&self, method: Method, path: &str) -> Result<Value, CliError> {
         self.send(Ask::new(method, path)).await

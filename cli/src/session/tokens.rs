@@ -39,12 +39,27 @@ impl Session {
         let text = |member: &str| answer.get(member).and_then(Value::as_str);
         let user = text("username").or_else(|| text("email"));
         let user = user.or_else(|| answer.get("user")?.get("email")?.as_str());
+        let user_id = text("user_id").or_else(|| text("id"))?.parse().ok()?;
+        Self::of(rest, (user_id, user?), (answer, now))
+    }
+
+    /// Another session of the same user, with the tokens of this answer.
+    pub(super) fn succeeded_by(&self, answer: &Value, now: OffsetDateTime) -> Option<Self> {
+        Self::of(&self.rest(), (self.user_id, &self.user), (answer, now))
+    }
+
+    fn of(
+        rest: &Rest,
+        (user_id, user): (Uuid, &str),
+        (answer, now): (&Value, OffsetDateTime),
+    ) -> Option<Self> {
+        let text = |member: &str| answer.get(member).and_then(Value::as_str);
         let life = Duration::seconds(answer.get("expires_in")?.as_i64()?);
         Some(Self {
             server: rest.address().clone(),
             trust: rest.trust().clone(),
-            user_id: text("user_id").or_else(|| text("id"))?.parse().ok()?,
-            user: user?.to_owned(),
+            user_id,
+            user: user.to_owned(),
             access_token: text("access_token")?.into(),
             refresh_token: text("refresh_token")?.into(),
             expires_at: (now + life).unix_timestamp(),

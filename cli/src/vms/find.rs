@@ -1,10 +1,8 @@
 //! Finds the machine that a person means.
 
-use serde_json::Value;
-use uuid::Uuid;
-
 use crate::error::CliError;
-use crate::rest_list::all_items;
+use crate::output::cell;
+use crate::rest_list::{Kind, find_item};
 use crate::session::SignedIn;
 
 /// A machine of this tenant.
@@ -19,18 +17,18 @@ impl Vm {
     }
 }
 
-/// The machine with this name, or else with this id.
+/// The machine with this name or id.
 pub(crate) async fn find(caller: &SignedIn, name_or_id: &str) -> Result<Vm, CliError> {
-    let vms = all_items(caller, "/vms").await?;
-    let id = name_or_id.parse::<Uuid>().map(|id| id.to_string()).ok();
-    let by = |member: &str, wanted: &str| {
-        vms.iter()
-            .find(|vm| vm.get(member).and_then(Value::as_str) == Some(wanted))
-    };
-    let vm = by("name", name_or_id).or_else(|| by("id", &id?));
-    let text = |member: &str| vm?.get(member)?.as_str().map(str::to_owned);
-    match (text("id"), text("name")) {
-        (Some(id), Some(name)) => Ok(Vm { id, name }),
-        _ => Err(CliError::NoSuchVm(name_or_id.to_owned())),
-    }
+    let vm = find_item(caller, &VM, name_or_id).await?;
+    Ok(Vm {
+        id: cell(&vm, "id"),
+        name: cell(&vm, "name"),
+    })
 }
+
+const VM: Kind = Kind {
+    path: "/vms",
+    names: &["name"],
+    called: "machine",
+    listed_by: "vms list",
+};

@@ -23,7 +23,7 @@ pub(super) struct Admin {
     #[command(flatten)]
     pub(super) settings: Settings,
     /// Answer in JSON
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
     action: Action,

@@ -107,7 +107,7 @@ fn request_line(line: &str) -> Result<&str, Refusal> {
     else {
         return Err(Refusal::Syntax);
     };
-    let known = METHODS.contains(&method) && !target.is_empty() && !target.contains(['\t', '\r']);
+    let known = is_method(method) && !target.is_empty() && !target.contains(['\t', '\r']);
     let version = ["HTTP/1.1", "HTTP/1.0"]
         .contains(&version)
         .then_some(version);
@@ -189,10 +189,13 @@ const fn is_token(byte: u8) -> bool {
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
-/// TRACE is understood, so that the answer can be 405.
-const METHODS: [&str; 8] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
-];
+/// Any word in capitals is a method, so that the answer to a strange one can be 405; but for the
+/// one that needs another target, and the one that stands for what was refused.
+fn is_method(text: &str) -> bool {
+    (1..=16).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_uppercase())
+        && !["CONNECT", "REFUSED"].contains(&text)
+}
 
 /// The largest head, in bytes.
 pub(super) const MAX_HEAD: usize = 16 * 1024;

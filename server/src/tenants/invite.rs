@@ -156,8 +156,8 @@ async fn post(
     let server = app.public_urls.first().map_or("", String::as_str);
     let text = Zeroizing::new(format!(
         "You are invited to join {tenant} at {server}.\n\n\
-         Sign in (or register first), then send this token, as docs/REST.md says, to\n\
-         POST {server}/invitations/accept:\n\n    {token}\n\n\
+         Sign in (or register first), then run `keyferry invitations accept`, which asks for this\n\
+         token, or send it to POST {server}/invitations/accept:\n\n    {token}\n\n\
          It counts for seven days. If you expected no invitation, ignore this mail.\n",
         token = *token
     ));

@@ -1,20 +1,13 @@
 //! How people and their programs prove who they are.
 #![expect(
-    clippy::disallowed_methods,
-    reason = "an authenticator app shows the codes of this moment"
-)]
-#![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use aws_lc_rs::hmac;
 use hyper::{Method, StatusCode};
 use keyferry_cli::rest::Answer;
-use keyferry_tests::{Engine, PASSWORD, Server, Stage, on_both_engines, until};
+use keyferry_tests::{Engine, PASSWORD, Server, Stage, code_now, on_both_engines, until};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -204,29 +197,6 @@ async fn set_up(server: &Server, session: &SecretString) -> Vec<Value> {
     let confirmed = ask(server, Method::POST, confirm, session, Some(body)).await;
     assert_eq!(confirmed.status, StatusCode::OK);
     confirmed.body["recovery_codes"].as_array().unwrap().clone()
-}
-
-/// What an authenticator app shows at this moment (RFC 6238).
-fn code_now(secret: &str) -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let step = (seconds.as_secs() / 30).to_be_bytes();
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &base32(secret));
-    let tag = hmac::sign(&key, &step);
-    let at = usize::from(tag.as_ref()[19] & 15);
-    let word = u32::from_be_bytes(tag.as_ref()[at..at + 4].try_into().unwrap());
-    format!("{:06}", (word & 0x7fff_ffff) % 1_000_000)
-}
-
-fn base32(text: &str) -> Vec<u8> {
-    let digits = text.chars().map(|letter| match letter {
-        'A'..='Z' => u32::from(letter) - u32::from('A'),
-        other => other.to_digit(10).unwrap() + 24,
-    });
-    let bits: String = digits.map(|digit| format!("{digit:05b}")).collect();
-    let bytes = bits.as_bytes().chunks_exact(8);
-    bytes
-        .map(|byte| u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap())
-        .collect()
 }
 
 async fn stage(engine: Engine) -> (Stage, Server, SecretString) {

@@ -5,9 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::process::Command;
-
-use keyferry_tests::{Engine, Server, Stage, on_both_engines};
+use keyferry_tests::{CurlAnswer, Engine, Server, Stage, curl, on_both_engines};
 use serde_json::Value;
 
 on_both_engines!(
@@ -116,22 +114,6 @@ async fn a_program_gets_an_api_key_of_its_own(engine: Engine) {
     assert!(!list.body.to_string().contains(secret), "it is shown once");
 }
 
-/// What curl printed of an answer.
-struct Answer {
-    status: u16,
-    head: String,
-    body: Value,
-}
-
-impl Answer {
-    fn field(&self, name: &str) -> Option<&str> {
-        let mut fields = self.head.lines().filter_map(|line| line.split_once(':'));
-        fields
-            .find(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.trim())
-    }
-}
-
 async fn stage(engine: Engine) -> (Stage, Server) {
     let stage = Stage::new(engine).await;
     let server = Server::start_with(&stage, &[("KEYFERRY_PLAIN_HTTP", "true")]);
@@ -139,25 +121,8 @@ async fn stage(engine: Engine) -> (Stage, Server) {
     (stage, server)
 }
 
-fn post(server: &Server, path: &str, body: &str) -> Answer {
+fn post(server: &Server, path: &str, body: &str) -> CurlAnswer {
     curl(server, path, &["-H", JSON, "-d", body])
-}
-
-fn curl(server: &Server, path: &str, arguments: &[&str]) -> Answer {
-    let output = Command::new("curl")
-        .args(["--silent", "--show-error", "--include", "--max-time", "30"])
-        .args(arguments)
-        .arg(format!("{}{path}", server.url()))
-        .output()
-        .expect("curl is installed");
-    assert!(output.status.success(), "{output:?}");
-    let answer = String::from_utf8(output.stdout).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    Answer {
-        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-        head: head.to_owned(),
-        body: serde_json::from_str(body).unwrap_or_default(),
-    }
 }
 
 fn text(value: &Value) -> &str {

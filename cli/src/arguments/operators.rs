@@ -1,0 +1,38 @@
+//! What admins of the server do: `keyferry admin`.
+
+use clap::{Args, Subcommand};
+
+/// See [`super::Command::Admin`].
+#[derive(Subcommand)]
+pub enum Admin {
+    /// List all accounts.
+    Users,
+    /// Show one account.
+    User(AccountName),
+    /// Let an account that was locked after failed logins be tried again.
+    Unlock(AccountName),
+    /// Close an account and end its sessions.
+    Disable(AccountName),
+    /// Open an account that was closed.
+    Enable(AccountName),
+    /// Mail an account's owner a link to choose a new password.
+    ResetPassword(AccountName),
+    /// List all tenants, with how much they have.
+    Tenants,
+    /// Put a tenant on a plan.
+    Plan {
+        /// Its name or id.
+        tenant: String,
+        /// Such as `pro`; `keyferry plans` tells all.
+        plan: String,
+    },
+    /// Count what there is on the server.
+    Stats,
+}
+
+/// One account.
+#[derive(Args)]
+pub struct AccountName {
+    /// Username, e-mail address or id.
+    pub(crate) account: String,
+}

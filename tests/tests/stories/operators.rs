@@ -1,0 +1,114 @@
+//! Admins of the server, signed in as any person is.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use keyferry_tests::{Engine, PASSWORD, Person, Server, Stage, on_both_engines};
+
+on_both_engines!(
+    an_admin_closes_and_opens_accounts,
+    an_admin_sees_what_there_is_and_puts_tenants_on_plans,
+);
+
+async fn an_admin_closes_and_opens_accounts(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let root = admin(&stage, &server);
+    assert_eq!(root.ask(&["admin", "disable", "ada"])["status"], "disabled");
+    assert_eq!(ada.run(&["keys", "list"], b"").code, 3);
+    let login = ["login", "--username", "ada", "--password-stdin"];
+    assert_eq!(ada.run(&login, PASSWORD.as_bytes()).code, 3);
+    assert_eq!(root.ask(&["admin", "enable", "ADA"])["status"], "active");
+    ada.run(&login, PASSWORD.as_bytes()).success();
+    root.run(&["admin", "unlock", "ada"], b"").success();
+
+    let own = root.run(&["admin", "disable", "root"], b"");
+    assert!(own.errors.contains("your own account"), "{}", own.errors);
+    let nobody = root.run(&["admin", "user", "../stats"], b"");
+    assert_eq!(nobody.code, 4, "{}", nobody.errors);
+    let unreachable = root.run(&["admin", "reset-password", "ada"], b"");
+    assert!(
+        unreachable.errors.contains("no e-mail address"),
+        "{}",
+        unreachable.errors
+    );
+    let change = [
+        "account",
+        "change",
+        "--email",
+        "ada@example.org",
+        "--password-stdin",
+    ];
+    ada.run(&change, PASSWORD.as_bytes()).success();
+    stage.mailed_token("kfe_").await;
+    stage.forget_mails();
+    root.run(&["admin", "reset-password", "ada@example.org"], b"")
+        .success();
+    let reset = ["password", "reset", "--password-stdin"];
+    let answer = format!(
+        "{}\nCopper-Meadow-4-Whistle",
+        stage.mailed_token("kfe_").await
+    );
+    ada.run(&reset, answer.as_bytes()).success();
+    ada.run(&login, b"Copper-Meadow-4-Whistle").success();
+}
+
+async fn an_admin_sees_what_there_is_and_puts_tenants_on_plans(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.run(&["tenants", "rename", "Engines"], b"").success();
+    let root = admin(&stage, &server);
+    let users = root.ask(&["admin", "users"]);
+    let users = users["items"].as_array().unwrap().iter();
+    let names: Vec<_> = users.map(|user| &user["username"]).collect();
+    assert_eq!(names, ["ada", "root"]);
+    assert_eq!(root.ask(&["admin", "user", "root"])["server_admin"], true);
+    let stats = root.ask(&["admin", "stats"]);
+    assert_eq!(
+        (&stats["users"], &stats["server_admins"]),
+        (&2.into(), &1.into())
+    );
+    root.run(&["admin", "plan", "Engines", "pro"], b"")
+        .success();
+    assert_eq!(ada.ask(&["tenants", "show"])["plan"], "pro");
+    let tenants = root.run(&["admin", "tenants"], b"").success().output;
+    assert!(
+        tenants.contains("Engines") && tenants.contains("pro"),
+        "{tenants}"
+    );
+    let unknown = root.run(&["admin", "plan", "Engines", "gold"], b"");
+    assert!(unknown.errors.contains("plan"), "{}", unknown.errors);
+    for command in [
+        &["admin", "users"][..],
+        &["admin", "stats"],
+        &["admin", "tenants"],
+    ] {
+        let refused = ada.run(command, b"");
+        assert_eq!(refused.code, 1, "{command:?}: {}", refused.output);
+    }
+}
+
+/// The admin whom the operator makes on the host, signed in from elsewhere.
+fn admin<'a>(stage: &'a Stage, server: &Server) -> Person<'a> {
+    let mut made = server.run_beside(stage, "admin", |command| {
+        command.args(["admin", "create", "--username", "root", "--password-stdin"]);
+        command.env("AUTH_PASSWORD_HASH_ROUNDS", "10");
+    });
+    made.feed(PASSWORD.as_bytes());
+    assert!(made.wait().success(), "{}", made.log());
+    let root = Person::new(stage, "root");
+    let contact = [
+        "--server",
+        server.url(),
+        "--fingerprint",
+        server.fingerprint(),
+    ];
+    let login = ["login", "--username", "root", "--password-stdin"];
+    let login = [&login[..], &contact].concat();
+    root.run(&login, PASSWORD.as_bytes()).success();
+    root
+}
