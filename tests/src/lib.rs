@@ -47,9 +47,7 @@ pub use provider::{Provider, Seen};
 pub use redis::{Guard, Redis};
 pub use relay::Relay;
 pub use replicas::Replicas;
-pub use sdks::{
-    node_with_openai, python_with_fernet, python_with_schemathesis, python_with_sdks,
-};
+pub use sdks::{node_with_openai, python_with_fernet, python_with_schemathesis, python_with_sdks};
 pub use secret::Secret;
 pub use server::Server;
 pub use small_room::SmallRoom;
