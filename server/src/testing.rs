@@ -20,7 +20,7 @@ use crate::limits::Counters;
 use crate::mail::{Mailer, Route};
 use crate::metrics::Metrics;
 use crate::sessions::{
-    KeyRing, KeySource, Origin, SeenSessions, SignedIn, SigningKeys, VerifiedTokens, signed_in,
+    KeyRing, Origin, SeenSessions, SignedIn, SigningKeys, VerifiedTokens, signed_in,
 };
 use crate::stop::{self, Stopper};
 use crate::store::{Store, sql};
@@ -99,13 +99,7 @@ pub(crate) async fn server_with(config: Config) -> Server {
     };
     let server_keys = ServerKeys::load(&keeper, &mut rng).await.unwrap();
     let audit_key = ChainKey::load(&keeper, &mut rng).await.unwrap();
-    let source = KeySource {
-        store: &store,
-        master_key: &master_key,
-        arena: &arena,
-        now: shown.now(),
-    };
-    let signing_keys = SigningKeys::load(&source, &config.tokens.algorithm, &mut rng);
+    let signing_keys = SigningKeys::load(&keeper, &config.tokens.algorithm, &mut rng);
     let signing_keys = signing_keys.await.unwrap();
     let hasher = PasswordHasher::start(config.passwords.cost).unwrap();
     let (alerts, _none) = Alerts::new(&config.alerts).unwrap();

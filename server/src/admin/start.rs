@@ -22,7 +22,7 @@ use crate::http::Identity;
 use crate::limits::Counters;
 use crate::mail::{Mailer, Route};
 use crate::metrics::Metrics;
-use crate::sessions::{KeyRing, KeySource, SeenSessions, SigningKeys, VerifiedTokens};
+use crate::sessions::{KeyRing, SeenSessions, SigningKeys, VerifiedTokens};
 use crate::stop::Stop;
 use crate::store::uuid_v7;
 use crate::vault::server_keys::{Keeper, ServerKeys};
@@ -51,19 +51,13 @@ pub(super) async fn start(
     } = open(&config, data_dir).await?;
     let mut rng = UnwrapErr(SysRng);
     let now = clock.now();
-    let source = KeySource {
-        store: &store,
-        master_key: &master_key,
-        arena: &arena,
-        now,
-    };
-    let signing_keys = SigningKeys::load(&source, &config.tokens.algorithm, &mut rng).await?;
     let keeper = Keeper {
         store: &store,
         master_key: &master_key,
         arena: &arena,
         now,
     };
+    let signing_keys = SigningKeys::load(&keeper, &config.tokens.algorithm, &mut rng).await?;
     let server_keys = ServerKeys::load(&keeper, &mut rng).await?;
     let audit_key = ChainKey::load(&keeper, &mut rng).await?;
     let cache = config.cache.take();

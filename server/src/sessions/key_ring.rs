@@ -3,12 +3,13 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::signing_keys::{KeySource, SigningKeys, SigningKeysError};
+use super::signing_keys::{self, SigningKeys, SigningKeysError};
 use super::token;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::config::Algorithm;
 use crate::store::{UnixTime, uuid_v7};
+use crate::vault::server_keys::Keeper;
 
 /// The keys as they were last read. Another server, or a command, may have changed them since.
 pub(crate) struct KeyRing(RwLock<Arc<SigningKeys>>);
@@ -30,7 +31,7 @@ impl KeyRing {
 /// Reads the keys again.
 pub(super) async fn reload(app: &App) -> Result<(), SigningKeysError> {
     let algorithm = &app.config.tokens.algorithm;
-    let keys = SigningKeys::load(&source(app), algorithm, &mut app.rng()).await?;
+    let keys = SigningKeys::load(&Keeper::of(app), algorithm, &mut app.rng()).await?;
     app.signing_keys.replace(keys);
     Ok(())
 }
@@ -41,7 +42,7 @@ pub(crate) async fn rotate(app: &App) -> Result<(), SigningKeysError> {
     if !matches!(app.config.tokens.algorithm, Algorithm::EdDsa) {
         return Err(SigningKeysError::Shared);
     }
-    let new = source(app).make(&mut app.rng())?;
+    let new = signing_keys::make(&Keeper::of(app), &mut app.rng())?;
     let now = app.clock.now();
     let entry = Entry {
         tenant: None,
@@ -57,15 +58,6 @@ pub(crate) async fn rotate(app: &App) -> Result<(), SigningKeysError> {
     change.insert_audit_event(app, &entry).await?;
     change.commit().await?;
     reload(app).await
-}
-
-fn source(app: &App) -> KeySource<'_> {
-    KeySource {
-        store: &app.store,
-        master_key: &app.master_key,
-        arena: &app.arena,
-        now: app.clock.now(),
-    }
 }
 
 /// Other servers may sign with the old key until they have read the new one.

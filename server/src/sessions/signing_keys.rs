@@ -5,7 +5,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use josekit::jwk::alg::ed::EdKeyPair;
 use josekit::jws::alg::eddsa::{EddsaJwsSigner, EddsaJwsVerifier};
 use josekit::jws::{EdDSA, JwsSigner, JwsVerifier};
-use keyferry_protocol::memory::{Arena, LockedBox, MemoryError};
+use keyferry_protocol::memory::{LockedBox, MemoryError};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -15,9 +15,10 @@ use zeroize::Zeroizing;
 use crate::app::App;
 use crate::config::Algorithm;
 use crate::error::ApiError;
-use crate::store::{NewSigningKey, Store, StoreError, StoredSigningKey, UnixTime, uuid_v7};
+use crate::store::{NewSigningKey, StoreError, StoredSigningKey, uuid_v7};
 use crate::vault::master_key::MasterKey;
 use crate::vault::seal::{self, Sealed, Unsealable};
+use crate::vault::server_keys::Keeper;
 
 /// The keys of the one algorithm in use.
 pub(crate) enum SigningKeys {
@@ -42,14 +43,6 @@ pub(crate) struct CheckingKey {
     id: String,
     public_key: Vec<u8>,
     verifier: EddsaJwsVerifier,
-}
-
-/// Where the keys are kept and what they are sealed with.
-pub(crate) struct KeySource<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) master_key: &'a MasterKey,
-    pub(crate) arena: &'a Arena,
-    pub(crate) now: UnixTime,
 }
 
 /// A published key, RFC 8037.
@@ -88,13 +81,13 @@ pub(crate) enum SigningKeysError {
 impl SigningKeys {
     /// Takes the keys out of the database; the first start makes them.
     pub(crate) async fn load(
-        source: &KeySource<'_>,
+        keeper: &Keeper<'_>,
         algorithm: &Algorithm,
         rng: &mut impl rand_core::CryptoRng,
     ) -> Result<Self, SigningKeysError> {
         let secret = match algorithm {
             Algorithm::Hs256(secret) => secret,
-            Algorithm::EdDsa => return load_eddsa(source, rng).await,
+            Algorithm::EdDsa => return load_eddsa(keeper, rng).await,
         };
         let bytes = secret.expose_secret().as_bytes();
         let key = hmac::Key::new(hmac::HMAC_SHA256, bytes);
@@ -172,13 +165,13 @@ pub(crate) async fn published(app: &App) -> Result<PublishedKeys, ApiError> {
 }
 
 async fn load_eddsa(
-    source: &KeySource<'_>,
+    keeper: &Keeper<'_>,
     rng: &mut impl rand_core::CryptoRng,
 ) -> Result<SigningKeys, SigningKeysError> {
-    let mut stored = source.store.signing_keys(source.now).await?;
+    let mut stored = keeper.store.signing_keys(keeper.now).await?;
     if !stored.iter().any(|key| key.status == "current") {
-        make_first(source, rng).await?;
-        stored = source.store.signing_keys(source.now).await?;
+        make_first(keeper, rng).await?;
+        stored = keeper.store.signing_keys(keeper.now).await?;
     }
     let mut current = None;
     let mut checking = Vec::new();
@@ -186,7 +179,7 @@ async fn load_eddsa(
         let id = key.id.to_string();
         let verifier = EdDSA.verifier_from_der([SPKI_PREFIX, &key.public_key].concat())?;
         if key.status == "current" {
-            let seed = open(source.master_key, &key)?;
+            let seed = open(keeper.master_key, &key)?;
             current = Some(Box::new(SigningKey {
                 id: id.clone(),
                 signer: signer(&seed)?,
@@ -203,11 +196,11 @@ async fn load_eddsa(
 }
 
 async fn make_first(
-    source: &KeySource<'_>,
+    keeper: &Keeper<'_>,
     rng: &mut impl rand_core::CryptoRng,
 ) -> Result<(), SigningKeysError> {
-    let new = source.make(rng)?;
-    let mut change = source.store.begin().await?;
+    let new = make(keeper, rng)?;
+    let mut change = keeper.store.begin().await?;
     match change.insert_signing_key(&new).await {
         Ok(()) => Ok(change.commit().await?),
         // Another replica was faster: its key is the current one.
@@ -216,23 +209,21 @@ async fn make_first(
     }
 }
 
-impl KeySource<'_> {
-    /// A new key that nobody has stored.
-    pub(super) fn make(
-        &self,
-        rng: &mut impl rand_core::CryptoRng,
-    ) -> Result<NewSigningKey, SigningKeysError> {
-        let id = uuid_v7(self.now, rng);
-        let seed = self.arena.random(32, rng)?;
-        let public_key = public_half(&seed)?;
-        let sealed = seal::seal(self.master_key, rng, &context(id), &seed)?;
-        Ok(NewSigningKey {
-            id,
-            public_key,
-            sealed,
-            created_at: self.now,
-        })
-    }
+/// A new key that nobody has stored.
+pub(super) fn make(
+    keeper: &Keeper<'_>,
+    rng: &mut impl rand_core::CryptoRng,
+) -> Result<NewSigningKey, SigningKeysError> {
+    let id = uuid_v7(keeper.now, rng);
+    let seed = keeper.arena.random(32, rng)?;
+    let public_key = public_half(&seed)?;
+    let sealed = seal::seal(keeper.master_key, rng, &context(id), &seed)?;
+    Ok(NewSigningKey {
+        id,
+        public_key,
+        sealed,
+        created_at: keeper.now,
+    })
 }
 
 fn open(master_key: &MasterKey, key: &StoredSigningKey) -> Result<LockedBox, SigningKeysError> {

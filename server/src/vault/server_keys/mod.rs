@@ -60,7 +60,7 @@ pub(crate) enum ServerKeysError {
     Memory(#[from] MemoryError),
 }
 
-/// Where the pairs are kept, and what they are sealed with.
+/// Where the server's own keys are kept, and what they are sealed with.
 pub(crate) struct Keeper<'a> {
     pub(crate) store: &'a Store,
     pub(crate) master_key: &'a MasterKey,
@@ -138,7 +138,7 @@ impl Pairs {
 
 impl<'a> Keeper<'a> {
     /// The running server's.
-    fn of(app: &'a App) -> Self {
+    pub(crate) fn of(app: &'a App) -> Self {
         Self {
             store: &app.store,
             master_key: &app.master_key,
