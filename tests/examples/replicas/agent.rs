@@ -78,11 +78,10 @@ pub(crate) struct LightAgent {
     seen: Arc<Seen>,
 }
 
-/// The servers of a ticket, in one order for all agents.
-pub(crate) fn targets(ticket: &Ticket) -> Vec<Target> {
+/// The servers of a ticket, in the order of these URLs.
+pub(crate) fn targets(ticket: &Ticket, urls: &[String]) -> Vec<Target> {
     let trust = ServerTrust::Pinned(SpkiPin(ticket.spki_pin.unwrap()));
-    let mut urls = ticket.urls.clone();
-    urls.sort();
+    assert!(urls.iter().all(|url| ticket.urls.contains(url)));
     let target = |url: &String| {
         let url = url.parse().unwrap();
         Target {
@@ -211,9 +210,11 @@ impl LightAgent {
                 (key, 0, Outcome::Wiped)
             }
             ToAgent::Lease { .. } => {
-                let again = self
-                    .seen
-                    .look(|inside| inside.served_at.replace(now).is_some());
+                let again = self.seen.look(|inside| {
+                    let again = inside.served_at.is_some();
+                    inside.served_at.get_or_insert(now);
+                    again
+                });
                 if again {
                     return Ok(());
                 }

@@ -53,7 +53,13 @@ async fn main() {
 
     let begin = Instant::now();
     let arena = Arena::new(self_test().unwrap()).unwrap();
-    let mut agents = Fleet::default();
+    let mut agents = Fleet {
+        urls: servers
+            .iter()
+            .map(|server| server.url().to_owned())
+            .collect(),
+        ..Fleet::default()
+    };
     for number in 0..count {
         let ticket = owner.ticket(&format!("vm-{number}")).await;
         agents.start(&arena, &ticket, number);
@@ -69,7 +75,8 @@ async fn main() {
     let orphans = agents.at_server(0);
     servers[0].kill();
     let killed = Instant::now();
-    agents.until_all("served again", |seen| seen.served()).await;
+    let elsewhere = |seen: &Seen| seen.served() && seen.server() != 0;
+    agents.until_all("served again", elsewhere).await;
     let again = orphans
         .iter()
         .map(|seen| seen.served_at().unwrap() - killed);
@@ -120,6 +127,7 @@ fn memory(when: &str, servers: &Replicas) {
 
 #[derive(Default)]
 struct Fleet {
+    urls: Vec<String>,
     seen: Vec<Arc<Seen>>,
     tasks: JoinSet<()>,
 }
@@ -128,7 +136,12 @@ impl Fleet {
     fn start(&mut self, arena: &Arena, ticket: &str, number: usize) {
         let ticket = Ticket::parse(arena, ticket.as_bytes()).unwrap();
         let seen = Arc::new(Seen::default());
-        let agent = LightAgent::new(arena, targets(&ticket), ticket, Arc::clone(&seen));
+        let agent = LightAgent::new(
+            arena,
+            targets(&ticket, &self.urls),
+            ticket,
+            Arc::clone(&seen),
+        );
         self.seen.push(seen);
         self.tasks.spawn(agent.run(number % SERVERS));
     }
