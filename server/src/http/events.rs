@@ -11,7 +11,7 @@ use http_body_util::Either;
 use hyper::body::{Body, Frame};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
-use schemars::{Schema, SchemaGenerator};
+use schemars::{Schema, SchemaGenerator, json_schema};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -60,7 +60,15 @@ impl Answer for EventStream {
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<News>()
+        let news = generator.subschema_for::<News>();
+        // On the wire the data of an event is text, which is JSON in turn: `News` without its tag.
+        let data = json_schema!({ "type": "string", "contentMediaType": "application/json" });
+        json_schema!({
+            "type": "object",
+            "properties": { "event": { "type": "string" }, "data": data },
+            "required": ["event", "data"],
+            "x-news": news,
+        })
     }
 }
 

@@ -52,7 +52,7 @@ const GUIDES: &[Guide] = &[
     guide("status_index", "The server's name, version and paths.", "", ""),
     guide("status_health", "Whether the server and what it depends on are well.", "", ""),
     guide("status_ready", "Whether the server takes requests.", "", ""),
-    guide("metrics_show", "What the server counts, for who shows the operator's token.", "", "401 unauthenticated"),
+    guide("metrics_show", "What the server counts, for who shows the operator's token.", "", "401 unauthenticated 404 not_found"),
     guide("status_database", "Whether the database answers, and which engine it is.", "", ""),
     guide("openapi_document", "The OpenAPI document that this page is made from.", "", ""),
     guide("docs_page", "This page.", "", ""),

@@ -32,12 +32,15 @@ pub(crate) struct Tool {
 pub(crate) struct Budget {
     /// Requests in a minute.
     #[serde(default)]
+    #[schemars(range(min = 1))]
     requests_per_minute: Option<u32>,
     /// Requests in 24 hours.
     #[serde(default)]
+    #[schemars(range(min = 1))]
     requests_per_day: Option<u32>,
     /// Bytes in both directions, in 24 hours.
     #[serde(default)]
+    #[schemars(range(min = 1))]
     bytes_per_day: Option<u64>,
 }
 
