@@ -32,7 +32,7 @@ pub(crate) struct Bus(Arc<Ends>);
 struct Ends {
     process: Uuid,
     hearers: broadcast::Sender<Heard>,
-    /// To other servers, by way of [`relay`].
+    /// To other servers, by way of [`relay()`].
     away: broadcast::Sender<Published>,
     /// Which notes have been heard of, one way or the other.
     known: Mutex<Known>,
