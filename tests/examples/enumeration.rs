@@ -57,9 +57,9 @@ async fn main() -> ExitCode {
     let strict = Server::start_with(&stage, &settings("5"));
     println!("refused because of too many failures, {TRIES} tries each:");
     let locked = [
-        ("unknown", "nobody", "198.51.100.11"),
-        ("locked", "locked", "198.51.100.12"),
-        ("unknown again", "no-one", "198.51.100.13"),
+        ("unknown", "nobody", "203.0.113.11"),
+        ("locked", "locked", "203.0.113.12"),
+        ("unknown again", "no-one", "203.0.113.13"),
     ]
     .map(subject);
     for subject in &locked {
@@ -143,8 +143,8 @@ fn attempt(server: &Server, subject: &Subject) -> (u16, String) {
     let mut connection = server.connect();
     write!(
         connection,
-        "POST /auth/login HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-For: {}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /auth/login HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
+         X-Forwarded-For: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         subject.address,
         body.len()
     )

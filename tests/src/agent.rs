@@ -97,7 +97,7 @@ impl Agent {
             command
                 .args(["run", "--ticket-stdin", "--socket"])
                 .arg(socket);
-            command.env("RUST_LOG", "debug");
+            command.env("KEYFERRY_LOG", "debug");
         });
         program.feed(ticket);
         program

@@ -218,7 +218,7 @@ impl Server {
                 .env("AUTH_REGISTRATIONS_PER_HOUR", "0")
                 .env("AUTH_REFRESHES_PER_HOUR", "0")
                 .env("AUTH_ENABLE_RATE_LIMITING", "false")
-                .env("RUST_LOG", "debug");
+                .env("KEYFERRY_LOG", "debug,sqlx=info");
             if let Some(database) = stage.database() {
                 command.env("DATABASE_URL", database.url());
             }

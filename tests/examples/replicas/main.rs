@@ -40,7 +40,7 @@ async fn main() {
         &redis.settings()[..],
         &[
             ("KEYFERRY_MAX_CONNECTIONS_PER_ADDRESS", "100000"),
-            ("RUST_LOG", "warn"),
+            ("KEYFERRY_LOG", "warn"),
         ],
     ]
     .concat();

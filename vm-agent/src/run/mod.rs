@@ -27,7 +27,7 @@ use keyferry_agent::upstream::{self, Upstream};
 use keyferry_protocol::memory::Arena;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tracing::{error, info, warn};
+use tracing::{Level, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::ticket_source::NoTicket;
@@ -187,7 +187,10 @@ fn report(steps: &[Step]) {
 }
 
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::builder()
+        .with_default_directive(Level::INFO.into())
+        .with_env_var("KEYFERRY_LOG")
+        .from_env_lossy();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
