@@ -10,7 +10,6 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::accounts::{PasswordHasher, Providers};
-use crate::alerts::Alerts;
 use crate::audit::{Books, ChainKey};
 use crate::background::Background;
 use crate::bus::Bus;
@@ -70,7 +69,6 @@ pub(crate) struct Parts {
     /// What the server shows of itself; none with plain HTTP.
     pub(crate) identity: Option<Identity>,
     pub(crate) metrics: Metrics,
-    pub(crate) alerts: Alerts,
     /// Hears when the server stops.
     pub(crate) stop: Stop,
 }

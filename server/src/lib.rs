@@ -32,6 +32,7 @@ mod store;
 mod tenants;
 #[cfg(test)]
 mod testing;
+mod traces;
 mod vault;
 
 #[cfg(feature = "fuzzing")]

@@ -8,7 +8,6 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::accounts::{self, PasswordHasher, Providers};
-use crate::alerts::Alerts;
 use crate::app::{App, Parts};
 use crate::audit::ChainKey;
 use crate::background::Background;
@@ -102,7 +101,6 @@ pub(crate) async fn server_with(config: Config) -> Server {
     let signing_keys = SigningKeys::load(&keeper, &config.tokens.algorithm, &mut rng);
     let signing_keys = signing_keys.await.unwrap();
     let hasher = PasswordHasher::start(config.passwords.cost).unwrap();
-    let (alerts, _none) = Alerts::new(&config.alerts).unwrap();
     let (stopper, stop) = stop::channel();
     let background = Background::new();
     let mailer = keeping_mailer(&config, &shown, &background);
@@ -131,7 +129,6 @@ pub(crate) async fn server_with(config: Config) -> Server {
         public_urls: vec!["https://127.0.0.1:8443".to_owned()],
         identity: None,
         metrics: Metrics::new(),
-        alerts,
         stop,
     });
     Server {

@@ -8,9 +8,11 @@ use std::thread;
 
 use keyferry_protocol::memory;
 use tokio::sync::oneshot;
+use tracing::Instrument;
 use zeroize::Zeroizing;
 
 use super::password::{NewPassword, is_hashable};
+use crate::traces;
 
 /// Hashes and checks passwords with bcrypt. Clones share the pool.
 #[derive(Clone)]
@@ -135,6 +137,7 @@ impl PasswordHasher {
 }
 
 async fn finish<T>(answered: oneshot::Receiver<bcrypt::BcryptResult<T>>) -> Result<T, HashError> {
+    let answered = answered.instrument(traces::hashing());
     let result = answered.await.map_err(|_| HashError::Failed(None))?;
     result.map_err(|cause| HashError::Failed(Some(cause)))
 }

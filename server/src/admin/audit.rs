@@ -66,7 +66,7 @@ async fn act(app: &App, data_dir: &DataDir, flags: &Audit) -> Result<(), Failure
     match &flags.action {
         Action::Verify { anchor } => {
             let anchors = match anchor {
-                Some(path) => Some(serde_json::from_slice(&std::fs::read(path)?)?),
+                Some(path) => Some(kept(path)?),
                 None => Anchors::read(data_dir)?,
             };
             let report = audit::verify(&app.books(), anchors.as_ref()).await?;
@@ -87,6 +87,13 @@ async fn act(app: &App, data_dir: &DataDir, flags: &Audit) -> Result<(), Failure
             })
         }
     }
+}
+
+/// An anchor that the operator has kept.
+fn kept(path: &Path) -> Result<Anchors, Failure> {
+    let named = |cause: &dyn std::fmt::Display| format!("{}: {cause}", path.display());
+    let text = std::fs::read(path).map_err(|cause| named(&cause))?;
+    Ok(serde_json::from_slice(&text).map_err(|cause| named(&cause))?)
 }
 
 /// A chain that is not intact is a failure of the command.

@@ -10,17 +10,18 @@ use getrandom::SysRng;
 use keyferry_protocol::memory::{self, Arena};
 use rand_core::{Rng, UnwrapErr};
 use serde_json::json;
+use tracing::warn;
 
 use super::open::connect;
 use super::progress::Progress;
 use super::start::{Reachable, start};
 use super::{Failure, Settings};
-use crate::audit::Anchors;
+use crate::audit::{self, Anchors, Entry};
 use crate::backup::{self, BackupError, BackupKey, Freshness, Header, Restoring, Snapshot};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::store::Store;
+use crate::store::{Store, uuid_v7};
 use crate::vault::master_key::{Place, RootKey, candidates};
 use crate::{operators, sessions, stop};
 
@@ -80,6 +81,16 @@ pub(super) async fn backup(flags: BackupFlags) -> Result<(), Failure> {
         true => Some(backup_key(&config, &store).await?),
         false => None,
     };
+    // Before the moment that the backup is of, so that it tells of itself.
+    let detail = json!({ "file": flags.file, "sealed": flags.seal });
+    let written = match schema.pending.is_empty() {
+        true => write_down(config, ("operator.backup", detail)).await,
+        false => Err("the schema is not up to date".into()),
+    };
+    if let Err(cause) = written {
+        // Somebody who needs a backup may be in need of just this.
+        warn!(%cause, "the audit will not tell of this backup");
+    }
     let snapshot = Snapshot::of(&store, schema.applied, Clock::system().now()).await?;
     let header = snapshot.header.clone();
     let draft = flags.file.with_added_extension("part");
@@ -112,9 +123,9 @@ pub(super) async fn backup(flags: BackupFlags) -> Result<(), Failure> {
 /// Fills an empty database from a backup.
 pub(super) async fn restore(flags: RestoreFlags) -> Result<(), Failure> {
     let config = flags.settings.parse(Vec::new())?;
-    let data_dir = DataDir::prepare(&config.data_dir)?;
     let mut restoring =
         Restoring::open(&flags.file).map_err(|cause| with_name(&cause, &flags.file))?;
+    let data_dir = DataDir::prepare(&config.data_dir)?;
     let header = restoring.header().clone();
     let keys = keys(&config, &data_dir, &header)?;
     let fits = keys
@@ -131,8 +142,10 @@ pub(super) async fn restore(flags: RestoreFlags) -> Result<(), Failure> {
     backup::restore(&store, restoring, freshness, done).await?;
     progress.finish();
     store.close().await;
-    finish(config, &data_dir).await?;
+    Anchors::forget(&data_dir)?;
     let told = tell(&header);
+    // Shuts out what must not be revived, and moves the epoch on.
+    write_down(config, ("operator.restored", told.clone())).await?;
     let mut stdout = std::io::stdout().lock();
     if flags.json {
         writeln!(stdout, "{told}")?;
@@ -168,7 +181,7 @@ pub(super) async fn confirm(flags: ConfirmFlags) -> Result<(), Failure> {
         None => None,
     };
     let origin = sessions::Origin {
-        request_id: crate::store::uuid_v7(app.clock.now(), &mut app.rng()),
+        request_id: uuid_v7(app.clock.now(), &mut app.rng()),
         peer: None,
         user_agent: None,
     };
@@ -195,11 +208,23 @@ pub(super) async fn confirm(flags: ConfirmFlags) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Shuts out what must not be revived, and moves the epoch on.
-async fn finish(config: Config, data_dir: &DataDir) -> Result<(), Failure> {
+/// Starts on the database as servers do, and has the audit tell of what was done.
+async fn write_down(
+    config: Config,
+    (action, detail): (&'static str, serde_json::Value),
+) -> Result<(), Failure> {
+    let data_dir = DataDir::existing(&config.data_dir)?;
     let (_stopper, stop) = stop::channel();
-    Anchors::forget(data_dir)?;
-    let app = start(config, data_dir, Reachable::default(), stop).await?;
+    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let entry = Entry {
+        tenant: None,
+        actor: "operator",
+        action,
+        subject: None,
+        detail,
+        correlation: uuid_v7(app.clock.now(), &mut app.rng()),
+    };
+    audit::append(&app, &entry).await?;
     app.store.close().await;
     Ok(())
 }
@@ -261,7 +286,11 @@ fn create(file: &Path, draft: &Path) -> Result<File, Failure> {
 }
 
 fn with_name(cause: &BackupError, file: &Path) -> Failure {
-    format!("{}: {cause}", file.display()).into()
+    let file = file.display();
+    match std::error::Error::source(cause) {
+        Some(deeper) => format!("{file}: {cause}: {deeper}").into(),
+        None => format!("{file}: {cause}").into(),
+    }
 }
 
 fn rows(header: &Header) -> u64 {

@@ -13,7 +13,7 @@ use hyper::header::HOST;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -36,8 +36,12 @@ pub(super) struct Health {
 /// Asks the server that has these settings. Anything but that it can serve is a failure.
 pub(super) async fn health(config: Config, flags: &Health) -> Result<(), Failure> {
     let asked = timeout(PATIENCE, ask(&config)).await;
-    let (status, answer) = asked.map_err(|_| "the server does not answer in time")??;
+    let asked = asked.unwrap_or_else(|_| Err("the server does not answer in time".into()));
     let mut stdout = std::io::stdout().lock();
+    if let (Err(_), true) = (&asked, flags.json) {
+        writeln!(stdout, "{}", json!({ "status": "unreachable" }))?;
+    }
+    let (status, answer) = asked?;
     if flags.json {
         writeln!(stdout, "{answer}")?;
     } else {

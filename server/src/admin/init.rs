@@ -161,6 +161,6 @@ pub(super) fn explain(refused: ApiError) -> Failure {
     if faults.is_empty() {
         refused.into()
     } else {
-        format!("{refused} {}", faults.join("; ")).into()
+        faults.join("; ").into()
     }
 }

@@ -7,6 +7,7 @@ mod harden;
 mod health;
 mod import;
 mod init;
+mod log;
 mod migrate;
 mod open;
 mod openapi;
@@ -21,13 +22,10 @@ mod verify;
 mod vm_channel;
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use tracing::Level;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, Sources};
 
@@ -137,7 +135,6 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2));
         }
     };
-    log_to_stderr(LogFormat::chosen());
     match harden::harden()
         .map_err(Failure::from)
         .and_then(|()| execute(command))
@@ -154,6 +151,9 @@ fn execute(command: Command) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    if !matches!(command, Command::Serve(_) | Command::Vm(_)) {
+        log::begin();
+    }
     match command {
         Command::Serve(flags) => {
             let config = flags.config()?;
@@ -245,40 +245,6 @@ impl Settings {
             sources = sources.and_toml(&usual)?;
         }
         Ok(Config::parse(&sources)?)
-    }
-}
-
-/// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LogFormat {
-    Human,
-    Json,
-}
-
-impl LogFormat {
-    /// The log begins before settings files are read, so this is looked for in the environment and
-    /// in `.env` alone.
-    fn chosen() -> Self {
-        let sources = Sources::from_pairs(Vec::new()).and_environment(config::environment);
-        let sources = sources.and_dotenv(".env".as_ref());
-        match sources.ok().and_then(|sources| sources.log_format()) {
-            Some(format) if format == "json" => Self::Json,
-            _ => Self::Human,
-        }
-    }
-}
-
-fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(Level::INFO.into())
-        .with_env_var("KEYFERRY_LOG")
-        .from_env_lossy();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Human => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
     }
 }
 

@@ -9,54 +9,39 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tracing::info;
 
-use super::Failure;
 use super::renew_certificate::renew_certificate;
 use super::start::{Reachable, start};
-use crate::alerts::Alerts;
+use super::{Failure, log};
+use crate::alerts::Webhook;
+use crate::app::App;
 use crate::config::{Config, Transport};
 use crate::data_dir::DataDir;
 use crate::http::{self, Identity, Listener};
 use crate::stop::{self, Stopper};
 use crate::vault::{master_key, server_keys};
-use crate::{audit, backup, bus, delivery, sessions};
+use crate::{alerts, audit, backup, bus, delivery, sessions};
 
 /// Serves until it is told to stop.
 pub(super) async fn serve(config: Config) -> Result<(), Failure> {
+    let traces = log::begin_with_traces(&config)?;
     let data_dir = DataDir::prepare(&config.data_dir)?;
-    let wanted = config.listen;
-    let socket = listen(wanted).await?;
-    let listens = socket.local_addr()?;
+    let socket = listen(config.listen).await?;
     let metrics = match config.metrics.listen {
         Some(wanted) => Some(listen(wanted).await?),
         None => None,
     };
+    let webhook = Webhook::new(&config.alerts)?;
+    let listens = socket.local_addr()?;
     let url = url(config.transport, listens);
-    let mut reachable = reachable(&config, &data_dir, listens)?;
-    let (alerts, pending) = Alerts::new(&config.alerts)?;
-    reachable.alerts = alerts;
+    let reachable = reachable(&config, &data_dir, listens)?;
     let (stopper, stop) = stop::channel();
     stop_on_signal(stopper.clone(), config.connections.drain)?;
     let app = start(config, &data_dir, reachable, stop).await?;
-
-    let fingerprint = app
-        .identity
-        .as_ref()
-        .map_or_else(|| "-".to_owned(), Identity::fingerprint);
-    info!(%url, %fingerprint, protection = %app.arena.level(), "the server listens");
-    announce(&url, &fingerprint)?;
-    tokio::spawn(bus::follow(app.clone()));
-    if let Some(cache) = app.cache.clone() {
-        tokio::spawn(bus::relay(app.clone(), cache));
-    }
-    tokio::spawn(delivery::sweep(app.clone()));
-    tokio::spawn(sessions::sweep(app.clone()));
-    tokio::spawn(master_key::follow(app.clone(), stopper));
-    tokio::spawn(server_keys::follow(app.clone()));
+    announce(&app, &url)?;
     let epoch = tokio::spawn(backup::follow_epoch(app.clone()));
-    tokio::spawn(audit::sweep(app.clone()));
-    tokio::spawn(renew_certificate(app.clone()));
-    if let Some(pending) = pending {
-        tokio::spawn(pending.send_all());
+    keep_house(&app, stopper);
+    if let Some(webhook) = webhook {
+        tokio::spawn(alerts::send(app.clone(), webhook));
     }
     if let Some(listener) = metrics {
         tokio::spawn(http::serve_metrics(app.clone(), listener));
@@ -67,8 +52,25 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     epoch.await?;
     audit::keep_anchor(&app).await;
     app.store.close().await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     info!("the server has stopped");
     Ok(())
+}
+
+/// What goes on beside the answers, until the server stops.
+fn keep_house(app: &App, stopper: Stopper) {
+    tokio::spawn(bus::follow(app.clone()));
+    if let Some(cache) = app.cache.clone() {
+        tokio::spawn(bus::relay(app.clone(), cache));
+    }
+    tokio::spawn(delivery::sweep(app.clone()));
+    tokio::spawn(sessions::sweep(app.clone()));
+    tokio::spawn(master_key::follow(app.clone(), stopper));
+    tokio::spawn(server_keys::follow(app.clone()));
+    tokio::spawn(audit::sweep(app.clone()));
+    tokio::spawn(renew_certificate(app.clone()));
 }
 
 async fn listen(wanted: SocketAddr) -> Result<TcpListener, Failure> {
@@ -96,7 +98,6 @@ pub(super) fn reachable(
     Ok(Reachable {
         public_urls,
         identity,
-        alerts: Alerts::default(),
     })
 }
 
@@ -108,7 +109,10 @@ fn url(transport: Transport, listens: SocketAddr) -> String {
 }
 
 /// One line for scripts, which then know the port and what to pin.
-fn announce(url: &str, fingerprint: &str) -> std::io::Result<()> {
+fn announce(app: &App, url: &str) -> std::io::Result<()> {
+    let identity = app.identity.as_ref();
+    let fingerprint = identity.map_or_else(|| "-".to_owned(), Identity::fingerprint);
+    info!(%url, %fingerprint, protection = %app.arena.level(), "the server listens");
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "ready {url} {fingerprint}")?;
     stdout.flush()?;

@@ -7,7 +7,6 @@ use tokio::sync::Semaphore;
 use super::Failure;
 use super::open::{Opened, open};
 use crate::accounts::{PasswordHasher, Providers};
-use crate::alerts::Alerts;
 use crate::app::{App, Parts};
 use crate::audit::{self, ChainKey};
 use crate::background::Background;
@@ -15,7 +14,7 @@ use crate::backup;
 use crate::bus::Bus;
 use crate::cache::Cache;
 use crate::clock::Clock;
-use crate::config::{Config, MailSettings};
+use crate::config::{Algorithm, Config, MailSettings};
 use crate::data_dir::DataDir;
 use crate::delivery::{Attached, Watchers};
 use crate::http::Identity;
@@ -32,76 +31,77 @@ use crate::vault::server_keys::{Keeper, ServerKeys};
 pub(super) struct Reachable {
     pub(super) public_urls: Vec<String>,
     pub(super) identity: Option<Identity>,
-    pub(super) alerts: Alerts,
+}
+
+/// The server's own keys.
+struct Keys {
+    signing: SigningKeys,
+    pairs: ServerKeys,
+    audit: ChainKey,
 }
 
 /// Opens everything that the data folder and the database hold; the first start makes it.
 pub(super) async fn start(
-    mut config: Config,
+    config: Config,
     data_dir: &DataDir,
     reachable: Reachable,
     stop: Stop,
 ) -> Result<App, Failure> {
-    let Opened {
-        store,
-        clock,
-        arena,
-        master_key,
-        instance,
-    } = open(&config, data_dir).await?;
-    let mut rng = UnwrapErr(SysRng);
-    let now = clock.now();
-    let keeper = Keeper {
-        store: &store,
-        master_key: &master_key,
-        arena: &arena,
-        now,
-    };
-    let signing_keys = SigningKeys::load(&keeper, &config.tokens.algorithm, &mut rng).await?;
-    let server_keys = ServerKeys::load(&keeper, &mut rng).await?;
-    let audit_key = ChainKey::load(&keeper, &mut rng).await?;
-    let cache = config.cache.take();
-    let cache = cache.map(|source| Cache::new(source, instance));
+    let opened = open(&config, data_dir).await?;
+    let keys = Keys::load(&opened, &config.tokens.algorithm).await?;
+    let cache = config.cache.clone();
+    let cache = cache.map(|source| Cache::new(source, opened.instance));
     let background = Background::new();
-    let mailer = mailer(&config.mail, data_dir, &clock, &background)?;
-    let hasher = PasswordHasher::start(config.passwords.cost)?;
-    let providers = Providers::new(&config.providers)?;
-    begin_audit(App::new(Parts {
-        store,
-        clock,
-        config,
-        arena,
-        master_key,
-        server_keys,
+    let mailer = mailer(&config.mail, data_dir, &opened.clock, &background)?;
+    let server = uuid_v7(opened.clock.now(), &mut UnwrapErr(SysRng));
+    let app = App::new(Parts {
         attached: Attached::new(),
         watchers: Watchers::new(),
-        bus: Bus::new(uuid_v7(now, &mut rng)),
+        bus: Bus::new(server),
         counters: Counters::new(cache.clone()),
         cache,
         background,
         mailer,
-        hasher,
-        audit_key,
+        hasher: PasswordHasher::start(config.passwords.cost)?,
+        server_keys: keys.pairs,
+        audit_key: keys.audit,
         verifying: Semaphore::new(1),
-        providers,
-        signing_keys: KeyRing::new(signing_keys),
+        providers: Providers::new(&config.providers)?,
+        signing_keys: KeyRing::new(keys.signing),
         verified_tokens: VerifiedTokens::new(),
         seen_sessions: SeenSessions::default(),
-        instance,
         public_urls: reachable.public_urls,
         identity: reachable.identity,
         metrics: Metrics::new(),
-        alerts: reachable.alerts,
         stop,
-    }))
-    .await
-}
-
-/// A database from before there was a chain of events gets one.
-async fn begin_audit(app: App) -> Result<App, Failure> {
+        config,
+        store: opened.store,
+        clock: opened.clock,
+        arena: opened.arena,
+        master_key: opened.master_key,
+        instance: opened.instance,
+    });
+    // A database from before there was a chain of events gets one.
     audit::adopt(&app).await?;
     backup::settle_epoch(&app).await?;
     Ok(app)
+}
+
+impl Keys {
+    async fn load(opened: &Opened, algorithm: &Algorithm) -> Result<Self, Failure> {
+        let mut rng = UnwrapErr(SysRng);
+        let keeper = Keeper {
+            store: &opened.store,
+            master_key: &opened.master_key,
+            arena: &opened.arena,
+            now: opened.clock.now(),
+        };
+        Ok(Self {
+            signing: SigningKeys::load(&keeper, algorithm, &mut rng).await?,
+            pairs: ServerKeys::load(&keeper, &mut rng).await?,
+            audit: ChainKey::load(&keeper, &mut rng).await?,
+        })
+    }
 }
 
 fn mailer(

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,10 +14,11 @@ use super::open::{connect, look};
 use super::progress::Progress;
 use super::{Failure, Settings};
 use crate::audit::{self, Anchors, Books, ChainKey};
+use crate::cache::{Cache, Source};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::store::{RecordKind, Store};
+use crate::store::{RecordKind, Schema, Store, UnixTime};
 use crate::vault::master_key::MasterKey;
 use crate::vault::{record_context_of, seal};
 
@@ -60,40 +62,91 @@ pub(super) async fn look_at_everything(config: &Config) -> Vec<Check> {
     match connect(config).await {
         Ok((store, schema)) => {
             checks.push(Check::good("database", store.engine()));
-            let pending = schema.pending.len();
-            checks.push(Check::of(
-                "schema",
-                match pending {
-                    0 => Ok("up to date"),
-                    _ => Err(format!("{pending} steps behind: `keyferry-server migrate`")),
-                },
-            ));
+            let state = state_of(&schema);
+            let is_current = state.is_ok();
+            checks.push(Check::of("schema", state));
             checks.push(Check::of("clock", clock(&store).await));
+            if is_current {
+                checks.push(Check::of("time of events", time_of_events(&store).await));
+            }
             store.close().await;
-            records(config, &mut checks).await;
+            // Of another schema than ours nothing more can be said.
+            if is_current {
+                records(config, &mut checks).await;
+            }
         }
         Err(cause) => checks.push(Check::of("database", Err::<&str, _>(cause))),
+    }
+    if let Some(source) = &config.cache {
+        checks.push(Check::of("cache", cache(Arc::clone(source)).await));
     }
     checks
 }
 
-fn data_folder(config: &Config) -> Result<&'static str, Failure> {
-    let mode = std::fs::metadata(&config.data_dir)?.permissions().mode();
-    match mode & 0o077 {
-        0 => Ok("nobody else can read it"),
-        _ => Err("others can read it: chmod -R go= it".into()),
+fn state_of(schema: &Schema) -> Result<&'static str, Failure> {
+    if schema.is_empty() {
+        return Err("the database has never been used: run `keyferry-server init`".into());
+    }
+    match schema.pending.len() {
+        0 => Ok("up to date"),
+        missing => Err(format!(
+            "older than this program by {missing} of its changes, so nothing else was looked at: \
+             run `keyferry-server migrate`, then verify again"
+        )
+        .into()),
     }
 }
 
-/// Whether the database's clock is ours, and nothing in it comes from the future.
+/// Whether Redis does everything that servers want of it, at about our time.
+async fn cache(source: Arc<Source>) -> Result<String, Failure> {
+    let cache = Cache::new(source, Uuid::nil());
+    let _hearing = cache.connect().await?;
+    let theirs = cache.time().await.ok_or("Redis does not tell the time")?;
+    let apart = close_by(theirs, "Redis's")?;
+    Ok(format!("connected; its clock is within {apart} ms of ours"))
+}
+
+fn data_folder(config: &Config) -> Result<&'static str, Failure> {
+    let folder = config.data_dir.display();
+    let about = std::fs::metadata(&config.data_dir);
+    let about =
+        about.map_err(|cause| format!("{folder}: {cause}; `keyferry-server init` makes it"))?;
+    let mode = about.permissions().mode();
+    match mode & 0o077 {
+        0 => Ok("nobody else can read it"),
+        _ => Err(format!("others can read it: chmod -R go= {folder}").into()),
+    }
+}
+
+/// Whether the database's clock is ours.
 async fn clock(store: &Store) -> Result<String, Failure> {
+    let theirs = store.clock(Clock::system().now()).await?;
+    let apart = close_by(theirs, "the database's")?;
+    Ok(format!("within {apart} ms of the database's"))
+}
+
+/// How many milliseconds somebody's clock is from ours.
+fn close_by(theirs: UnixTime, whose: &str) -> Result<u128, Failure> {
     let now = Clock::system().now();
-    let theirs = store.clock(now).await?;
     let apart = now.since(theirs).max(theirs.since(now));
     if apart > CLOCKS_APART {
-        return Err(format!("{apart:?} from the database's: set one of the two").into());
+        return Err(format!("this clock is {apart:?} from {whose}: set one of the two").into());
     }
-    Ok(format!("within {} ms of the database's", apart.as_millis()))
+    Ok(apart.as_millis())
+}
+
+/// Whether nothing has happened in the future, as it seems to have when this clock went back.
+async fn time_of_events(store: &Store) -> Result<&'static str, Failure> {
+    let newest = store.newest_event().await?;
+    let ahead = newest.map(|newest| newest.since(Clock::system().now()));
+    match ahead.filter(|ahead| *ahead > CLOCKS_APART) {
+        None => Ok("past"),
+        Some(ahead) => Err(format!(
+            "the newest event is {ahead:?} ahead of this clock: tokens, tickets and leases go by \
+             it, so set it"
+        )
+        .into()),
+    }
 }
 
 /// Opens every sealed record.

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tracing::{debug, info};
 
-use super::Failure;
 use super::serve::{reachable, stop_on_signal};
 use super::start::start;
+use super::{Failure, log};
 use crate::app::App;
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -21,6 +21,7 @@ use crate::vault::{master_key, server_keys};
 
 /// Answers the VM until told to stop. Runs beside the server, on the same database.
 pub(super) async fn answer(config: Config, vm: &str, socket: &Path) -> Result<(), Failure> {
+    let traces = log::begin_with_traces(&config)?;
     let data_dir = DataDir::prepare(&config.data_dir)?;
     let reachable = reachable(&config, &data_dir, config.listen)?;
     let (stopper, stop) = stop::channel();
@@ -43,6 +44,9 @@ pub(super) async fn answer(config: Config, vm: &str, socket: &Path) -> Result<()
     }
     std::fs::remove_file(socket)?;
     app.store.close().await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     Ok(())
 }
 

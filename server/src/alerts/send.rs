@@ -1,153 +1,104 @@
-//! One POST to the webhook.
+//! What waits goes out, one after the other, the oldest first.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use aws_lc_rs::hmac;
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use secrecy::ExposeSecret;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+use uuid::Uuid;
 
-use super::AlertsError;
-use super::address::is_public;
-use crate::config::{AlertSettings, Reach, WebhookUrl};
+use super::Webhook;
+use crate::app::App;
+use crate::store::{AuditRecord, PendingAlert, StoreError, TenantId, UnixTime};
 
-/// Where alerts go.
-pub(super) struct Webhook {
-    url: WebhookUrl,
-    key: hmac::Key,
-    reach: Reach,
-    tls: Arc<ClientConfig>,
+/// What the webhook is told, in JSON.
+#[derive(Serialize)]
+struct Alert<'a> {
+    id: Uuid,
+    at: UnixTime,
+    tenant_id: Option<TenantId>,
+    actor: &'a str,
+    action: &'a str,
+    subject: Option<&'a str>,
+    detail: Value,
+    correlation_id: Uuid,
 }
 
-/// Why the webhook has not taken an alert. Its own words stay out of it.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Untaken {
-    #[error("the webhook's name leads to no address that is allowed")]
-    Address,
-    #[error("the webhook does not answer in time")]
-    Slow,
-    #[error("the webhook cannot be reached: {0}")]
-    Unreachable(#[from] std::io::Error),
-    #[error("the webhook does not speak HTTP: {0}")]
-    Http(#[from] hyper::Error),
-    #[error("the webhook answers {0}")]
-    Refused(StatusCode),
-}
-
-impl Webhook {
-    pub(super) fn new(settings: &AlertSettings) -> Result<Option<Self>, AlertsError> {
-        let Some(target) = &settings.webhook else {
-            return Ok(None);
-        };
-        let tls = trust(settings).map_err(AlertsError::Authority)?;
-        Ok(Some(Self {
-            url: target.url.clone(),
-            key: hmac::Key::new(hmac::HMAC_SHA256, target.secret.expose_secret().as_bytes()),
-            reach: settings.reach,
-            tls: Arc::new(tls),
-        }))
-    }
-
-    /// Anything but a success is to be tried again.
-    pub(super) async fn post(&self, body: &[u8]) -> Result<(), Untaken> {
-        let status = timeout(PATIENCE, self.exchange(body)).await;
-        let status = status.map_err(|_| Untaken::Slow)??;
-        if status.is_success() {
-            return Ok(());
+/// Sends until the server stops. Other servers do the same: who claims an alert first sends it.
+pub(crate) async fn send(app: App, webhook: Webhook) {
+    let mut round = interval(EVERY);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            _ = round.tick() => {}
+            () = app.stop.requested() => return,
         }
-        Err(Untaken::Refused(status))
-    }
-
-    async fn exchange(&self, body: &[u8]) -> Result<StatusCode, Untaken> {
-        // The address that was looked at is the one that is called.
-        let found = lookup_host((self.url.host.as_str(), self.url.port)).await?;
-        let allowed = |ip| self.reach == Reach::Anywhere || is_public(ip);
-        let address = found.into_iter().find(|address| allowed(address.ip()));
-        let stream = TcpStream::connect(address.ok_or(Untaken::Address)?).await?;
-        let request = self.request(body);
-        if !self.url.encrypted {
-            return say(stream, request).await;
-        }
-        let name = ServerName::try_from(self.url.host.clone());
-        let name = name.map_err(|_| Untaken::Address)?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
-        say(connector.connect(name, stream).await?, request).await
-    }
-
-    /// The signature is over time and body, so that neither can be changed or sent again later.
-    fn request(&self, body: &[u8]) -> Request<Full<Bytes>> {
-        let now = seconds_now().to_string();
-        let mut mac = hmac::Context::with_key(&self.key);
-        mac.update(now.as_bytes());
-        mac.update(b".");
-        mac.update(body);
-        let tag = mac.sign();
-        let tag: String = tag
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Request::post(&self.url.path)
-            .header(HOST, &self.url.authority)
-            .header(CONTENT_TYPE, "application/json")
-            .header(
-                USER_AGENT,
-                concat!("keyferry-server/", env!("CARGO_PKG_VERSION")),
-            )
-            .header("x-keyferry-timestamp", now)
-            .header("x-keyferry-signature", format!("v1={tag}"))
-            .body(Full::new(Bytes::copy_from_slice(body)))
-            .expect("the parts of the webhook's URL were looked at when it was set")
-    }
-}
-
-async fn say<S>(stream: S, request: Request<Full<Bytes>>) -> Result<StatusCode, Untaken>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let answer = sender.send_request(request).await;
-    connection.abort();
-    Ok(answer?.status())
-}
-
-fn trust(
-    settings: &AlertSettings,
-) -> Result<ClientConfig, Box<dyn std::error::Error + Send + Sync>> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = &settings.authority {
-        for certificate in CertificateDer::pem_file_iter(path)? {
-            roots.add(certificate?)?;
+        match send_what_waits(&app, &webhook).await {
+            Ok(()) => failing = false,
+            Err(cause) => {
+                if !std::mem::replace(&mut failing, true) {
+                    warn!(%cause, "alerts that wait cannot be read; tried again");
+                }
+            }
         }
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "receivers compare it with the time of their own machine"
-)]
-fn seconds_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
+async fn send_what_waits(app: &App, webhook: &Webhook) -> Result<(), StoreError> {
+    for alert in app.store.due_alerts(app.clock.now()).await? {
+        let until = app.clock.now() + CLAIM;
+        if app.store.claim_alert(&alert, until).await? {
+            send_one(app, webhook, &alert).await?;
+        }
+    }
+    Ok(())
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A server that dies in here leaves its claim, which ends by itself: then another one sends it
+/// again.
+async fn send_one(app: &App, webhook: &Webhook, alert: &PendingAlert) -> Result<(), StoreError> {
+    let PendingAlert {
+        event, attempts, ..
+    } = alert;
+    let body = serde_json::to_vec(&Alert::of(event)).expect("an alert is plain text and numbers");
+    match webhook.post(&body).await {
+        Ok(()) => {
+            info!(alert = %event.id, action = event.action, "an alert was sent");
+            app.store.delete_alert(event.id).await
+        }
+        Err(cause) => {
+            warn!(%cause, alert = %event.id, attempts, "an alert was not taken");
+            let again = app.clock.now() + pause(*attempts);
+            app.store.put_off_alert(alert, again).await
+        }
+    }
+}
+
+impl<'a> Alert<'a> {
+    fn of(event: &'a AuditRecord) -> Self {
+        Self {
+            id: event.id,
+            at: event.at,
+            tenant_id: event.tenant_id,
+            actor: &event.actor,
+            action: &event.action,
+            subject: event.subject.as_deref(),
+            detail: serde_json::from_str(&event.detail).unwrap_or(Value::Null),
+            correlation_id: event.correlation_id,
+        }
+    }
+}
+
+/// Longer each time.
+fn pause(attempts: i64) -> Duration {
+    let doublings = u32::try_from(attempts.clamp(0, 7)).unwrap_or(0);
+    (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
+}
+
+const EVERY: Duration = Duration::from_millis(500);
+/// More than the webhook may take.
+const CLAIM: Duration = Duration::from_secs(15);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);

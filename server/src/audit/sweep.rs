@@ -6,23 +6,20 @@ use tokio::time::interval;
 use tracing::{info, warn};
 
 use super::{Anchors, prune};
+use crate::alerts;
 use crate::app::App;
 use crate::data_dir::DataDir;
 
 /// Sweeps until the server stops.
 pub(crate) async fn sweep(app: App) {
-    let mut round = interval(EVERY);
-    let mut rounds: u32 = 0;
+    let mut anchoring = interval(app.config.audit.anchor_every);
+    let mut retiring = interval(BETWEEN_PRUNINGS);
     loop {
         tokio::select! {
-            _ = round.tick() => {}
+            _ = anchoring.tick() => keep_anchor(&app).await,
+            _ = retiring.tick() => retire(&app).await,
             () = app.stop.requested() => return,
         }
-        if rounds.is_multiple_of(ROUNDS_TO_PRUNE) {
-            retire(&app).await;
-        }
-        rounds = rounds.wrapping_add(1);
-        keep_anchor(&app).await;
     }
 }
 
@@ -38,7 +35,10 @@ pub(crate) async fn keep_anchor(app: &App) {
     }
 }
 
-async fn retire(app: &App) {
+pub(super) async fn retire(app: &App) {
+    if let Err(cause) = alerts::forget_old(app).await {
+        warn!(%cause, "alerts that nobody takes could not be forgotten; tried again later");
+    }
     let Some(retention) = app.config.audit.retention else {
         return;
     };
@@ -49,5 +49,4 @@ async fn retire(app: &App) {
     }
 }
 
-const EVERY: Duration = Duration::from_secs(30);
-const ROUNDS_TO_PRUNE: u32 = 120;
+const BETWEEN_PRUNINGS: Duration = Duration::from_secs(3_600);

@@ -3,9 +3,11 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::sweep::retire;
 use super::verify::FaultKind;
 use super::{Anchors, Entry, Report, append, prune, verify};
 use crate::app::App;
+use crate::config::Config;
 use crate::store::{ChainId, StoreError, TenantId, sql};
 use crate::testing::{self, Server};
 
@@ -213,6 +215,55 @@ async fn what_is_left_after_pruning_can_be_verified() {
     assert_eq!(report.events, 3);
     tamper(app, "UPDATE audit_heads SET pruned_seq = pruned_seq + 1").await;
     assert!(!verify(&app.books(), None).await.unwrap().intact);
+}
+
+#[tokio::test]
+async fn events_past_their_retention_are_pruned_and_alerts_that_nobody_takes_forgotten() {
+    const DAY: Duration = Duration::from_secs(24 * 3_600);
+    const WAITING: &str = "SELECT COUNT(*) FROM pending_alerts";
+    let mut config = Config::for_tests();
+    config.audit.retention = Some(2 * DAY);
+    let server = testing::server_with(config).await;
+    let app = &server.app;
+    note(app, None, "old").await;
+    append(app, &wipe()).await.unwrap();
+    server.clock.advance(DAY + DAY / 2);
+    note(app, None, "young").await;
+    append(app, &wipe()).await.unwrap();
+    let waiting = || async { sql!(app.store, query_scalar(WAITING).fetch_one).unwrap() };
+    let two: i64 = waiting().await;
+    retire(app).await;
+    let one: i64 = waiting().await;
+    assert_eq!((two, one), (2, 1));
+    assert_eq!(subjects(app).await, ["old", "kali-1", "young", "kali-1"]);
+    server.clock.advance(DAY);
+    retire(app).await;
+    // The last one is that there was a pruning.
+    assert_eq!(subjects(app).await, ["young", "kali-1", ""]);
+    let report = verify(&app.books(), None).await.unwrap();
+    assert_eq!(kinds(&report), []);
+}
+
+/// Something that an operator hears of.
+fn wipe() -> Entry<'static> {
+    Entry {
+        tenant: None,
+        actor: "operator",
+        action: "vm.wipe",
+        subject: Some("kali-1"),
+        detail: json!({}),
+        correlation: Uuid::nil(),
+    }
+}
+
+async fn subjects(app: &App) -> Vec<String> {
+    let events = app
+        .store
+        .audit_after(ChainId::SERVER, 0, 100)
+        .await
+        .unwrap();
+    let subjects = events.into_iter().map(|event| event.event.subject);
+    subjects.map(Option::unwrap_or_default).collect()
 }
 
 #[tokio::test]

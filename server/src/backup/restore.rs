@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::BackupError;
 use super::format::{BackupKey, Frame, Header, Reader, check_sum};
-use crate::store::{Shape, Store, Transaction};
+use crate::store::{Shape, Store, StoreError, Transaction};
 
 /// A backup that is whole, and whose master key is at hand.
 pub(crate) struct Restoring {
@@ -62,7 +62,11 @@ pub(crate) async fn restore(
         return Err(BackupError::NotEmpty);
     }
     let header = restoring.header().clone();
-    store.migrate_to(&header.schema).await?;
+    let begun = store.migrate_to(&header.schema).await;
+    begun.map_err(|cause| match cause {
+        StoreError::NewerSchema(_) => BackupError::Newer,
+        other => other.into(),
+    })?;
     let mut change = store.begin_long().await?;
     let shapes = shapes(&mut change, &header).await?;
     let mut rows = vec![0_u64; shapes.len()];

@@ -18,6 +18,8 @@ use tokio::time::timeout;
 use tracing::warn;
 use uuid::Uuid;
 
+use crate::store::UnixTime;
+
 pub(crate) use source::Source;
 
 /// The Redis that several servers share. Clones share the line.
@@ -25,7 +27,7 @@ pub(crate) use source::Source;
 pub(crate) struct Cache(Arc<Shared>);
 
 struct Shared {
-    source: Source,
+    source: Arc<Source>,
     /// What everything of this installation is named by.
     prefix: String,
     line: RwLock<Option<MultiplexedConnection>>,
@@ -48,7 +50,7 @@ pub(crate) enum Heard {
 }
 
 impl Cache {
-    pub(crate) fn new(source: Source, instance: Uuid) -> Self {
+    pub(crate) fn new(source: Arc<Source>, instance: Uuid) -> Self {
         Self(Arc::new(Shared {
             source,
             prefix: format!("keyferry:{instance}:"),
@@ -108,6 +110,14 @@ impl Cache {
             sink,
             messages: Box::pin(messages),
         })
+    }
+
+    /// What time Redis has; nothing when it does not answer.
+    pub(crate) async fn time(&self) -> Option<UnixTime> {
+        let mut line = self.line()?;
+        let answer = cmd("TIME").query_async(&mut line).await;
+        let (seconds, rest): (i64, i64) = self.answered(answer)?;
+        Some(UnixTime::from_microseconds(seconds * 1_000_000 + rest))
     }
 
     /// Waits until a command has failed.

@@ -5,6 +5,7 @@ mod audit;
 mod cache;
 mod cookies;
 mod limits;
+mod log;
 mod mail;
 mod master_key;
 mod metrics;
@@ -14,10 +15,12 @@ mod parse;
 mod providers;
 mod sources;
 mod tls;
+mod traces;
 mod web;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -28,6 +31,7 @@ pub(crate) use alerts::{AlertSettings, Reach, WebhookUrl};
 pub(crate) use audit::AuditSettings;
 pub(crate) use cookies::CookieSettings;
 pub(crate) use limits::LimitSettings;
+pub(crate) use log::LogFormat;
 pub(crate) use mail::{MailSettings, SmtpSettings, SmtpTls};
 pub(crate) use master_key::MasterKeySource;
 pub(crate) use metrics::MetricsSettings;
@@ -36,6 +40,7 @@ pub(crate) use offers::Offers;
 pub(crate) use providers::{IdTokenAlgorithm, ProviderSettings, SignUp};
 pub(crate) use sources::Sources;
 pub(crate) use tls::{Certified, Pinning, TlsSettings};
+pub(crate) use traces::{Batches, Callers, Sampling, TraceSettings};
 pub(crate) use web::{AllowedHosts, SessionBinding, WebSettings};
 
 /// Everything that can be set.
@@ -49,7 +54,7 @@ pub(crate) struct Config {
     /// Which database it uses.
     pub(crate) database: Database,
     /// What several servers share for what may be lost.
-    pub(crate) cache: Option<Source>,
+    pub(crate) cache: Option<Arc<Source>>,
     /// Under which URLs agents reach it; the listening address when empty.
     pub(crate) public_urls: Vec<String>,
     /// Where the master key comes from.
@@ -68,6 +73,9 @@ pub(crate) struct Config {
     pub(crate) audit: AuditSettings,
     pub(crate) metrics: MetricsSettings,
     pub(crate) tls: TlsSettings,
+    pub(crate) log: LogFormat,
+    /// The collector of traces; none unless one is named.
+    pub(crate) traces: Option<TraceSettings>,
     /// Where people can sign in beside here.
     pub(crate) providers: Vec<ProviderSettings>,
 }
@@ -86,8 +94,12 @@ pub(crate) enum Transport {
 pub(crate) enum Database {
     /// A SQLite file.
     File(PathBuf),
-    /// A PostgreSQL server, by URL.
-    Postgres(String),
+    /// A PostgreSQL server.
+    Postgres {
+        url: String,
+        /// How many connections to it are opened at most.
+        connections: u32,
+    },
 }
 
 /// How tokens are made.
@@ -233,8 +245,19 @@ mod tests {
 
     #[test]
     fn the_database_is_chosen_by_its_url() {
-        let postgres = parse([("DATABASE_URL", "postgres://u@/k?host=/run")]).unwrap();
-        assert!(matches!(postgres.database, Database::Postgres(_)));
+        let url = ("DATABASE_URL", "postgres://u@/k?host=/run");
+        let postgres = parse([url]).unwrap();
+        let is = |connections| Database::Postgres {
+            url: url.1.to_owned(),
+            connections,
+        };
+        assert_eq!(postgres.database, is(16));
+        let few = parse([url, ("KEYFERRY_DATABASE_CONNECTIONS", "2")]).unwrap();
+        assert_eq!(few.database, is(2));
+        for wrong in ["1", "501", "many"] {
+            let refused = parse([url, ("KEYFERRY_DATABASE_CONNECTIONS", wrong)]);
+            assert!(refused.err().unwrap().contains("2 to 500"), "{wrong}");
+        }
         let file = parse([("DATABASE_URL", "sqlite:///var/k.db")]).unwrap();
         assert_eq!(file.database, Database::File("/var/k.db".into()));
         assert!(parse([("DATABASE_URL", "mysql://x")]).is_err());

@@ -7,6 +7,7 @@ pub(super) const HOST: &str = "HOST";
 pub(super) const PORT: &str = "PORT";
 pub(crate) const PUBLIC_URL: &str = "KEYFERRY_PUBLIC_URL";
 pub(super) const DATABASE_URL: &str = "DATABASE_URL";
+pub(super) const DATABASE_CONNECTIONS: &str = "KEYFERRY_DATABASE_CONNECTIONS";
 pub(super) const REDIS_URL: &str = "REDIS_URL";
 pub(super) const REDIS_CA_FILE: &str = "REDIS_CA_FILE";
 pub(super) const ENCRYPTION_KEY: &str = "ENCRYPTION_KEY";
@@ -61,6 +62,21 @@ pub(super) const ALERT_PRIVATE: &str = "KEYFERRY_ALERT_ALLOW_PRIVATE";
 pub(super) const ALERT_CA_FILE: &str = "KEYFERRY_ALERT_CA_FILE";
 pub(super) const METRICS_LISTEN: &str = "KEYFERRY_METRICS_LISTEN";
 pub(super) const METRICS_TOKEN: &str = "KEYFERRY_METRICS_TOKEN";
+pub(super) const OTEL_DISABLED: &str = "OTEL_SDK_DISABLED";
+pub(super) const OTEL_EXPORTER: &str = "OTEL_TRACES_EXPORTER";
+pub(super) const OTEL_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+pub(super) const OTEL_TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+pub(super) const OTEL_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+pub(super) const OTEL_HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+pub(super) const OTEL_CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+pub(super) const OTEL_TIMEOUT: &str = "OTEL_EXPORTER_OTLP_TIMEOUT";
+pub(super) const OTEL_SERVICE: &str = "OTEL_SERVICE_NAME";
+pub(super) const OTEL_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+pub(super) const OTEL_SAMPLER: &str = "OTEL_TRACES_SAMPLER";
+pub(super) const OTEL_SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
+pub(super) const OTEL_DELAY: &str = "OTEL_BSP_SCHEDULE_DELAY";
+pub(super) const OTEL_QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
+pub(super) const OTEL_BATCH: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
 pub(super) const LOG_FORMAT: &str = "KEYFERRY_LOG_FORMAT";
 pub(super) const TLS_CERT_FILE: &str = "KEYFERRY_TLS_CERT_FILE";
 pub(super) const TLS_KEY_FILE: &str = "KEYFERRY_TLS_KEY_FILE";
@@ -68,6 +84,7 @@ pub(super) const TLS_CLIENT_CA_FILE: &str = "KEYFERRY_TLS_CLIENT_CA_FILE";
 pub(super) const TLS_CLIENTS: &str = "KEYFERRY_TLS_CLIENT_CERTIFICATES";
 pub(super) const TLS_PIN: &str = "KEYFERRY_TLS_PIN";
 pub(super) const AUDIT_RETENTION_DAYS: &str = "KEYFERRY_AUDIT_RETENTION_DAYS";
+pub(super) const AUDIT_ANCHOR_SECONDS: &str = "KEYFERRY_AUDIT_ANCHOR_SECONDS";
 pub(super) const MAX_CONNECTIONS: &str = "KEYFERRY_MAX_CONNECTIONS";
 pub(super) const MAX_PER_ADDRESS: &str = "KEYFERRY_MAX_CONNECTIONS_PER_ADDRESS";
 pub(super) const TLS_SECONDS: &str = "KEYFERRY_TLS_HANDSHAKE_SECONDS";
@@ -87,6 +104,7 @@ pub(super) const SETTINGS: &[&str] = &[
     PORT,
     PUBLIC_URL,
     DATABASE_URL,
+    DATABASE_CONNECTIONS,
     REDIS_URL,
     REDIS_CA_FILE,
     ENCRYPTION_KEY,
@@ -141,6 +159,21 @@ pub(super) const SETTINGS: &[&str] = &[
     ALERT_CA_FILE,
     METRICS_LISTEN,
     METRICS_TOKEN,
+    OTEL_DISABLED,
+    OTEL_EXPORTER,
+    OTEL_ENDPOINT,
+    OTEL_TRACES_ENDPOINT,
+    OTEL_PROTOCOL,
+    OTEL_HEADERS,
+    OTEL_CERTIFICATE,
+    OTEL_TIMEOUT,
+    OTEL_SERVICE,
+    OTEL_ATTRIBUTES,
+    OTEL_SAMPLER,
+    OTEL_SAMPLER_ARG,
+    OTEL_DELAY,
+    OTEL_QUEUE,
+    OTEL_BATCH,
     LOG_FORMAT,
     TLS_CERT_FILE,
     TLS_KEY_FILE,
@@ -148,6 +181,7 @@ pub(super) const SETTINGS: &[&str] = &[
     TLS_CLIENTS,
     TLS_PIN,
     AUDIT_RETENTION_DAYS,
+    AUDIT_ANCHOR_SECONDS,
     MAX_CONNECTIONS,
     MAX_PER_ADDRESS,
     TLS_SECONDS,

@@ -11,15 +11,16 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::cache;
 use super::names::{
-    ACCESS_MINUTES, BODY_SECONDS, DATABASE_URL, DRAIN_SECONDS, FIRST_BYTE_SECONDS, HASH_ROUNDS,
-    HEAD_SECONDS, HOST, JWT_ALGORITHM, JWT_SECRET_KEY, LISTEN, LOG_FORMAT, MAX_CONNECTIONS,
-    MAX_PER_ADDRESS, PASSWORD_HISTORY, PASSWORD_MIN_LENGTH, PASSWORD_MIN_SCORE, PLAIN_HTTP, PORT,
-    PUBLIC_URL, REFRESH_DAYS, REFRESH_GRACE, STOP_SECONDS, SWEEP_SECONDS, TLS_SECONDS,
+    ACCESS_MINUTES, BODY_SECONDS, DATABASE_CONNECTIONS, DATABASE_URL, DRAIN_SECONDS,
+    FIRST_BYTE_SECONDS, HASH_ROUNDS, HEAD_SECONDS, HOST, JWT_ALGORITHM, JWT_SECRET_KEY, LISTEN,
+    MAX_CONNECTIONS, MAX_PER_ADDRESS, PASSWORD_HISTORY, PASSWORD_MIN_LENGTH, PASSWORD_MIN_SCORE,
+    PLAIN_HTTP, PORT, PUBLIC_URL, REFRESH_DAYS, REFRESH_GRACE, STOP_SECONDS, SWEEP_SECONDS,
+    TLS_SECONDS,
 };
 use super::{
     AlertSettings, Algorithm, AuditSettings, Config, ConfigError, ConnectionLimits, CookieSettings,
-    Database, LimitSettings, MailSettings, MasterKeySource, MetricsSettings, Offers,
-    PasswordSettings, Sources, TlsSettings, TokenSettings, Transport, WebSettings,
+    Database, LimitSettings, LogFormat, MailSettings, MasterKeySource, MetricsSettings, Offers,
+    PasswordSettings, Sources, TlsSettings, TokenSettings, TraceSettings, Transport, WebSettings,
 };
 
 impl Config {
@@ -44,14 +45,13 @@ impl Config {
             audit: AuditSettings::parse(sources)?,
             metrics: MetricsSettings::parse(sources)?,
             tls: TlsSettings::parse(sources)?,
+            log: LogFormat::parse(sources)?,
+            traces: TraceSettings::parse(sources)?,
             cookies: CookieSettings::parse(sources, transport(sources)?)?,
             offers: Offers::parse(sources)?,
             providers: sources.providers.clone(),
             data_dir,
         };
-        if !matches!(sources.text(LOG_FORMAT), None | Some("human" | "json")) {
-            return Err(wrong(LOG_FORMAT, "must be human or json"));
-        }
         if config.listen.ip().is_unspecified() && config.public_urls.is_empty() {
             return Err(wrong(
                 PUBLIC_URL,
@@ -99,7 +99,10 @@ fn database(sources: &Sources, data_dir: &Path) -> Result<Database, ConfigError>
         return Ok(Database::File(data_dir.join("keyferry.db")));
     };
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(Database::Postgres(url.to_owned()));
+        return Ok(Database::Postgres {
+            url: url.to_owned(),
+            connections: number(sources, DATABASE_CONNECTIONS, 16, 2..=500)?,
+        });
     }
     let path = url
         .strip_prefix("sqlite://")

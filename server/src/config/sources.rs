@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::names::{DATA_DIR, LOG_FORMAT, SETTINGS};
+use super::names::{DATA_DIR, SETTINGS};
 use super::{ConfigError, ProviderSettings};
 
 /// The settings as text, the first source that has one wins. Wiped on drop, for some are secrets.
@@ -98,11 +98,6 @@ impl Sources {
     /// The data folder as far as it is known, for it may hold the TOML file.
     pub(crate) fn data_dir(&self) -> PathBuf {
         PathBuf::from(self.text(DATA_DIR).unwrap_or("keyferry-data"))
-    }
-
-    /// How the log is written, when somebody has said so.
-    pub(crate) fn log_format(&self) -> Option<String> {
-        self.text(LOG_FORMAT).map(str::to_owned)
     }
 
     /// The setting, unless it is empty.

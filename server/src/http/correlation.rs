@@ -4,24 +4,22 @@ use hyper::HeaderMap;
 use hyper::header::HeaderName;
 use uuid::Uuid;
 
+use crate::traces::Caller;
+
 /// The id that the caller's system gave to the request: from `traceparent`, else from
 /// `X-Request-Id`. Anything that is not well formed is as good as absent.
 pub(super) fn of(headers: &HeaderMap) -> Option<Uuid> {
-    let text = |name: &HeaderName| {
-        let mut values = headers.get_all(name).iter();
-        let first = values.next()?.to_str().ok();
-        first.filter(|_| values.next().is_none())
-    };
-    let traced = text(&TRACEPARENT).and_then(traced);
+    let traced = caller(headers).map(|caller| Uuid::from_bytes(caller.trace));
     traced.or_else(|| {
-        let id: Uuid = text(&REQUEST_ID)?.parse().ok()?;
+        let id: Uuid = text(headers, &REQUEST_ID)?.parse().ok()?;
         (!id.is_nil()).then_some(id)
     })
 }
 
+/// The span that the caller says it asks from:
 /// `00-<trace id>-<parent id>-<flags>` (W3C Trace Context §3.2).
-fn traced(text: &str) -> Option<Uuid> {
-    let mut parts = text.splitn(4, '-');
+pub(super) fn caller(headers: &HeaderMap) -> Option<Caller> {
+    let mut parts = text(headers, &TRACEPARENT)?.splitn(4, '-');
     let (version, trace, span, flags) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     // Later versions may add to the end of what this one has.
@@ -32,11 +30,17 @@ fn traced(text: &str) -> Option<Uuid> {
         (_, None) => flags,
     };
     hexadecimal::<1>(version)?;
-    let trace = hexadecimal::<16>(trace)?;
-    let span = hexadecimal::<8>(span)?;
-    hexadecimal::<1>(flags)?;
+    let [flags] = hexadecimal(flags)?;
+    let (trace, span) = (hexadecimal(trace)?, hexadecimal(span)?);
     let is_one = trace != [0; 16] && span != [0; 8];
-    is_one.then(|| Uuid::from_bytes(trace))
+    is_one.then_some(Caller { trace, span, flags })
+}
+
+/// A field that is there once.
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?.to_str().ok();
+    first.filter(|_| values.next().is_none())
 }
 
 /// Exactly so many bytes in lower-case hexadecimal.

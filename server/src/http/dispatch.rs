@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{TRANSFER_ENCODING, UPGRADE};
 use hyper::{Method, Request, StatusCode};
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{Instrument, Span, debug};
 use uuid::Uuid;
 
 use super::raw_head::Refusal;
@@ -24,71 +24,120 @@ use crate::error::ApiError;
 use crate::metrics::Answered;
 use crate::sessions::Origin;
 use crate::store::uuid_v7;
+use crate::traces;
+
+/// What is known of a request from its head.
+struct Asked {
+    began: Instant,
+    origin: Origin,
+    head: Head,
+    /// The pattern of its route; never its path.
+    pattern: &'static str,
+    /// After fields such as these the bytes that follow are not another request.
+    is_last: bool,
+}
 
 /// Answers one request of a connection.
 pub(super) async fn answer(
     connection: Connection,
     request: Request<Incoming>,
 ) -> Result<Reply, Infallible> {
-    let began = Instant::now();
     connection.answering.store(true, Ordering::Relaxed);
     let app = &connection.app;
-    let headers = request.headers();
-    let new_id = || uuid_v7(app.clock.now(), &mut app.rng());
-    let request_id = correlation::of(headers).unwrap_or_else(new_id);
-    let proxies = &app.config.web.trusted_proxies;
-    let origin = Origin {
-        request_id,
-        peer: Some(client::address(connection.peer, headers, proxies)),
-        user_agent: client::user_agent(headers),
-    };
-    let page = origins::admitted(&app.config, headers);
-    let client = origin.peer.unwrap_or(connection.peer);
-    let seated = connection.seat.of_client(client);
-    // After these fields the bytes that follow are not another request.
-    let last = [UPGRADE, TRANSFER_ENCODING]
-        .iter()
-        .any(|name| request.headers().contains_key(name));
-    let head = Head::new(&request);
-    let found = table::find(ROUTES, &head.method, &head.path());
-    let pattern = found.as_ref().map_or("none", |route| route.path);
-    let routed = if request.method().as_str() == "REFUSED" {
-        Err(refused(request.uri().path()))
-    } else if let Err(foreign) = origins::host_is_ours(&app.config, request.uri(), headers) {
-        Err(foreign)
-    } else if origins::is_preflight(&request) {
-        Ok(origins::preflight())
-    } else if let Some(seat) = seated {
-        let connection = Connection {
-            seat,
-            ..connection.clone()
-        };
-        match found {
-            Ok(found) => route(&connection, &origin, (&head, found), request).await,
-            Err(unknown) => Err(unknown),
-        }
-    } else {
-        Err(ApiError::Overloaded)
-    };
-    let reply = routed.unwrap_or_else(|refused| refuse(app, &refused, request_id));
-    let mut reply = match reply.status() {
-        StatusCode::SWITCHING_PROTOCOLS => reply,
-        _ if last || app.stop.is_draining() => closing(reply),
-        _ => reply,
-    };
+    let page = origins::admitted(&app.config, request.headers());
+    let (asked, found) = Asked::of(&connection, &request);
+    let request_id = asked.origin.request_id;
+    let span = asked.span(&connection);
+    let routed = asked.reply(&connection, found, request);
+    let reply = routed.instrument(span.clone()).await;
+    let mut reply = reply.unwrap_or_else(|refused| refuse(app, &refused, request_id));
+    let goes_on = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if !goes_on && (asked.is_last || app.stop.is_draining()) {
+        reply = closing(reply);
+    }
     origins::allow(&mut reply, page);
     // Events go on, and say themselves when they end.
     if matches!(reply.body(), Either::Left(_)) {
         connection.answering.store(false, Ordering::Relaxed);
     }
-    app.metrics.answered(&Answered {
-        method: known_method(&head.method),
-        route: pattern,
-        status: reply.status().as_u16(),
-        seconds: began.elapsed().as_secs_f64(),
-    });
-    debug!(request = %request_id, status = reply.status().as_u16(), "answered");
+    asked.count(app, &span, reply.status());
     Ok(reply::finish(reply, request_id))
+}
+
+impl Asked {
+    fn of(
+        connection: &Connection,
+        request: &Request<Incoming>,
+    ) -> (Self, Result<&'static Route, ApiError>) {
+        let (app, headers) = (&connection.app, request.headers());
+        let proxies = &app.config.web.trusted_proxies;
+        let new_id = || uuid_v7(app.clock.now(), &mut app.rng());
+        let origin = Origin {
+            request_id: correlation::of(headers).unwrap_or_else(new_id),
+            peer: Some(client::address(connection.peer, headers, proxies)),
+            user_agent: client::user_agent(headers),
+        };
+        let head = Head::new(request);
+        let found = table::find(ROUTES, &head.method, &head.path());
+        let asked = Self {
+            began: Instant::now(),
+            origin,
+            head,
+            pattern: found.as_ref().map_or("none", |route| route.path),
+            is_last: [UPGRADE, TRANSFER_ENCODING]
+                .iter()
+                .any(|name| headers.contains_key(name)),
+        };
+        (asked, found)
+    }
+
+    /// A trace that somebody else has begun goes on here only when a proxy of ours says so: a
+    /// stranger could put what he asks into the traces of others.
+    fn span(&self, connection: &Connection) -> Span {
+        let method = known_method(&self.head.method);
+        let span = traces::request(method, self.pattern, self.origin.request_id);
+        let proxies = &connection.app.config.web.trusted_proxies;
+        if client::is_proxy(connection.peer, proxies)
+            && let Some(caller) = correlation::caller(&self.head.headers)
+        {
+            traces::follow(&span, caller);
+        }
+        span
+    }
+
+    async fn reply(
+        &self,
+        connection: &Connection,
+        found: Result<&'static Route, ApiError>,
+        request: Request<Incoming>,
+    ) -> Result<Reply, ApiError> {
+        let client = self.origin.peer.unwrap_or(connection.peer);
+        let seated = connection.seat.of_client(client);
+        if request.method().as_str() == "REFUSED" {
+            return Err(refused(request.uri().path()));
+        }
+        origins::host_is_ours(&connection.app.config, request.uri(), request.headers())?;
+        if origins::is_preflight(&request) {
+            return Ok(origins::preflight());
+        }
+        let connection = Connection {
+            seat: seated.ok_or(ApiError::Overloaded)?,
+            ..connection.clone()
+        };
+        route(&connection, &self.origin, (&self.head, found?), request).await
+    }
+
+    fn count(&self, app: &App, span: &Span, status: StatusCode) {
+        traces::answered(span, status.as_u16());
+        app.metrics.answered(&Answered {
+            method: known_method(&self.head.method),
+            route: self.pattern,
+            status: status.as_u16(),
+            seconds: self.began.elapsed().as_secs_f64(),
+        });
+        let request_id = self.origin.request_id;
+        debug!(request = %request_id, status = status.as_u16(), "answered");
+    }
 }
 
 async fn route(

@@ -76,20 +76,16 @@ impl Import<'_> {
             Err(cause) => return Ok(Outcome::LeftOut(cause.to_string())),
         };
         let name = names.free(key);
-        let provider = provider(key);
-        let adopted = vault::adopt(
-            self.app,
-            Adopted {
-                id: ProviderKeyId::new(self.app.clock.now(), &mut self.app.rng()),
-                tenant: owner.tenant,
-                user: owner.user,
-                name: &name,
-                provider,
-                policy: &self.policy,
-                plain,
-            },
-        );
-        let (row, version) = match adopted {
+        let adopted = Adopted {
+            id: ProviderKeyId::new(self.app.clock.now(), &mut self.app.rng()),
+            tenant: owner.tenant,
+            user: owner.user,
+            name: &name,
+            provider: provider(key),
+            policy: &self.policy,
+            plain,
+        };
+        let (row, version) = match vault::adopt(self.app, adopted) {
             Ok(rows) => rows,
             Err(ApiError::Invalid(faults)) => {
                 let faults: Vec<String> = faults.into_iter().map(|fault| fault.detail).collect();
@@ -98,16 +94,19 @@ impl Import<'_> {
             Err(other) => return Err(other.into()),
         };
         let outcome = match self.run {
-            Run::Dry => {
-                let known = self.app.store.imported_row(&self.called, KEY, &key.id);
-                known.await?.map_or(Outcome::Imported, |_| Outcome::Known)
-            }
+            Run::Dry => self.foresee(key).await?,
             Run::Real => self.insert_key(open, key, (&row, &version)).await?,
         };
         if matches!(outcome, Outcome::Imported) {
             names.taken.insert(name.to_string());
         }
         Ok(outcome)
+    }
+
+    /// What would come of the key.
+    async fn foresee(&self, key: &ForeignKey) -> Result<Outcome, ImportError> {
+        let known = self.app.store.imported_row(&self.called, KEY, &key.id);
+        Ok(known.await?.map_or(Outcome::Imported, |_| Outcome::Known))
     }
 
     async fn insert_key(

@@ -65,7 +65,9 @@ pub(crate) async fn change_plan(
 ) -> Result<(), ApiError> {
     let plans = app.store.plans().await?;
     if !plans.iter().any(|known| known.name == plan) {
-        return Err(ApiError::invalid("plan", "is none of this server's"));
+        let names: Vec<_> = plans.iter().map(|known| known.name.as_str()).collect();
+        let detail = format!("is none of this server's: {}", names.join(", "));
+        return Err(ApiError::invalid("plan", detail));
     }
     let mut change = app.store.begin().await?;
     if !change.change_plan(tenant, plan).await? {

@@ -1,4 +1,4 @@
-//! Addresses of services: `https`, and `http` on this machine alone.
+//! Addresses of services: `https`, and `http` on this machine alone unless somebody wants it.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -12,6 +12,23 @@ use super::OutboundError;
 pub(crate) struct Url(Uri);
 
 impl Url {
+    /// For what may be read by anybody underway: `http` to other machines too.
+    pub(crate) fn anywhere(text: &str) -> Result<Self, OutboundError> {
+        let wrong = || OutboundError::Url(text.to_owned());
+        let url = Self(text.parse().map_err(|_| wrong())?);
+        let known = matches!(url.0.scheme_str(), Some("http" | "https"));
+        let named = !url.host().is_empty() && !url.authority().contains('@');
+        (known && named).then_some(url).ok_or_else(wrong)
+    }
+
+    /// Whether it leaves this machine in the clear.
+    pub(crate) fn is_readable_underway(&self) -> bool {
+        let address = self.host().parse();
+        let is_here = self.host() == "localhost"
+            || address.is_ok_and(|address: IpAddr| address.is_loopback());
+        !self.is_tls() && !is_here
+    }
+
     pub(crate) fn host(&self) -> &str {
         let host = self.0.host().unwrap_or_default();
         host.trim_matches(['[', ']'])
@@ -49,20 +66,11 @@ impl Url {
 impl FromStr for Url {
     type Err = OutboundError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || OutboundError::Url(text.to_owned());
-        let url = Self(text.parse().map_err(|_| wrong())?);
-        let loopback = url.host() == "localhost"
-            || url
-                .host()
-                .parse()
-                .is_ok_and(|address: IpAddr| address.is_loopback());
-        let usable = match url.0.scheme_str() {
-            Some("https") => true,
-            Some("http") => loopback,
-            _ => false,
-        };
-        let named = !url.host().is_empty() && !url.authority().contains('@');
-        (usable && named).then_some(url).ok_or_else(wrong)
+        let url = Self::anywhere(text)?;
+        if url.is_readable_underway() {
+            return Err(OutboundError::Url(text.to_owned()));
+        }
+        Ok(url)
     }
 }
 

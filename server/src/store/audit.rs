@@ -10,7 +10,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{ChainId, StoreError, TenantId, Transaction, UnixTime, sql, uuid_v7};
-use crate::alerts::Alerts;
+use crate::alerts;
 use crate::app::App;
 use crate::audit::{ChainKey, Entry, HASH, Link};
 
@@ -32,24 +32,6 @@ pub(crate) struct AuditRecord {
 pub(super) struct Unwritten {
     events: BTreeMap<ChainId, Vec<AuditRecord>>,
     key: Option<ChainKey>,
-    /// Who is told of them when they are written.
-    pub(super) alerts: Alerts,
-}
-
-/// Events that are in the database once the commit is done.
-#[derive(Default)]
-pub(super) struct Written {
-    events: Vec<AuditRecord>,
-    alerts: Alerts,
-}
-
-impl Written {
-    /// The commit is done.
-    pub(super) fn tell(&self) {
-        for event in &self.events {
-            self.alerts.offer(event);
-        }
-    }
 }
 
 impl AuditRecord {
@@ -84,16 +66,15 @@ impl Transaction {
         self.audit.events.entry(chain).or_default().push(event);
         if self.audit.key.is_none() {
             self.audit.key = Some(app.audit_key.clone());
-            self.audit.alerts = app.alerts.clone();
         }
         Ok(())
     }
 
     /// What cannot be audited must not happen: any failure here ends the transaction.
-    pub(super) async fn write_audit(&mut self) -> Result<Written, StoreError> {
+    pub(super) async fn write_audit(&mut self) -> Result<(), StoreError> {
         let gathered = std::mem::take(&mut self.audit);
         let Some(key) = gathered.key else {
-            return Ok(Written::default());
+            return Ok(());
         };
         for (chain, events) in &gathered.events {
             let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
@@ -101,12 +82,13 @@ impl Transaction {
             for event in events {
                 end = end.next(&key, event);
                 self.insert_link(&end, event).await?;
+                if alerts::concerns_security(&event.action) {
+                    self.insert_alert(event).await?;
+                }
             }
             self.end_chain(&end).await?;
         }
-        let events = gathered.events.into_values().flatten().collect();
-        let alerts = gathered.alerts;
-        Ok(Written { events, alerts })
+        Ok(())
     }
 
     /// Locks the end of a chain for so many more events, and tells where it was.

@@ -165,6 +165,12 @@ impl Store {
         sql!(self, query_scalar(SQL, chain, time).fetch_one)
     }
 
+    /// When the newest event happened.
+    pub(crate) async fn newest_event(&self) -> Result<Option<UnixTime>, StoreError> {
+        const SQL: &str = "SELECT MAX(at) FROM audit_events";
+        sql!(self, query_scalar(SQL).fetch_one)
+    }
+
     pub(crate) async fn audit_key(&self) -> Result<Option<Sealed>, StoreError> {
         const SQL: &str = "SELECT salt, ciphertext, master_key_id FROM audit_keys";
         let row: Option<KeyRow> = sql!(self, query_as(SQL).fetch_optional)?;

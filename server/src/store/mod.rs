@@ -3,6 +3,7 @@
 //! A function here never calls another one while it holds a transaction: SQLite has one connection.
 
 mod account;
+mod alerts;
 mod audit;
 mod audit_chain;
 mod changes;
@@ -39,8 +40,12 @@ mod vms;
 
 use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgPool, PgTransaction, SqliteConnection, SqlitePool, SqliteTransaction};
+use tracing::{Instrument, Span};
+
+use crate::traces;
 
 pub(crate) use account::{AccountChange, OwnEvent};
+pub(crate) use alerts::PendingAlert;
 pub(crate) use audit::AuditRecord;
 pub(crate) use audit_chain::{Head, LinkedRecord};
 pub(crate) use changes::ChangeNote;
@@ -138,8 +143,10 @@ pub(crate) enum StoreError {
 macro_rules! sql {
     ($on:expr, query($sql:expr $(, $value:expr)* $(,)?).execute) => {
         $crate::store::on_database!($on, |db| {
-            let statement = sqlx::query($sql)$(.bind($value))*;
-            $crate::store::in_time(statement.execute(db))
+            let sql = $sql;
+            let span = $crate::traces::statement(&sql);
+            let statement = sqlx::query(sql)$(.bind($value))*;
+            $crate::store::in_time(span, statement.execute(db))
                 .await
                 .map(|done| done.rows_affected())
         })
@@ -149,8 +156,9 @@ macro_rules! sql {
         let mut tried = 0;
         loop {
             let answer = $crate::store::on_database!($on, |db| {
+                let span = $crate::traces::statement(&SQL);
                 let statement = sqlx::$query(SQL)$(.bind($value))*;
-                $crate::store::in_time(statement.$fetch(db)).await
+                $crate::store::in_time(span, statement.$fetch(db)).await
             });
             tried += 1;
             if tried > 1 || !$on.may_ask_again(SQL, &answer) {
@@ -160,8 +168,10 @@ macro_rules! sql {
     }};
     ($on:expr, $query:ident($sql:expr $(, $value:expr)* $(,)?).$fetch:ident) => {
         $crate::store::on_database!($on, |db| {
-            let statement = sqlx::$query($sql)$(.bind($value))*;
-            $crate::store::in_time(statement.$fetch(db)).await
+            let sql = $sql;
+            let span = $crate::traces::statement(&sql);
+            let statement = sqlx::$query(sql)$(.bind($value))*;
+            $crate::store::in_time(span, statement.$fetch(db)).await
         })
     };
 }
@@ -169,10 +179,12 @@ pub(crate) use sql;
 
 /// A statement that hangs is a database that does not answer, even when it cannot say so.
 pub(crate) async fn in_time<T>(
+    span: Span,
     statement: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, StoreError> {
     let late = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
-    let answer = tokio::time::timeout(LONGEST_STATEMENT, statement).await;
+    let answer = tokio::time::timeout(LONGEST_STATEMENT, statement);
+    let answer = answer.instrument(span).await;
     Ok(answer.map_err(late)??)
 }
 
@@ -190,9 +202,10 @@ pub(crate) use on_database;
 impl Store {
     /// Starts a transaction.
     pub(crate) async fn begin(&self) -> Result<Transaction, StoreError> {
+        let span = traces::statement(&"BEGIN");
         let open = match &self.0 {
-            Pool::Postgres(pool) => Target::Postgres(in_time(pool.begin()).await?),
-            Pool::Sqlite(pool) => Target::Sqlite(in_time(pool.begin()).await?),
+            Pool::Postgres(pool) => Target::Postgres(in_time(span, pool.begin()).await?),
+            Pool::Sqlite(pool) => Target::Sqlite(in_time(span, pool.begin()).await?),
         };
         Ok(Transaction {
             open,
@@ -270,15 +283,15 @@ impl Transaction {
 
     /// Makes the change durable, with the events that tell of it.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
-        let written = self.write_audit().await.map_err(|cause| match cause {
+        self.write_audit().await.map_err(|cause| match cause {
             StoreError::Unreachable(_) => cause,
             other => StoreError::Unaudited(other.into()),
         })?;
+        let span = traces::statement(&"COMMIT");
         match self.open {
-            Target::Postgres(open) => in_time(open.commit()).await?,
-            Target::Sqlite(open) => in_time(open.commit()).await?,
+            Target::Postgres(open) => in_time(span, open.commit()).await?,
+            Target::Sqlite(open) => in_time(span, open.commit()).await?,
         }
-        written.tell();
         Ok(())
     }
 }

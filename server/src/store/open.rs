@@ -46,7 +46,9 @@ impl Store {
                 let options = SqliteConnectOptions::new().filename(path);
                 Self::connect_sqlite(options.create_if_missing(true)).await
             }
-            Database::Postgres(url) => Self::connect_postgres(url).await,
+            Database::Postgres { url, connections } => {
+                Self::connect_postgres(url, *connections).await
+            }
         }
     }
 
@@ -133,7 +135,7 @@ impl Store {
         sql!(self, query_scalar(APPLIED).fetch_all)
     }
 
-    async fn connect_postgres(url: &str) -> Result<Self, StoreError> {
+    async fn connect_postgres(url: &str, connections: u32) -> Result<Self, StoreError> {
         // A statement that hangs is a database that does not answer.
         let bounds = [
             ("statement_timeout", "10s"),
@@ -141,7 +143,7 @@ impl Store {
         ];
         let options = PgConnectOptions::from_str(url)?.options(bounds);
         let pool = PgPoolOptions::new()
-            .max_connections(16)
+            .max_connections(connections)
             .acquire_timeout(ACQUIRE)
             .test_before_acquire(false)
             // Under load a connection is known to live; after a pause it is asked.

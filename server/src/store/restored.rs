@@ -59,7 +59,7 @@ impl Transaction {
             "UPDATE service_api_keys SET held_back_at = $1 WHERE revoked_at IS NULL",
             "UPDATE vms SET held_back_at = $1, status = 'cut_off' WHERE status = 'active'",
         ];
-        const GONE: [&str; 8] = [
+        const GONE: [&str; 9] = [
             "DELETE FROM refresh_tokens",
             "DELETE FROM tickets",
             "DELETE FROM reattach_credentials",
@@ -68,6 +68,7 @@ impl Transaction {
             "DELETE FROM provider_sign_ins",
             "DELETE FROM invitations",
             "DELETE FROM enrolment_requests",
+            "DELETE FROM pending_alerts",
         ];
         let mut rows = 0;
         for statement in AT {

@@ -19,6 +19,7 @@ on_both_engines!(
     without_audit_nothing_is_changed_and_nothing_delivered,
     what_is_left_after_pruning_is_verified,
     a_tenant_sees_its_own_events_alone,
+    where_the_chains_are_is_kept_outside_again_and_again,
 );
 
 async fn every_change_delivery_and_access_is_told(engine: Engine) {
@@ -205,6 +206,44 @@ async fn a_tenant_sees_its_own_events_alone(engine: Engine) {
     let second = ask(&server, &format!("/audit?limit=1&cursor={cursor}"), &bearer).await;
     let seq = |page: &Value| page["items"][0]["seq"].as_i64().unwrap();
     assert_eq!(seq(&second), seq(&first) - 1);
+}
+
+async fn where_the_chains_are_is_kept_outside_again_and_again(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start_with(&stage, &[("KEYFERRY_AUDIT_ANCHOR_SECONDS", "1")]);
+    let anchor = || {
+        let kept = std::fs::read(stage.data_dir().join("audit-anchor.json")).ok()?;
+        serde_json::from_slice::<Value>(&kept).ok()
+    };
+    let first = until("it is kept", async || anchor()).await;
+    Person::register(&stage, &server, "ada");
+    let chains = |kept: &Value| kept["chains"].as_array().unwrap().len();
+    until("it tells of the new tenant", async || {
+        (chains(&anchor()?) > chains(&first)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_refuses_to_empty_the_audit() {
+    let stage = Stage::new(Engine::Postgres).await;
+    let server = Server::start(&stage);
+    Person::register(&stage, &server, "ada");
+    for statement in [
+        "TRUNCATE audit_events CASCADE",
+        "TRUNCATE audit_heads",
+        "TRUNCATE tenants, audit_events, audit_heads CASCADE",
+        "DELETE FROM audit_events",
+        "UPDATE audit_events SET actor = 'anyone'",
+    ] {
+        let refused = execute(&stage, statement).await.err().unwrap().to_string();
+        let says = ["the audit is only added to", "by pruning alone"];
+        assert!(
+            says.iter().any(|says| refused.contains(says)),
+            "{statement}: {refused}"
+        );
+    }
+    assert_eq!(verify(&stage, &server, &[])["intact"], true);
 }
 
 /// The database refuses changes of the audit, until its owner takes that away.

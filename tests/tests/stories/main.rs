@@ -40,4 +40,5 @@ mod team;
 mod tenants;
 mod terminal;
 mod thread;
+mod traces;
 mod web;

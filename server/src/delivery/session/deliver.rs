@@ -6,13 +6,14 @@ use keyferry_protocol::memory::LockedBox;
 use keyferry_protocol::wire::{Put, ToAgent};
 use serde_json::json;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{Instrument, debug};
 
 use super::Ended;
 use super::line::LineError;
 use super::serve::Session;
 use super::told::{Allowed, Change, Wanted};
 use crate::store::ProviderKeyId;
+use crate::traces;
 use crate::vault::{self, master_key, record_context};
 
 impl Session<'_> {
@@ -34,35 +35,40 @@ impl Session<'_> {
         let allowed = Allowed::of(rows, self.entered.vm, now)
             .map_err(|cause| Ended::Unreadable(cause.into()))?;
         let changes = self.told.changes(&allowed);
-        // What goes is said before anything is written: it is a fact of the database already.
-        for change in &changes {
-            if let Change::Revoke { name, .. } = change {
-                debug!(vm = %self.entered.vm, key = %name, "revocation pushed");
-                self.say(&ToAgent::Revoke { key: name.clone() }).await?;
-            }
-        }
-        self.write_down(&changes, &allowed).await?;
-        for change in &changes {
-            self.app.metrics.told(change.into());
-            match change {
-                Change::Revoke { .. } => {}
-                Change::Put { key, version } => self.put(*key, *version, &allowed).await?,
-                Change::Retire { name, version, .. } => {
-                    let (key, version) = (name.clone(), *version);
-                    self.say(&ToAgent::Retire { key, version }).await?;
-                }
-            }
-            self.told.note(change, &allowed);
+        if !changes.is_empty() {
+            let span = traces::delivery(self.entered.session, changes.len());
+            self.tell(&changes, &allowed).instrument(span).await?;
         }
         self.plan_next_look(&allowed);
         Ok(())
     }
 
+    async fn tell(&mut self, changes: &[Change], allowed: &Allowed) -> Result<(), Ended> {
+        // What goes is said before anything is written: it is a fact of the database already.
+        for change in changes {
+            if let Change::Revoke { name, .. } = change {
+                debug!(vm = %self.entered.vm, key = %name, "revocation pushed");
+                self.say(&ToAgent::Revoke { key: name.clone() }).await?;
+            }
+        }
+        self.write_down(changes, allowed).await?;
+        for change in changes {
+            self.app.metrics.told(change.into());
+            match change {
+                Change::Revoke { .. } => {}
+                Change::Put { key, version } => self.put(*key, *version, allowed).await?,
+                Change::Retire { name, version, .. } => {
+                    let (key, version) = (name.clone(), *version);
+                    self.say(&ToAgent::Retire { key, version }).await?;
+                }
+            }
+            self.told.note(change, allowed);
+        }
+        Ok(())
+    }
+
     /// Nothing is delivered that is not written down first.
     async fn write_down(&mut self, changes: &[Change], allowed: &Allowed) -> Result<(), Ended> {
-        if changes.is_empty() {
-            return Ok(());
-        }
         let now = self.app.clock.now();
         let mut transaction = self.app.store.begin().await?;
         for change in changes {

@@ -24,7 +24,7 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 use uuid::Uuid;
 
 use self::enter::{Refused, enter};
@@ -34,6 +34,7 @@ use crate::audit::{self, Entry};
 use crate::delivery::Nudge;
 use crate::limits::{self, Recorded};
 use crate::store::{StoreError, TenantId, TicketId, VmId, uuid_v7};
+use crate::traces;
 
 pub(crate) use enter::ticket_context;
 
@@ -81,7 +82,8 @@ pub(crate) struct Knock {
 pub(crate) async fn run(app: App, knock: Knock) {
     let session = uuid_v7(app.clock.now(), &mut app.rng());
     let mut line = Line::new(knock.socket);
-    let entered = timeout(TO_ENTER, enter(&app, &mut line, session)).await;
+    let entered = enter(&app, &mut line, session).instrument(traces::handshake(session));
+    let entered = timeout(TO_ENTER, entered).await;
     let entered = entered.unwrap_or(Err(Refused::Slow));
     drop(knock.place);
     match entered {

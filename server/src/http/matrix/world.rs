@@ -35,13 +35,13 @@ impl World {
         let limits = &mut config.limits;
         (limits.failed_logins, limits.registrations, limits.mails) = (None, None, None);
         limits.enrolments = None;
-        let line = Line::open_with(config).await;
+        let line = Box::pin(Line::open_with(config)).await;
         let mut world = Self {
             line,
             tenant: TenantId::from_bytes([0; 16]),
             made: Cell::new(0),
         };
-        (_, world.tenant) = world.user().await;
+        (_, world.tenant) = Box::pin(world.user()).await;
         world.on_plan("enterprise").await;
         world
     }

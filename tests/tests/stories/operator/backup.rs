@@ -53,6 +53,12 @@ impl<'a> Elsewhere<'a> {
         }
     }
 
+    /// How many such events its audit has.
+    async fn events(&self, action: &str) -> i64 {
+        let told = format!("SELECT COUNT(*) FROM audit_events WHERE action = '{action}'");
+        query_at(&self.settings[0].1, &told).await
+    }
+
     fn serve(&self, stage: &Stage) -> Server {
         let settings: Vec<(&str, &str)> = self
             .settings
@@ -87,6 +93,9 @@ async fn a_restored_backup_revives_nothing_and_keys_wait_for_a_word(engine: Engi
         .operator
         .run(&["restore", file.to_str().unwrap()], b"")
         .success();
+    for action in ["operator.backup", "operator.restored", "server.restored"] {
+        assert_eq!(there.events(action).await, 1, "{action}");
+    }
     let server = there.serve(&stage);
     assert_eq!(whoami(&server, &token).await, 401, "the session is void");
     ada.log_in(&server, "ada");
@@ -111,6 +120,7 @@ async fn a_restored_backup_revives_nothing_and_keys_wait_for_a_word(engine: Engi
         .operator
         .run(&["confirm", "--account", "ada"], b"")
         .success();
+    assert_eq!(there.events("operator.restore_confirmed").await, 1);
     let agent = Agent::start(&stage, "kali-3", ada.ticket("kali-1").as_bytes());
     agent.until_holding("kept", 1).await;
     let mut tool = Tool::open(&stage, &agent, "kept").await;

@@ -9,3 +9,4 @@ mod master_key;
 mod rotation;
 mod schema;
 mod server_key;
+mod verify;

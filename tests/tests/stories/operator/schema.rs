@@ -5,17 +5,21 @@
     reason = "a test fails by panicking"
 )]
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+
 use keyferry_migrations::{POSTGRES, SQLITE};
 use keyferry_tests::{Engine, Operator, PASSWORD, Person, Secret, Server, Stage, on_both_engines};
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
-use super::database::execute;
+use super::database::{execute, query};
 
 on_both_engines!(
     a_database_of_the_previous_schema_is_brought_up_to_date_with_its_data,
     a_database_of_an_early_schema_is_brought_up_to_date_with_its_data,
     a_database_of_a_newer_schema_is_refused,
+    a_backup_of_the_previous_schema_is_brought_back_and_up_to_date,
 );
 
 async fn a_database_of_the_previous_schema_is_brought_up_to_date_with_its_data(engine: Engine) {
@@ -41,7 +45,13 @@ async fn bring_up_to_date(engine: Engine, steps: usize) {
     );
     assert_eq!(operator.ask(&["migrate", "--dry-run"]), pending);
     let behind = operator.run(&["verify"], b"");
-    assert!(behind.output.contains("✗ schema"), "{}", behind.output);
+    let wrong = behind.output.matches('✗').count();
+    assert!(
+        wrong == 1 && behind.output.contains("✗ schema") && behind.errors.contains("migrate"),
+        "{}{}",
+        behind.output,
+        behind.errors
+    );
     let done = operator.ask(&["migrate"]);
     assert_eq!(done["done"], pending["pending"]);
     assert_eq!(
@@ -76,6 +86,42 @@ async fn a_database_of_a_newer_schema_is_refused(engine: Engine) {
     }
 }
 
+async fn a_backup_of_the_previous_schema_is_brought_back_and_up_to_date(engine: Engine) {
+    let now = Stage::new(engine).await;
+    let mut server = Server::start(&now);
+    assert!(server.terminate().success());
+    let earlier = Stage::new(engine).await;
+    let hash = bcrypt::hash(PASSWORD, 10).unwrap();
+    make_earlier(&earlier, &hash, SQLITE.iter().count() - 1).await;
+    // As if the same installation had not been upgraded yet.
+    for name in ["instance_id", "master_key_id"] {
+        let known = format!("SELECT value FROM settings WHERE name = '{name}'");
+        let known: String = query(&now, &known).await;
+        let insert = "INSERT INTO settings (name, value, updated_at) VALUES";
+        execute(&earlier, &format!("{insert} ('{name}', '{known}', 0)")).await;
+    }
+    let key = now.data_dir().join("master.key");
+    std::fs::copy(&key, earlier.data_dir().join("master.key")).unwrap();
+    let file = earlier.path("backup");
+    let file = file.to_str().unwrap();
+    let taken = Operator::of(&earlier).run(&["backup", file], b"").success();
+    assert!(
+        taken.errors.contains("the audit will not tell"),
+        "{}",
+        taken.errors
+    );
+
+    let there = Stage::new(engine).await;
+    let own = DirBuilder::new().mode(0o700).create(there.data_dir());
+    own.unwrap();
+    std::fs::copy(&key, there.data_dir().join("master.key")).unwrap();
+    let operator = Operator::of(&there);
+    operator.run(&["restore", file], b"").success();
+    assert_eq!(operator.ask(&["verify"])["ok"], true);
+    let server = Server::start(&there);
+    Person::new(&there, "ada").log_in(&server, "ada");
+}
+
 /// A database as an earlier program left it, with an account.
 async fn make_earlier(stage: &Stage, hash: &str, steps: usize) {
     let earlier =
@@ -88,11 +134,12 @@ async fn make_earlier(stage: &Stage, hash: &str, steps: usize) {
         Some(_) => format!("'{text}'"),
         None => format!("x'{}'", text.replace('-', "")),
     };
+    let own = DirBuilder::new().mode(0o700).create(stage.data_dir());
+    own.unwrap();
     if let Some(database) = stage.database() {
         let mut connection = PgConnection::connect(database.url()).await.unwrap();
         earlier(&POSTGRES).run(&mut connection).await.unwrap();
     } else {
-        std::fs::create_dir_all(stage.data_dir()).unwrap();
         let url = format!("sqlite:{}?mode=rwc", file(stage));
         let mut connection = SqliteConnection::connect(&url).await.unwrap();
         earlier(&SQLITE).run(&mut connection).await.unwrap();

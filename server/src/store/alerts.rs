@@ -1,0 +1,72 @@
+//! Security events that the operator's webhook has not taken yet.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{AuditRecord, Store, StoreError, Transaction, UnixTime, sql};
+
+/// An event that waits.
+#[derive(FromRow)]
+pub(crate) struct PendingAlert {
+    #[sqlx(flatten)]
+    pub(crate) event: AuditRecord,
+    /// How often it was claimed before.
+    pub(crate) attempts: i64,
+}
+
+impl Store {
+    /// Some of what is to be sent now, the oldest first.
+    pub(crate) async fn due_alerts(&self, now: UnixTime) -> Result<Vec<PendingAlert>, StoreError> {
+        const SQL: &str = "SELECT e.id, e.tenant_id, e.at, e.actor, e.action, e.subject, e.detail, \
+            e.correlation_id, p.attempts FROM pending_alerts p \
+            JOIN audit_events e ON e.id = p.event_id \
+            WHERE p.next_at <= $1 ORDER BY p.next_at, e.id LIMIT 100";
+        sql!(self, query_as(SQL, now).fetch_all)
+    }
+
+    /// Whether nobody else has claimed it since it was read. A claim ends by itself.
+    pub(crate) async fn claim_alert(
+        &self,
+        alert: &PendingAlert,
+        until: UnixTime,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE pending_alerts SET attempts = attempts + 1, next_at = $3 \
+            WHERE event_id = $1 AND attempts = $2";
+        let rows = sql!(
+            self,
+            query(SQL, alert.event.id, alert.attempts, until).execute
+        )?;
+        Ok(rows == 1)
+    }
+
+    /// Lets a claim end at another time than it would.
+    pub(crate) async fn put_off_alert(
+        &self,
+        alert: &PendingAlert,
+        to: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str =
+            "UPDATE pending_alerts SET next_at = $3 WHERE event_id = $1 AND attempts = $2";
+        let claimed = alert.attempts + 1;
+        sql!(self, query(SQL, alert.event.id, claimed, to).execute).map(drop)
+    }
+
+    pub(crate) async fn delete_alert(&self, event: Uuid) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM pending_alerts WHERE event_id = $1";
+        sql!(self, query(SQL, event).execute).map(drop)
+    }
+
+    pub(crate) async fn delete_old_alerts(&self, before: UnixTime) -> Result<u64, StoreError> {
+        const SQL: &str = "DELETE FROM pending_alerts WHERE queued_at < $1";
+        sql!(self, query(SQL, before).execute)
+    }
+}
+
+impl Transaction {
+    /// Lets an event wait for the webhook.
+    pub(super) async fn insert_alert(&mut self, event: &AuditRecord) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO pending_alerts (event_id, queued_at, attempts, next_at) \
+            VALUES ($1, $2, 0, $2)";
+        sql!(self, query(SQL, event.id, event.at).execute).map(drop)
+    }
+}

@@ -1,0 +1,212 @@
+//! An operator's collector is told what each request waited for, and nothing that is secret.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+use keyferry_tests::{
+    Agent, Engine, PASSWORD, Person, Receiver, Secret, Server, Stage, curl, on_both_engines, until,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+
+on_both_engines!(
+    requests_and_deliveries_are_traced_without_a_secret,
+    a_trace_of_somebody_else_goes_on_for_a_proxy_of_ours_alone,
+    a_collector_that_is_away_holds_nobody_up,
+);
+
+/// What a collector was told.
+struct Collected {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl Collected {
+    fn new() -> Self {
+        let (bytes, spans) = (Vec::new(), Vec::new());
+        Self { bytes, spans }
+    }
+
+    /// Waits for a span of this name.
+    async fn until(&mut self, collector: &mut Receiver, name: &str) -> Span {
+        until(name, async || {
+            for sent in collector.so_far() {
+                self.take(&sent.body);
+            }
+            self.spans.iter().find(|span| span.name == name).cloned()
+        })
+        .await
+    }
+
+    fn take(&mut self, body: &[u8]) {
+        let batch = ExportTraceServiceRequest::decode(body).unwrap();
+        let scopes = batch.resource_spans.into_iter();
+        let scopes = scopes.flat_map(|resource| resource.scope_spans);
+        self.spans.extend(scopes.flat_map(|scope| scope.spans));
+        self.bytes.extend_from_slice(body);
+    }
+
+    fn parts_of(&self, whole: &Span) -> Vec<&Span> {
+        let parts = self.spans.iter();
+        let parts = parts.filter(|span| span.parent_span_id == whole.span_id);
+        parts.collect()
+    }
+
+    fn has(&self, text: &str) -> bool {
+        let mut windows = self.bytes.windows(text.len());
+        windows.any(|window| window == text.as_bytes())
+    }
+}
+
+fn attribute(span: &Span, name: &str) -> String {
+    let mut all = span.attributes.iter();
+    let found = all.find(|attribute| attribute.key == name);
+    match found.and_then(|found| found.value.clone()?.value) {
+        Some(Value::StringValue(text)) => text,
+        Some(Value::IntValue(number)) => number.to_string(),
+        other => panic!("{name} is {other:?} in {span:?}"),
+    }
+}
+
+async fn requests_and_deliveries_are_traced_without_a_secret(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut collector = Receiver::start(200).await;
+    let url = collector.url("");
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=of-the-collector"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+    ];
+    let mut server = Server::start_with(&stage, &settings);
+    let ada = Person::register(&stage, &server, "ada-lovelace");
+    let secret = Secret::fresh();
+    ada.put("the-name-of-a-key", &secret);
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    agent.until_holding("the-name-of-a-key", 1).await;
+
+    let mut collected = Collected::new();
+    let first = collector.next().await;
+    assert!(first.head.starts_with("POST /v1/traces "), "{}", first.head);
+    assert_eq!(first.field("x-key"), "of-the-collector");
+    collected.take(&first.body);
+    let put = collected.until(&mut collector, "PUT /keys/{name}").await;
+    assert_eq!(attribute(&put, "http.route"), "/keys/{name}");
+    assert_eq!(attribute(&put, "http.response.status_code"), "201");
+    assert_eq!(attribute(&put, "keyferry.request_id").len(), 36);
+    let register = collected.until(&mut collector, "POST /auth/register").await;
+    let delivery = collected.until(&mut collector, "deliver keys").await;
+    collected.until(&mut collector, "agent handshake").await;
+    assert_eq!(attribute(&delivery, "keyferry.changes"), "1");
+
+    // What waits is told when the server stops.
+    server.ask(Method::GET, "/health", None, None).await;
+    assert!(server.terminate().success());
+    collected.until(&mut collector, "GET /health").await;
+
+    let parts = collected.parts_of(&register);
+    assert!(parts.iter().any(|part| part.name == "hash password"));
+    let written = parts.iter().find(|part| part.name == "COMMIT");
+    assert!(written.is_some(), "{parts:?}");
+    let insert = parts.iter().find(|part| part.name == "INSERT").unwrap();
+    assert!(attribute(insert, "db.query.text").contains("$1"));
+    assert!(
+        collected
+            .parts_of(&delivery)
+            .iter()
+            .any(|part| part.name == "COMMIT")
+    );
+
+    assert!(collected.has("PUT /keys/{name}"), "what is there is found");
+    let session = std::fs::read_to_string(ada.session_file()).unwrap();
+    let tokens = session.split('"').filter(|word| word.len() > 30);
+    for hidden in [
+        secret.text(),
+        PASSWORD,
+        "ada-lovelace",
+        "the-name-of-a-key",
+        "kali-1",
+    ] {
+        assert!(!collected.has(hidden), "{hidden}");
+    }
+    for token in tokens.filter(|token| !token.starts_with("sha256:")) {
+        assert!(!collected.has(token), "{token}");
+    }
+}
+
+async fn a_trace_of_somebody_else_goes_on_for_a_proxy_of_ours_alone(engine: Engine) {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let stage = Stage::new(engine).await;
+    let mut collector = Receiver::start(200).await;
+    let url = collector.url("");
+    for (proxies, is_followed) in [("", false), ("127.0.0.0/8", true)] {
+        let settings = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
+            ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+            ("KEYFERRY_TRUSTED_PROXIES", proxies),
+            ("KEYFERRY_PLAIN_HTTP", "true"),
+        ];
+        let mut server = Server::start_with(&stage, &settings);
+        let parent = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01");
+        curl(&server, "/health", &["--header", &parent]);
+        let mut collected = Collected::new();
+        let span = collected.until(&mut collector, "GET /health").await;
+        let trace: String = span
+            .trace_id
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(trace == TRACE, is_followed, "{proxies}");
+        assert_eq!(!span.parent_span_id.is_empty(), is_followed, "{proxies}");
+        // To look a stranger's request up by what he calls it, this is enough.
+        let id = attribute(&span, "keyferry.request_id").replace('-', "");
+        assert_eq!(id, TRACE, "{proxies}");
+        assert!(server.terminate().success());
+    }
+}
+
+async fn a_collector_that_is_away_holds_nobody_up(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    // Nobody accepts what is waiting here, and nobody refuses it.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "200"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "10"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "16"),
+    ];
+    let mut server = Server::start_with(&stage, &settings);
+    let begin = Instant::now();
+    for _ in 0..100 {
+        let answer = server.ask(Method::GET, "/health", None, None).await;
+        assert_eq!(answer.status, 200);
+    }
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begin.elapsed()
+    );
+    until("the log says so", async || {
+        let log = server.log();
+        log.contains("the collector does not take traces")
+            .then_some(())
+    })
+    .await;
+    let begin = Instant::now();
+    assert!(server.terminate().success());
+    assert!(
+        begin.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begin.elapsed()
+    );
+    let log = server.log();
+    assert_eq!(log.matches("the collector does not").count(), 1, "{log}");
+    drop(silent);
+}
