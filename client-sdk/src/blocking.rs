@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::status::Status;
-use crate::{Change, DEFAULT_SOCKET, Error, KeyHandle, Proxied};
+use crate::{Change, ClientCertificate, DEFAULT_SOCKET, Error, KeyHandle, Proxied};
 
 /// A connection to the agent of this machine.
 #[derive(Clone)]
@@ -38,6 +38,17 @@ impl Client {
     pub fn direct(ticket: &[u8]) -> Result<Self, Error> {
         let listener = Arc::new(Listener::start().map_err(Error::Socket)?);
         let client = listener.handle.block_on(crate::Client::direct(ticket))?;
+        Ok(Self { client, listener })
+    }
+
+    /// As [`crate::Client::direct_with_certificate`].
+    pub fn direct_with_certificate(
+        ticket: &[u8],
+        shown: &ClientCertificate,
+    ) -> Result<Self, Error> {
+        let listener = Arc::new(Listener::start().map_err(Error::Socket)?);
+        let enrolled = crate::Client::direct_with_certificate(ticket, shown);
+        let client = listener.handle.block_on(enrolled)?;
         Ok(Self { client, listener })
     }
 

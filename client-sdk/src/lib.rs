@@ -27,6 +27,7 @@
 mod agent_socket;
 pub mod blocking;
 mod client;
+mod client_certificate;
 mod direct;
 mod error;
 mod key;
@@ -35,6 +36,7 @@ pub mod status;
 pub mod tls;
 
 pub use client::{Client, DEFAULT_SOCKET, Proxied};
+pub use client_certificate::{ClientCertificate, ClientCertificateError};
 pub use error::Error;
 pub use key::{Change, KeyHandle, Watch};
 pub use keyferry_protocol::local::RefusalCode;

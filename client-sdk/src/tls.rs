@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -18,6 +19,8 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+use crate::ClientCertificate;
 
 /// What makes a server's certificate good.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,13 +87,19 @@ pub enum TlsError {
     Setup(#[source] Error),
 }
 
-/// A configuration of rustls for one server. It needs no process-wide provider.
-pub fn client_config(trust: &ServerTrust) -> Result<ClientConfig, TlsError> {
-    let mut config = match trust {
+/// A configuration of rustls for one server, which is shown the certificate if it asks for one. It
+/// needs no process-wide provider.
+pub fn client_config(
+    trust: &ServerTrust,
+    shown: Option<&ClientCertificate>,
+) -> Result<ClientConfig, TlsError> {
+    let builder = match trust {
         ServerTrust::Pinned(pin) => verified_by(Arc::new(PinVerifier::new(Some(*pin))))?,
-        ServerTrust::System => builder()?
-            .with_root_certificates(system_roots()?)
-            .with_no_client_auth(),
+        ServerTrust::System => builder()?.with_root_certificates(system_roots()?),
+    };
+    let mut config = match shown {
+        None => builder.with_no_client_auth(),
+        Some(shown) => builder.with_client_cert_resolver(Arc::new(shown.clone())),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
@@ -110,15 +119,15 @@ impl Observed {
 /// A configuration that refuses every server, once it has shown its certificate.
 pub fn observing_config() -> Result<(ClientConfig, Observed), TlsError> {
     let verifier = Arc::new(PinVerifier::new(None));
-    let config = verified_by(Arc::clone(&verifier))?;
+    let config = verified_by(Arc::clone(&verifier))?.with_no_client_auth();
     Ok((config, Observed(verifier)))
 }
 
-fn verified_by(verifier: Arc<PinVerifier>) -> Result<ClientConfig, TlsError> {
-    Ok(builder()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth())
+fn verified_by(
+    verifier: Arc<PinVerifier>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let builder = builder()?.dangerous();
+    Ok(builder.with_custom_certificate_verifier(verifier))
 }
 
 fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {

@@ -142,7 +142,7 @@ fn rand_serial() -> Vec<u8> {
 /// Carries the records of a handshake to and fro in memory.
 fn connect(trust: &ServerTrust, server: ServerConfig) -> Result<(), Error> {
     let name = ServerName::try_from("another.example").unwrap();
-    let config = Arc::new(client_config(trust).unwrap());
+    let config = Arc::new(client_config(trust, None).unwrap());
     let mut client = ClientConnection::new(config, name).unwrap();
     let mut server = ServerConnection::new(Arc::new(server)).unwrap();
     while client.is_handshaking() || server.is_handshaking() {

@@ -54,6 +54,12 @@ pub struct Run {
     /// The group that may open the socket, by name or number.
     #[arg(long, value_name = "GROUP")]
     pub socket_group: Option<String>,
+    /// The certificate (PEM) for servers that demand one; read again when it is renewed.
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub client_certificate: Option<PathBuf>,
+    /// Its key, which nobody else may be able to read.
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
 }
 
 /// Where the ticket comes from: without any of these options, the systemd credential `ticket`, and

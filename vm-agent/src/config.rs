@@ -14,6 +14,10 @@ pub struct Config {
     pub allow_degraded: bool,
     /// The group that may open the socket, by name or number; the agent's own unless set.
     pub socket_group: Option<String>,
+    /// The certificate (PEM) for servers that demand one.
+    pub client_certificate: Option<PathBuf>,
+    /// Its key, which nobody else may be able to read.
+    pub client_key: Option<PathBuf>,
     /// Who may have which key.
     pub policy: PolicyConfig,
     /// Where the proxy may go.
@@ -259,6 +263,8 @@ mod tests {
         let text = r#"
             allow_degraded = true
             socket_group = "keyferry"
+            client_certificate = "/etc/keyferry/client.pem"
+            client_key = "/etc/keyferry/client-key.pem"
             [policy]
             uids = [1000]
             gids = [100]

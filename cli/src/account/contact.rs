@@ -8,7 +8,7 @@ use keyferry_sdk::tls::{ServerTrust, SpkiPin};
 use crate::app::App;
 use crate::arguments::Contact;
 use crate::error::CliError;
-use crate::rest::{Address, Ask, Rest, RestError, observed_pin};
+use crate::rest::{Address, Ask, CertificateFiles, Rest, RestError, observed_pin};
 
 /// The server, trusted by the given pin, by what was trusted before, by the system's roots, or by
 /// the person at the terminal.
@@ -18,16 +18,24 @@ pub(super) async fn trusted_server(app: &App, contact: Contact) -> Result<Rest, 
         .server
         .or_else(|| last.as_ref().map(|it| it.server.clone()));
     let server = server.ok_or(CliError::NoTerminal("--server URL"))?;
+    let last = last.filter(|it| it.server == server);
+    let last = last.map(|last| last.rest());
+    let shown = match (contact.client_certificate, contact.client_key) {
+        (Some(certificate), Some(key)) => {
+            Some(CertificateFiles::new(&certificate, &key).map_err(CliError::Input)?)
+        }
+        _ => last.as_ref().and_then(|last| last.shown().cloned()),
+    };
     if let Some(pin) = contact.fingerprint {
-        return Ok(Rest::new(server, ServerTrust::Pinned(pin)));
+        return Ok(Rest::new(server, ServerTrust::Pinned(pin)).showing(shown));
     }
-    if let Some(last) = last.filter(|it| it.server == server) {
-        return Ok(last.rest());
+    if let Some(last) = last {
+        return Ok(last.showing(shown));
     }
-    let rest = Rest::new(server, ServerTrust::System);
+    let rest = Rest::new(server, ServerTrust::System).showing(shown);
     match rest.exchange(Ask::new(Method::GET, "/health")).await {
         Ok(_) => Ok(rest),
-        Err(RestError::OtherServer | RestError::Setup(_)) => ask_person(rest.address()).await,
+        Err(RestError::OtherServer | RestError::Setup(_)) => ask_person(rest).await,
         Err(source) => Err(CliError::Unreachable {
             server: rest.address().clone(),
             source,
@@ -35,7 +43,8 @@ pub(super) async fn trusted_server(app: &App, contact: Contact) -> Result<Rest, 
     }
 }
 
-async fn ask_person(server: &Address) -> Result<Rest, CliError> {
+async fn ask_person(rest: Rest) -> Result<Rest, CliError> {
+    let server = rest.address();
     let pin = observed_pin(server)
         .await
         .map_err(|source| CliError::Unreachable {
@@ -49,7 +58,8 @@ async fn ask_person(server: &Address) -> Result<Rest, CliError> {
         });
     }
     if confirmed(server, &pin).map_err(CliError::Input)? {
-        Ok(Rest::new(server.clone(), ServerTrust::Pinned(pin)))
+        let shown = rest.shown().cloned();
+        Ok(Rest::new(server.clone(), ServerTrust::Pinned(pin)).showing(shown))
     } else {
         Err(CliError::NotConfirmed)
     }

@@ -1,6 +1,8 @@
 //! Who one is at a server: `keyferry register`, `login`, `sessions`, `account`, `password`, `mfa` and
 //! `api-keys`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use keyferry_sdk::tls::SpkiPin;
 
@@ -16,6 +18,13 @@ pub struct Contact {
     /// certificates decide, and else you are asked.
     #[arg(long, value_name = "PIN")]
     pub fingerprint: Option<SpkiPin>,
+    /// A certificate (PEM), for a server that lets nobody in without. It is remembered with the
+    /// session, and read again when it is renewed.
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub client_certificate: Option<PathBuf>,
+    /// Its key, which nobody else may be able to read.
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
 }
 
 /// See [`super::Command::Register`].

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use keyferry_sdk::tls::{ServerTrust, client_config};
+use keyferry_sdk::tls::client_config;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Address, RestError};
+use super::{Address, CertificateFiles, Rest, RestError};
 
 /// A byte stream to the server.
 pub(crate) enum Connection {
@@ -22,14 +22,14 @@ pub(crate) enum Connection {
 }
 
 /// Connects, and accepts nobody but the trusted server.
-pub(crate) async fn connect(
-    address: &Address,
-    trust: &ServerTrust,
-) -> Result<Connection, RestError> {
+pub(crate) async fn connect(rest: &Rest) -> Result<Connection, RestError> {
+    let address = rest.address();
     if !address.is_encrypted() {
         return tcp(address).await.map(Connection::Plain);
     }
-    let stream = tls(address, client_config(trust)?).await?;
+    let shown = rest.shown().map(CertificateFiles::read).transpose()?;
+    let config = client_config(rest.trust(), shown.as_ref())?;
+    let stream = tls(address, config).await?;
     Ok(Connection::Tls(Box::new(stream)))
 }
 

@@ -15,12 +15,13 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::connection::connect;
-use super::{Address, Events, Opened, Problem, RestError};
+use super::{Address, CertificateFiles, Events, Opened, Problem, RestError};
 
-/// A server, and why it is trusted.
+/// A server, why it is trusted, and what it is shown.
 pub struct Rest {
     address: Address,
     trust: ServerTrust,
+    shown: Option<CertificateFiles>,
 }
 
 /// What is asked.
@@ -42,7 +43,17 @@ pub struct Answer {
 impl Rest {
     /// Nothing is connected yet.
     pub fn new(address: Address, trust: ServerTrust) -> Self {
-        Self { address, trust }
+        Self {
+            address,
+            trust,
+            shown: None,
+        }
+    }
+
+    /// For a server that wants to be shown a certificate.
+    #[must_use]
+    pub fn showing(self, shown: Option<CertificateFiles>) -> Self {
+        Self { shown, ..self }
     }
 
     /// The server.
@@ -53,6 +64,11 @@ impl Rest {
     /// Why it is trusted.
     pub fn trust(&self) -> &ServerTrust {
         &self.trust
+    }
+
+    /// What it is shown.
+    pub fn shown(&self) -> Option<&CertificateFiles> {
+        self.shown.as_ref()
     }
 
     /// Sends one request on a connection of its own, and reads its answer, whatever its status.
@@ -87,7 +103,7 @@ impl Rest {
     }
 
     async fn connect(&self) -> Result<Link, RestError> {
-        let stream = connect(&self.address, &self.trust).await?;
+        let stream = connect(self).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         Ok(Link {
             sender,

@@ -1,6 +1,7 @@
 //! The server's REST surface (`docs/REST.md`), over TLS that trusts a pin or the system's roots.
 
 mod address;
+mod certificate_files;
 mod connection;
 mod events;
 mod exchange;
@@ -9,6 +10,7 @@ mod problem;
 
 pub(crate) use address::segment;
 pub use address::{Address, AddressError};
+pub use certificate_files::CertificateFiles;
 pub use events::{Event, Events, Opened};
 pub use exchange::{Answer, Ask, Line, Rest};
 pub use first_contact::observed_pin;
@@ -30,6 +32,9 @@ pub enum RestError {
     /// TLS cannot be set up here.
     #[error("no TLS")]
     Setup(#[from] keyferry_sdk::tls::TlsError),
+    /// The certificate for the server cannot be used.
+    #[error("the client certificate cannot be shown")]
+    Certificate(#[source] Box<keyferry_sdk::ClientCertificateError>),
     /// HTTP failed.
     #[error("the connection broke")]
     Http(#[from] hyper::Error),

@@ -8,12 +8,13 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::rest::{Address, Rest};
+use crate::rest::{Address, CertificateFiles, Rest};
 
 /// A session on one server.
 pub(crate) struct Session {
     pub(crate) server: Address,
     pub(crate) trust: ServerTrust,
+    shown: Option<CertificateFiles>,
     pub(crate) user_id: Uuid,
     pub(crate) user: String,
     pub(crate) access_token: SecretString,
@@ -26,6 +27,8 @@ pub(crate) struct Session {
 struct Stored<'a> {
     server: &'a str,
     fingerprint: Option<&'a str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<CertificateFiles>,
     user_id: Uuid,
     user: &'a str,
     access_token: &'a str,
@@ -58,6 +61,7 @@ impl Session {
         Some(Self {
             server: rest.address().clone(),
             trust: rest.trust().clone(),
+            shown: rest.shown().cloned(),
             user_id,
             user: user.to_owned(),
             access_token: text("access_token")?.into(),
@@ -72,7 +76,7 @@ impl Session {
     }
 
     pub(crate) fn rest(&self) -> Rest {
-        Rest::new(self.server.clone(), self.trust.clone())
+        Rest::new(self.server.clone(), self.trust.clone()).showing(self.shown.clone())
     }
 
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
@@ -84,6 +88,7 @@ impl Session {
         let stored = Stored {
             server: &server,
             fingerprint: fingerprint.as_deref(),
+            client: self.shown.clone(),
             user_id: self.user_id,
             user: &self.user,
             access_token: self.access_token.expose_secret(),
@@ -102,6 +107,7 @@ impl Session {
         Some(Self {
             server: stored.server.parse().ok()?,
             trust,
+            shown: stored.client,
             user_id: stored.user_id,
             user: stored.user.to_owned(),
             access_token: stored.access_token.into(),

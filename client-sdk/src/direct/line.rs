@@ -12,8 +12,8 @@ use keyferry_protocol::wire::{ToAgent, ToServer};
 use rand_core::{Rng, UnwrapErr};
 use tokio::time::sleep;
 
-use crate::Error;
 use crate::link::{Credential, Credentials, Identity, Link, LinkError, Received, Target, attach};
+use crate::{ClientCertificate, Error};
 
 /// What it takes to get to the servers.
 pub(super) struct Uplink {
@@ -50,14 +50,18 @@ pub(super) enum Step {
 }
 
 impl Uplink {
-    pub(super) fn new(arena: Arena, ticket: Ticket) -> Result<Self, Error> {
+    pub(super) fn new(
+        arena: Arena,
+        ticket: Ticket,
+        shown: Option<&ClientCertificate>,
+    ) -> Result<Self, Error> {
         let claims = Claims {
             boot_id: [0; 16],
             agent_version: concat!("sdk ", env!("CARGO_PKG_VERSION")).to_owned(),
             protection: arena.level(),
             capabilities: 0,
         };
-        let targets = Target::of_ticket(&ticket)?;
+        let targets = Target::of_ticket(&ticket, shown)?;
         let reference = CredentialRef {
             kind: CredentialKind::Ticket,
             id: ticket.id,

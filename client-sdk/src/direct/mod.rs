@@ -16,7 +16,7 @@ use keyferry_protocol::ticket::Ticket;
 use tokio::time::{Duration, timeout};
 
 use crate::link::LinkError;
-use crate::{Client, Error};
+use crate::{Client, ClientCertificate, Error};
 use line::Uplink;
 use task::Task;
 
@@ -30,10 +30,22 @@ impl Client {
     /// program needs a machine (`keyferry vms add`) of its own. Lost connections are made again by
     /// themselves for as long as the program runs.
     pub async fn direct(ticket: &[u8]) -> Result<Self, Error> {
+        Self::enrolled(ticket, None).await
+    }
+
+    /// The same with a server that wants to be shown a certificate.
+    pub async fn direct_with_certificate(
+        ticket: &[u8],
+        shown: &ClientCertificate,
+    ) -> Result<Self, Error> {
+        Self::enrolled(ticket, Some(shown)).await
+    }
+
+    async fn enrolled(ticket: &[u8], shown: Option<&ClientCertificate>) -> Result<Self, Error> {
         let arena = Arena::new(self_test()?)?;
         let ticket = Ticket::parse(&arena, ticket)?;
         let level = arena.level();
-        let mut task = Task::new(Uplink::new(arena, ticket)?, level).await?;
+        let mut task = Task::new(Uplink::new(arena, ticket, shown)?, level).await?;
         timeout(TO_TELL_ALL, task.until_all_is_told())
             .await
             .map_err(|_elapsed| LinkError::TimedOut)??;

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
 use super::{Endpoint, Link, LinkError, Received, ServerUrl, Socket, Transport, of_websocket};
+use crate::ClientCertificate;
 use crate::tls::{ServerTrust, SpkiPin};
 
 /// One server, and how to tell it is the right one.
@@ -39,8 +40,11 @@ pub struct Target {
 pub struct TargetError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl Target {
-    /// The servers of a ticket.
-    pub fn of_ticket(ticket: &Ticket) -> Result<Vec<Self>, TargetError> {
+    /// The servers of a ticket, which are shown this certificate if they ask for one.
+    pub fn of_ticket(
+        ticket: &Ticket,
+        shown: Option<&ClientCertificate>,
+    ) -> Result<Vec<Self>, TargetError> {
         let trust = match ticket.spki_pin {
             Some(pin) => ServerTrust::Pinned(SpkiPin(pin)),
             None => ServerTrust::System,
@@ -49,7 +53,8 @@ impl Target {
             let url = url
                 .parse::<ServerUrl>()
                 .map_err(|cause| TargetError(cause.into()))?;
-            let server = Endpoint::new(url, &trust).map_err(|cause| TargetError(cause.into()))?;
+            let server = Endpoint::new(url, &trust, shown);
+            let server = server.map_err(|cause| TargetError(cause.into()))?;
             Ok(Self {
                 server,
                 server_key: ticket.server_key,
@@ -151,8 +156,20 @@ async fn upgrade(target: &Target, transport: Box<dyn Transport>) -> Result<Socke
         .max_frame_size(Some(LONGEST_SEALED));
     let (socket, _response) = client_async_with_config(request, transport, Some(config))
         .await
-        .map_err(of_websocket)?;
+        .map_err(refused_upgrade)?;
     Ok(socket)
+}
+
+/// The one answer before a session that says what to do about it.
+fn refused_upgrade(error: tungstenite::Error) -> LinkError {
+    let tungstenite::Error::Http(answer) = &error else {
+        return of_websocket(error);
+    };
+    let said = answer.body().as_deref().map(String::from_utf8_lossy);
+    if said.is_some_and(|said| said.contains("client_certificate_missing")) {
+        return LinkError::CertificateMissing;
+    }
+    of_websocket(error)
 }
 
 async fn say(socket: &mut Socket, message: Vec<u8>) -> Result<(), LinkError> {

@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::{LinkError, ServerUrl, Transport};
+use crate::ClientCertificate;
 use crate::tls::{ServerTrust, TlsError, client_config};
 
 /// A server at its URL. TLS is set up when the URL wants it.
@@ -38,10 +39,14 @@ pub struct Answer {
 }
 
 impl Endpoint {
-    /// A server that is trusted for this reason.
-    pub fn new(url: ServerUrl, trust: &ServerTrust) -> Result<Self, TlsError> {
+    /// A server that is trusted for this reason, and shown this certificate if it asks for one.
+    pub fn new(
+        url: ServerUrl,
+        trust: &ServerTrust,
+        shown: Option<&ClientCertificate>,
+    ) -> Result<Self, TlsError> {
         let tls = if url.is_tls() {
-            Some(Arc::new(client_config(trust)?))
+            Some(Arc::new(client_config(trust, shown)?))
         } else {
             None
         };

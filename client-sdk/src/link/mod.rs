@@ -59,6 +59,12 @@ pub enum LinkError {
     /// What answers there is no Keyferry server, or one that takes no agents now.
     #[error("the server does not take the connection")]
     WebSocket(#[source] Box<tungstenite::Error>),
+    /// The operator lets nobody in who shows no certificate.
+    #[error(
+        "the server wants a client certificate; have its operator issue one, and name its files \
+         (client_certificate and client_key)"
+    )]
+    CertificateMissing,
     /// A plain request failed.
     #[error("the server's answer breaks off")]
     Http(#[source] hyper::Error),

@@ -85,7 +85,7 @@ pub(crate) fn targets(ticket: &Ticket, urls: &[String]) -> Vec<Target> {
     let target = |url: &String| {
         let url = url.parse().unwrap();
         Target {
-            server: Endpoint::new(url, &trust).unwrap(),
+            server: Endpoint::new(url, &trust, None).unwrap(),
             server_key: ticket.server_key,
             suite: ticket.min_suite,
         }

@@ -272,7 +272,7 @@ async fn answer_to(server: &Server, bytes: &[u8]) -> (CloseCode, String) {
 
 async fn tls(server: &Server) -> TlsStream<TcpStream> {
     let trust = ServerTrust::Pinned(server.fingerprint().parse().unwrap());
-    let connector = TlsConnector::from(Arc::new(client_config(&trust).unwrap()));
+    let connector = TlsConnector::from(Arc::new(client_config(&trust, None).unwrap()));
     let address = server.url().trim_start_matches("https://");
     let stream = TcpStream::connect(address).await.unwrap();
     connector

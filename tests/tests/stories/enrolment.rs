@@ -50,7 +50,7 @@ impl Machine {
         Self {
             arena: arena.clone(),
             target: Target {
-                server: Endpoint::new(url, &trust).unwrap(),
+                server: Endpoint::new(url, &trust, None).unwrap(),
                 server_key: ticket.server_key,
                 suite: ticket.min_suite,
             },

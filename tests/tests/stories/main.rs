@@ -9,6 +9,7 @@ mod approval;
 mod audit;
 mod bad_input;
 mod cli;
+mod client_certificates;
 mod crash;
 mod deployment;
 mod direct;

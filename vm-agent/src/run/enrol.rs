@@ -8,6 +8,7 @@ use keyferry_agent::config::Config;
 use keyferry_agent::upstream::{Approval, Backoff, HostChannel, Source, USUAL, Upstream};
 use keyferry_protocol::handshake::Claims;
 use keyferry_protocol::memory::{Arena, ProtectionLevel};
+use keyferry_sdk::ClientCertificate;
 use keyferry_sdk::link::{Credentials, Endpoint, Identity};
 use keyferry_sdk::tls::{ServerTrust, TlsError};
 
@@ -22,9 +23,11 @@ pub(super) fn upstream(
 ) -> Result<Upstream, Box<dyn Error>> {
     let from = &options.ticket;
     let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
+    let shown = client_certificate(config)?;
     let identity = Identity::fresh(&arena, claims(arena.level()), &mut rng)?;
     let mut upstream = Upstream {
         targets: Vec::new(),
+        shown,
         identity,
         credentials: Credentials::none(),
         source: Source::Nobody,
@@ -37,7 +40,7 @@ pub(super) fn upstream(
         upstream.source = Source::Host(open_channel(path)?);
         return Ok(upstream);
     }
-    if let (true, Some(approval)) = (from.approve, approval(&options.server)?) {
+    if let (true, Some(approval)) = (from.approve, approval(&options.server, &upstream)?) {
         upstream.source = Source::Person(approval);
         return Ok(upstream);
     }
@@ -51,7 +54,16 @@ pub(super) fn upstream(
     Ok(upstream)
 }
 
-fn approval(from: &ServerToAsk) -> Result<Option<Approval>, TlsError> {
+/// What it says of the files' modes and contents is said before anything else happens.
+fn client_certificate(config: &Config) -> Result<Option<ClientCertificate>, Box<dyn Error>> {
+    match (&config.client_certificate, &config.client_key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(ClientCertificate::read(certificate, key)?)),
+        _ => Err("client_certificate and client_key belong together: set both".into()),
+    }
+}
+
+fn approval(from: &ServerToAsk, upstream: &Upstream) -> Result<Option<Approval>, TlsError> {
     let Some(url) = from.server.clone() else {
         return Ok(None);
     };
@@ -60,7 +72,7 @@ fn approval(from: &ServerToAsk) -> Result<Option<Approval>, TlsError> {
         None => ServerTrust::System,
     };
     Ok(Some(Approval {
-        server: Endpoint::new(url, &trust)?,
+        server: Endpoint::new(url, &trust, upstream.shown.as_ref())?,
         name: from.name.as_ref().map(ToString::to_string),
         tenant: from.tenant.clone(),
     }))

@@ -169,6 +169,12 @@ fn settings(options: &Run) -> Result<Config, Box<dyn Error>> {
     if options.socket_group.is_some() {
         config.socket_group.clone_from(&options.socket_group);
     }
+    if options.client_certificate.is_some() {
+        config
+            .client_certificate
+            .clone_from(&options.client_certificate);
+        config.client_key.clone_from(&options.client_key);
+    }
     Ok(config)
 }
 

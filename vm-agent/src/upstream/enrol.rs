@@ -35,7 +35,7 @@ pub enum EnrolError {
 impl Upstream {
     /// From now on the servers are those of this ticket, and it is what is offered to them.
     pub fn enrol_with(&mut self, ticket: Ticket) -> Result<(), EnrolError> {
-        self.targets = Target::of_ticket(&ticket)?;
+        self.targets = Target::of_ticket(&ticket, self.shown.as_ref())?;
         let reference = CredentialRef {
             kind: CredentialKind::Ticket,
             id: ticket.id,

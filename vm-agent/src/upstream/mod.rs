@@ -9,6 +9,7 @@ mod session;
 
 use keyferry_protocol::memory::{Arena, LockedBox};
 use keyferry_protocol::wire::{ToAgent, ToServer};
+use keyferry_sdk::ClientCertificate;
 use keyferry_sdk::link::{Credentials, Identity, Link, LinkError, Target, attach};
 use keyferry_sdk::status::ConnectionState;
 use rand_core::CryptoRng;
@@ -31,6 +32,8 @@ pub struct Upstream {
     pub arena: Arena,
     /// The servers, tried in turn.
     pub targets: Vec<Target>,
+    /// What they are shown if they ask for a certificate.
+    pub shown: Option<ClientCertificate>,
     /// Who we are.
     pub identity: Identity,
     /// What we offer.
