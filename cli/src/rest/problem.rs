@@ -35,6 +35,9 @@ impl fmt::Display for Problem {
         for field in &self.fields {
             write!(f, "\n  {}", printable(field))?;
         }
+        if self.code == "client_certificate_missing" {
+            f.write_str(": `keyferry login --client-certificate FILE --client-key FILE`")?;
+        }
         Ok(())
     }
 }

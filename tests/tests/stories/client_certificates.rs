@@ -108,7 +108,7 @@ async fn who_shows_a_certificate_is_served_and_others_are_told_what_to_do(engine
     let refused = Person::new(&stage, "bob").run(&register(&server), PASSWORD.as_bytes());
     assert_eq!(refused.code, 1);
     assert!(
-        refused.errors.contains("client certificate"),
+        refused.errors.contains("--client-certificate"),
         "{}",
         refused.errors
     );
