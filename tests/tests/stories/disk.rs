@@ -32,7 +32,10 @@ async fn no_file_holds_a_key_or_a_password(engine: Engine) {
     let mut secrets: Vec<Sentinel> = keys.iter().map(|key| key.sentinel("key")).collect();
     secrets.extend(by_plain_requests(&server).await);
     agent.until_holding("plain", 1).await;
-    assert!(server.log().contains("DEBUG sqlx::query"), "the log tells everything");
+    assert!(
+        server.log().contains("DEBUG sqlx::query"),
+        "the log tells everything"
+    );
     let secrets = matcher(secrets);
     let held = find(&stage, &secrets);
     assert_eq!(held.hits(), 0, "while held: {held}");
@@ -80,7 +83,10 @@ async fn a_file_that_does_is_found(engine: Engine) {
     for (number, copy) in copies.iter().enumerate() {
         std::fs::write(stage.temporary().join(format!("leak-{number}")), copy).unwrap();
         assert_eq!(
-            find(&stage, &secrets).findings().filter(|it| it.whole).count(),
+            find(&stage, &secrets)
+                .findings()
+                .filter(|it| it.whole)
+                .count(),
             number + 1
         );
     }
