@@ -164,16 +164,23 @@ impl Store {
 }
 
 impl Transaction {
-    /// Changes the policy of a key that is not revoked.
+    /// The policy of a key that is not revoked. Nobody else changes it before the transaction ends.
+    pub(crate) async fn hold_key_policy(
+        &mut self,
+        (tenant, id): (TenantId, ProviderKeyId),
+    ) -> Result<Option<String>, StoreError> {
+        const SQL: &str = "UPDATE provider_keys SET policy = policy \
+            WHERE tenant_id = $1 AND id = $2 AND status = 'active' RETURNING policy";
+        sql!(self, query_scalar(SQL, tenant, id).fetch_optional)
+    }
+
     pub(crate) async fn change_key_policy(
         &mut self,
         (tenant, id): (TenantId, ProviderKeyId),
         policy: &str,
-    ) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE provider_keys SET policy = $3 \
-            WHERE tenant_id = $1 AND id = $2 AND status = 'active'";
-        let rows = sql!(self, query(SQL, tenant, id, policy).execute)?;
-        Ok(rows == 1)
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE provider_keys SET policy = $3 WHERE tenant_id = $1 AND id = $2";
+        sql!(self, query(SQL, tenant, id, policy).execute).map(drop)
     }
 
     pub(crate) async fn insert_key(&mut self, new: &NewKeyRow) -> Result<(), StoreError> {

@@ -29,14 +29,14 @@ pub(crate) async fn change_policy(
 ) -> Result<Key, ApiError> {
     caller.require(Permission::VaultWrite)?;
     let key = owned(app, caller, &name).await?;
-    let before: Policy = serde_json::from_str(&key.policy).map_err(ApiError::internal)?;
+    let place = (caller.tenant_id(), key.id);
+    let mut change = app.store.begin().await?;
+    let before = change.hold_key_policy(place).await?;
+    let before = before.ok_or(ApiError::KeyRevoked)?;
+    let before: Policy = serde_json::from_str(&before).map_err(ApiError::internal)?;
     let policy = wanted.policy.over(before, app.clock.now())?;
     let text = serde_json::to_string(&policy).map_err(ApiError::internal)?;
-    let mut change = app.store.begin().await?;
-    let place = (caller.tenant_id(), key.id);
-    if !change.change_key_policy(place, &text).await? {
-        return Err(ApiError::KeyRevoked);
-    }
+    change.change_key_policy(place, &text).await?;
     let actor = caller.actor();
     let entry = Entry {
         tenant: Some(caller.tenant_id()),

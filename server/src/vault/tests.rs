@@ -5,12 +5,14 @@ use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::sealed;
 use serde_json::{Value, json};
 
-use super::{list, put, record_context, remove, revoke, rotate, seal, show, versions};
+use super::{
+    change_policy, list, put, record_context, remove, revoke, rotate, seal, show, versions,
+};
 use crate::bus::{Event, Heard};
 use crate::error::ApiError;
 use crate::page::Page;
 use crate::sessions::SignedIn;
-use crate::store::UserId;
+use crate::store::{RecordKind, UserId, sql};
 use crate::testing::{self, Server};
 
 const SECRET: &str = "sk-a-very-secret-value-aB3x";
@@ -343,4 +345,50 @@ async fn a_list_comes_in_pieces() {
         query = format!("limit=2&cursor={cursor}");
     }
     assert_eq!(seen, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn of_two_changes_of_one_policy_at_once_neither_undoes_the_other() {
+    let vault = Vault::open().await;
+    let body =
+        json!({ "provider": "openai", "value": SECRET, "policy": { "delivery": "raw" } });
+    vault.put("openai", body).await.unwrap();
+    let change = async |policy: Value| {
+        let change = serde_json::from_value(json!({ "policy": policy })).unwrap();
+        change_policy(&vault.server.app, &vault.ada, name("openai"), change)
+            .await
+            .map(drop)
+    };
+    let (tightened, other) = tokio::join!(
+        change(json!({ "delivery": "inject" })),
+        change(json!({ "lease_seconds": 60 }))
+    );
+    tightened.and(other).unwrap();
+    let key = show(&vault.server.app, &vault.ada, name("openai")).await;
+    let policy = &shown(key.unwrap())["policy"];
+    assert_eq!(
+        (&policy["delivery"], &policy["lease_seconds"]),
+        (&json!("inject"), &json!(60))
+    );
+}
+
+#[tokio::test]
+async fn many_destroyed_versions_do_not_hide_the_records_behind_them() {
+    const ROTATED: &str = "INSERT INTO key_versions (key_id, version, tenant_id, salt, \
+        ciphertext, master_key_id, fingerprint, created_at) \
+        SELECT v.key_id, n.value, v.tenant_id, v.salt, v.ciphertext, v.master_key_id, \
+        v.fingerprint, v.created_at FROM key_versions v, \
+        (WITH RECURSIVE more(value) AS (SELECT 2 UNION ALL SELECT value + 1 FROM more \
+        WHERE value < 300) SELECT value FROM more) n";
+    let vault = Vault::open().await;
+    let app = &vault.server.app;
+    let body = || json!({ "provider": "openai", "value": SECRET });
+    vault.put("old", body()).await.unwrap();
+    sql!(app.store, query(ROTATED).execute).unwrap();
+    // Ids sort by time.
+    vault.server.clock.advance(Duration::from_secs(1));
+    vault.put("new", body()).await.unwrap();
+    revoke(app, &vault.ada, name("old")).await.unwrap();
+    let found = app.store.records_after(RecordKind::KeyVersion, uuid::Uuid::nil());
+    assert_eq!(found.await.unwrap().len(), 1);
 }
