@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
-use super::{Store, StoreError, Target, Transaction, on_database, sql};
+use super::{Store, StoreError, Target, Transaction, in_time, on_database, sql};
 use crate::vault::seal::Sealed;
 
 /// What a sealed record is.
@@ -150,9 +150,11 @@ impl Store {
     ) -> Result<Vec<Record>, StoreError> {
         let table = kind.table();
         let within = format!(
-            "{id} IN (SELECT {id} FROM {name} WHERE {id} > $1 ORDER BY {id} LIMIT {BATCH}) ORDER BY {id}, {version}",
+            "{id} IN (SELECT {id} FROM {name} WHERE {id} > $1 AND length({secret}) > 0 \
+             ORDER BY {id} LIMIT {BATCH}) ORDER BY {id}, {version}",
             id = table.id,
             name = table.name,
+            secret = table.secret,
             version = table.version,
         );
         sql!(
@@ -207,9 +209,8 @@ impl Transaction {
                 Some(fingerprint) => query.bind(fingerprint),
                 None => query,
             };
-            query.execute(db).await.map(drop)
-        })?;
-        Ok(())
+            in_time(query.execute(db)).await.map(drop)
+        })
     }
 
     /// How many records are sealed under this master key, and destroyed ones named after it
@@ -243,7 +244,7 @@ impl Transaction {
                 "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
                 tables.join(", ")
             );
-            sqlx::query(AssertSqlSafe(sql)).execute(open).await?;
+            in_time(sqlx::query(AssertSqlSafe(sql)).execute(open)).await?;
         }
         Ok(())
     }
