@@ -38,10 +38,13 @@ pub(crate) async fn close_me(
         let code = request.code.as_ref().ok_or(ApiError::InvalidCode)?;
         mfa::check(app, id, code.expose()).await?;
     }
-    if app.store.is_indispensable(id).await? {
+    let mut change = app.store.begin().await?;
+    let ended = change.end_sessions(id, None, app.clock.now()).await?;
+    change.hold_charges(id).await?;
+    if change.is_indispensable(id).await? {
         return Err(ApiError::LastOwner);
     }
-    let machines = app.store.vms_of_user_alone(id).await?;
+    let machines = change.vms_of_user_alone(id).await?;
     let entry = Entry {
         tenant: Some(caller.tenant_id()),
         actor: &caller.actor(),
@@ -50,8 +53,6 @@ pub(crate) async fn close_me(
         detail: json!({ "machines": machines.len() }),
         correlation: caller.request_id(),
     };
-    let mut change = app.store.begin().await?;
-    let ended = change.end_sessions(id, None, app.clock.now()).await?;
     change.delete_account(id).await?;
     change.insert_audit_event(app, &entry).await?;
     let ended = ended.into_iter();

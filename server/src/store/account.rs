@@ -35,8 +35,29 @@ impl Store {
         sql!(self, query_as(SQL, actor, rows).fetch_all)
     }
 
+}
+
+impl Transaction {
+    /// Holds what the user is in charge of: of two who leave at once, one sees the other gone.
+    pub(crate) async fn hold_charges(&mut self, user: UserId) -> Result<(), StoreError> {
+        const TENANTS: &str =
+            "SELECT tenant_id FROM memberships WHERE user_id = $1 ORDER BY tenant_id";
+        const ADMINS: &str = "SELECT o.id FROM users u JOIN users o ON o.server_admin = $2 \
+            WHERE u.id = $1 AND u.server_admin = $2 ORDER BY o.id";
+        const HOLD: &str = "UPDATE users SET status = status WHERE id = $1";
+        let tenants: Vec<TenantId> = sql!(self, query_scalar(TENANTS, user).fetch_all)?;
+        for tenant in tenants {
+            self.hold_tenant(tenant).await?;
+        }
+        let admins: Vec<UserId> = sql!(self, query_scalar(ADMINS, user, true).fetch_all)?;
+        for admin in admins {
+            sql!(self, query(HOLD, admin).execute)?;
+        }
+        Ok(())
+    }
+
     /// Whether others, or the whole server, would be left without anyone in charge.
-    pub(crate) async fn is_indispensable(&self, user: UserId) -> Result<bool, StoreError> {
+    pub(crate) async fn is_indispensable(&mut self, user: UserId) -> Result<bool, StoreError> {
         const SQL: &str = "SELECT (SELECT COUNT(*) FROM memberships m WHERE m.user_id = $1 \
             AND m.role = 'owner' AND EXISTS (SELECT 1 FROM memberships o \
             WHERE o.tenant_id = m.tenant_id AND o.user_id <> $1) \
@@ -50,7 +71,7 @@ impl Store {
 
     /// The machines of the tenants that have no other member.
     pub(crate) async fn vms_of_user_alone(
-        &self,
+        &mut self,
         user: UserId,
     ) -> Result<Vec<(TenantId, VmId)>, StoreError> {
         const SQL: &str = "SELECT v.tenant_id, v.id FROM vms v JOIN memberships m \
@@ -58,9 +79,7 @@ impl Store {
             (SELECT 1 FROM memberships o WHERE o.tenant_id = v.tenant_id AND o.user_id <> $1)";
         sql!(self, query_as(SQL, user).fetch_all)
     }
-}
 
-impl Transaction {
     pub(crate) async fn change_account(
         &mut self,
         user: UserId,
@@ -90,13 +109,15 @@ impl Transaction {
         .map(drop)
     }
 
-    /// Forgets the user, and the tenants that have no other member with all that they hold.
+    /// Forgets the user with the invitations that they sent, and the tenants that have no other
+    /// member with all that they hold.
     pub(crate) async fn delete_account(&mut self, user: UserId) -> Result<(), StoreError> {
         const TENANTS: &str = "DELETE FROM tenants WHERE id IN \
             (SELECT m.tenant_id FROM memberships m WHERE m.user_id = $1 AND NOT EXISTS \
             (SELECT 1 FROM memberships o WHERE o.tenant_id = m.tenant_id AND o.user_id <> $1))";
+        const INVITATIONS: &str = "DELETE FROM invitations WHERE invited_by = $1";
         const USER: &str = "DELETE FROM users WHERE id = $1";
-        for sql in [TENANTS, USER] {
+        for sql in [TENANTS, INVITATIONS, USER] {
             sql!(self, query(sql, user).execute)?;
         }
         Ok(())

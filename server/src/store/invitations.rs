@@ -83,6 +83,15 @@ impl Transaction {
         .map(drop)
     }
 
+    /// Takes away what one member sent.
+    pub(crate) async fn delete_invitations_by(
+        &mut self,
+        (tenant, user): (TenantId, UserId),
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM invitations WHERE tenant_id = $1 AND invited_by = $2";
+        sql!(self, query(SQL, tenant, user).execute).map(drop)
+    }
+
     /// Takes an invitation away; of several callers at once one gets `true`.
     pub(crate) async fn delete_invitation(
         &mut self,
