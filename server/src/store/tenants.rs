@@ -76,18 +76,6 @@ impl Store {
         sql!(self, query_as(SQL, user, after, rows).fetch_all)
     }
 
-    pub(crate) async fn member(
-        &self,
-        tenant: TenantId,
-        user: UserId,
-    ) -> Result<Option<StoredMember>, StoreError> {
-        const SQL: &str = "SELECT u.id, u.username, u.email, u.full_name, m.role, r.permissions, \
-            m.created_at FROM memberships m JOIN users u ON u.id = m.user_id \
-            LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role \
-            WHERE m.tenant_id = $1 AND u.id = $2";
-        sql!(self, query_as(SQL, tenant, user).fetch_optional)
-    }
-
     pub(crate) async fn members(
         &self,
         tenant: TenantId,
@@ -110,15 +98,6 @@ impl Store {
         const SQL: &str = "SELECT name, permissions FROM roles \
             WHERE tenant_id = $1 AND name > $2 ORDER BY name LIMIT $3";
         sql!(self, query_as(SQL, tenant, after, rows).fetch_all)
-    }
-
-    pub(crate) async fn role(
-        &self,
-        tenant: TenantId,
-        name: &str,
-    ) -> Result<Option<StoredRole>, StoreError> {
-        const SQL: &str = "SELECT name, permissions FROM roles WHERE tenant_id = $1 AND name = $2";
-        sql!(self, query_as(SQL, tenant, name).fetch_optional)
     }
 }
 
@@ -191,15 +170,26 @@ impl Transaction {
         sql!(self, query_scalar(SQL, user, plan).fetch_one)
     }
 
-    /// Whether the tenant has a role of its own by this name.
-    pub(crate) async fn has_role(
+    pub(crate) async fn member(
         &mut self,
         tenant: TenantId,
-        role: &str,
-    ) -> Result<bool, StoreError> {
-        const SQL: &str = "SELECT COUNT(*) FROM roles WHERE tenant_id = $1 AND name = $2";
-        let found: i64 = sql!(self, query_scalar(SQL, tenant, role).fetch_one)?;
-        Ok(found > 0)
+        user: UserId,
+    ) -> Result<Option<StoredMember>, StoreError> {
+        const SQL: &str = "SELECT u.id, u.username, u.email, u.full_name, m.role, r.permissions, \
+            m.created_at FROM memberships m JOIN users u ON u.id = m.user_id \
+            LEFT JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = m.role \
+            WHERE m.tenant_id = $1 AND u.id = $2";
+        sql!(self, query_as(SQL, tenant, user).fetch_optional)
+    }
+
+    /// A role of the tenant's own.
+    pub(crate) async fn role(
+        &mut self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<Option<StoredRole>, StoreError> {
+        const SQL: &str = "SELECT name, permissions FROM roles WHERE tenant_id = $1 AND name = $2";
+        sql!(self, query_as(SQL, tenant, name).fetch_optional)
     }
 
     /// How many members have this role.

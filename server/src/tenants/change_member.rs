@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::list::Member;
 use super::require_reach;
-use super::roles::{must_still_exist, role_named};
+use super::roles::role_named;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
@@ -29,18 +29,17 @@ pub(crate) async fn change_member(
 ) -> Result<Member, ApiError> {
     caller.require(Permission::UserAdmin)?;
     let place = (caller.tenant_id(), user);
-    let role = role_named(app, caller, &wanted.role).await?;
-    require_reach(caller, &role)?;
-    let before = within_reach(app, caller, user).await?;
     let mut change = app.store.begin().await?;
     change.hold_tenant(caller.tenant_id()).await?;
-    must_still_exist(&mut change, caller.tenant_id(), &role).await?;
+    let role = role_named(&mut change, caller, &wanted.role).await?;
+    require_reach(caller, &role)?;
+    let before = within_reach(&mut change, caller, user).await?;
     change.change_membership(place, role.name()).await?;
     keep_an_owner(caller, &mut change, &before).await?;
     let detail = json!({ "from": before.name(), "to": role.name() });
     audit(app, caller, (&mut change, user), ("member.change", detail)).await?;
+    let stored = change.member(caller.tenant_id(), user).await?;
     change.commit().await?;
-    let stored = app.store.member(caller.tenant_id(), user).await?;
     stored.map(Member::from).ok_or(ApiError::NotFound)
 }
 
@@ -51,26 +50,32 @@ pub(crate) async fn remove_member(
     user: UserId,
 ) -> Result<(), ApiError> {
     caller.require(Permission::UserAdmin)?;
-    let before = within_reach(app, caller, user).await?;
-    remove(app, caller, (user, before)).await
+    let mut change = app.store.begin().await?;
+    change.hold_tenant(caller.tenant_id()).await?;
+    let before = within_reach(&mut change, caller, user).await?;
+    remove(app, caller, change, (user, before)).await
 }
 
 /// Leaves the tenant that the caller is signed in to.
 pub(crate) async fn leave(app: &App, caller: &SignedIn) -> Result<(), ApiError> {
     caller.session_id()?;
     let user = caller.user_id();
-    let before = role_of(app, caller, user).await?;
-    remove(app, caller, (user, before)).await
+    let mut change = app.store.begin().await?;
+    change.hold_tenant(caller.tenant_id()).await?;
+    let before = role_of(&mut change, caller, user).await?;
+    remove(app, caller, change, (user, before)).await
 }
 
+/// What the member sent goes too: by an invitation of their own they would come back.
 async fn remove(
     app: &App,
     caller: &SignedIn,
+    mut change: Transaction,
     (user, before): (UserId, Role),
 ) -> Result<(), ApiError> {
-    let mut change = app.store.begin().await?;
-    change.hold_tenant(caller.tenant_id()).await?;
-    change.delete_membership((caller.tenant_id(), user)).await?;
+    let place = (caller.tenant_id(), user);
+    change.delete_membership(place).await?;
+    change.delete_invitations_by(place).await?;
     keep_an_owner(caller, &mut change, &before).await?;
     let detail = json!({ "role": before.name() });
     audit(app, caller, (&mut change, user), ("member.remove", detail)).await?;
@@ -79,14 +84,23 @@ async fn remove(
 }
 
 /// The role of a member whom the caller may change.
-async fn within_reach(app: &App, caller: &SignedIn, user: UserId) -> Result<Role, ApiError> {
-    let role = role_of(app, caller, user).await?;
+async fn within_reach(
+    change: &mut Transaction,
+    caller: &SignedIn,
+    user: UserId,
+) -> Result<Role, ApiError> {
+    let role = role_of(change, caller, user).await?;
     require_reach(caller, &role)?;
     Ok(role)
 }
 
-async fn role_of(app: &App, caller: &SignedIn, user: UserId) -> Result<Role, ApiError> {
-    let stored = app.store.member(caller.tenant_id(), user).await?;
+/// The role that the member keeps as long as the tenant is held.
+async fn role_of(
+    change: &mut Transaction,
+    caller: &SignedIn,
+    user: UserId,
+) -> Result<Role, ApiError> {
+    let stored = change.member(caller.tenant_id(), user).await?;
     let StoredMember {
         role, permissions, ..
     } = stored.ok_or(ApiError::NotFound)?;

@@ -8,7 +8,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::require_reach;
-use super::roles::{must_still_exist, role_named};
+use super::roles::role_named;
 use crate::accounts::Email;
 use crate::app::App;
 use crate::audit::Entry;
@@ -61,9 +61,11 @@ pub(crate) async fn invite(
 ) -> Result<Invitation, ApiError> {
     caller.require(Permission::UserAdmin)?;
     let email: Email = new.email.parse()?;
-    let role = role_named(app, caller, &new.role).await?;
-    require_reach(caller, &role)?;
     limits::invitation(app, caller.tenant_id(), email.text()).await?;
+    let mut change = app.store.begin().await?;
+    change.hold_tenant(caller.tenant_id()).await?;
+    let role = role_named(&mut change, caller, &new.role).await?;
+    require_reach(caller, &role)?;
     let token = OpaqueToken::random(&mut app.rng());
     let now = app.clock.now();
     let invitation = NewInvitation {
@@ -76,9 +78,6 @@ pub(crate) async fn invite(
         created_at: now,
         expires_at: now + LIFE,
     };
-    let mut change = app.store.begin().await?;
-    change.hold_tenant(invitation.tenant).await?;
-    must_still_exist(&mut change, invitation.tenant, &role).await?;
     change.put_invitation(&invitation).await?;
     let entry = Entry {
         tenant: Some(caller.tenant_id()),

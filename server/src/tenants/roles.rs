@@ -10,7 +10,7 @@ use crate::audit::Entry;
 use crate::error::ApiError;
 use crate::page::{List, Page};
 use crate::sessions::{BuiltIn, LONGEST, MOST, Permission, Permissions, Role, SignedIn};
-use crate::store::{TenantId, Transaction};
+use crate::store::Transaction;
 
 /// A role and what it permits.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -82,12 +82,13 @@ pub(crate) async fn put_role(
     let list = serde_json::to_string(&new.permissions).map_err(ApiError::internal)?;
     let role = Role::of(name.0, Some(&list)).map_err(ApiError::internal)?;
     require_reach(caller, &role)?;
-    let stored = app.store.role(caller.tenant_id(), role.name()).await?;
+    let mut change = app.store.begin().await?;
+    change.hold_tenant(caller.tenant_id()).await?;
+    let stored = change.role(caller.tenant_id(), role.name()).await?;
     if let Some(before) = stored {
         let before = Role::of(before.name, Some(&before.permissions));
         require_reach(caller, &before.map_err(ApiError::internal)?)?;
     }
-    let mut change = app.store.begin().await?;
     let now = app.clock.now();
     change
         .put_role(caller.tenant_id(), (role.name(), &list), now)
@@ -113,10 +114,10 @@ pub(crate) async fn delete_role(
 ) -> Result<(), ApiError> {
     caller.require(Permission::TenantAdmin)?;
     let tenant = caller.tenant_id();
-    let stored = app.store.role(tenant, &name.0).await?;
-    let stored = stored.ok_or(ApiError::NotFound)?;
     let mut change = app.store.begin().await?;
     change.hold_tenant(tenant).await?;
+    let stored = change.role(tenant, &name.0).await?;
+    let stored = stored.ok_or(ApiError::NotFound)?;
     if change.role_is_used(tenant, &stored.name).await? {
         return Err(ApiError::RoleInUse);
     }
@@ -134,22 +135,17 @@ pub(crate) async fn delete_role(
     Ok(())
 }
 
-/// The role of this name, which members of the caller's tenant can have.
-pub(super) async fn role_named(app: &App, caller: &SignedIn, name: &str) -> Result<Role, ApiError> {
-    let own = app.store.role(caller.tenant_id(), name).await?;
-    let list = own.map(|own| own.permissions);
-    Role::of(name.to_owned(), list.as_deref()).map_err(|_| no_such_role())
-}
-
-/// Refuses a role that was deleted meanwhile. The tenant is held, so that it stays from here on.
-pub(super) async fn must_still_exist(
+/// The role of this name, which members of the caller's tenant can have. As long as the tenant is
+/// held, nobody deletes it.
+pub(super) async fn role_named(
     change: &mut Transaction,
-    tenant: TenantId,
-    role: &Role,
-) -> Result<(), ApiError> {
-    let exists =
-        BuiltIn::named(role.name()).is_some() || change.has_role(tenant, role.name()).await?;
-    exists.then_some(()).ok_or_else(no_such_role)
+    caller: &SignedIn,
+    name: &str,
+) -> Result<Role, ApiError> {
+    let name: RoleName = name.parse().map_err(|_| no_such_role())?;
+    let own = change.role(caller.tenant_id(), &name.0).await?;
+    let list = own.map(|own| own.permissions);
+    Role::of(name.0, list.as_deref()).map_err(|_| no_such_role())
 }
 
 fn no_such_role() -> ApiError {

@@ -355,3 +355,38 @@ async fn a_user_works_in_several_tenants_by_turns() {
     let refused = enter(&server.app, &ORIGIN, &eve, id).await;
     assert!(matches!(refused, Err(ApiError::NotFound)));
 }
+
+#[tokio::test]
+async fn who_becomes_an_owner_meanwhile_is_out_of_an_admins_reach() {
+    let server = testing::server().await;
+    let owner = server.user("owner").await;
+    let admin = invited(&server, &owner, ("adam", "admin")).await;
+    let bob = invited(&server, &owner, ("bob", "member")).await.user_id();
+    let change = async |caller: &SignedIn, role: &str| {
+        let wanted = body(json!({ "role": role }));
+        change_member(&server.app, caller, bob, wanted)
+            .await
+            .map(drop)
+    };
+    let (up, down) = tokio::join!(change(&owner, "owner"), change(&admin, "viewer"));
+    up.unwrap();
+    assert!(matches!(down, Err(ApiError::Forbidden)));
+    let stored = server.app.store.membership(owner.tenant_id(), bob).await;
+    assert_eq!(stored.unwrap().unwrap().role, "owner");
+}
+
+#[tokio::test]
+async fn invitations_go_with_who_sent_them() {
+    let server = testing::server().await;
+    let owner = server.user("owner").await;
+    let admin = invited(&server, &owner, ("adam", "admin")).await;
+    let new = json!({ "email": "back-door@example.org", "role": "admin" });
+    invite(&server.app, &admin, body(new)).await.unwrap();
+    let token = last_token(&server).await;
+    remove_member(&server.app, &owner, admin.user_id())
+        .await
+        .unwrap();
+    let back = server.user("back").await;
+    let joined = join(&server.app, &back, body(json!({ "token": token }))).await;
+    assert!(matches!(joined, Err(ApiError::NotFound)));
+}
