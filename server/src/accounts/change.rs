@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::mailed_token::MailedToken;
+use super::names::taken;
 use super::register::FREE_TEXT;
 use super::register::free_text;
 use super::{Email, Me, Username, me};
@@ -15,7 +16,7 @@ use crate::limits;
 use crate::mail::Mail;
 use crate::secret::Secret;
 use crate::sessions::{Origin, SignedIn};
-use crate::store::{AccountChange, EmailTokenPurpose, StoreError, StoredUser};
+use crate::store::{AccountChange, EmailTokenPurpose, StoredUser};
 
 /// New values; what is left out stays as it is.
 #[derive(Deserialize, JsonSchema)]
@@ -62,7 +63,7 @@ pub(crate) async fn change_me(
     };
     let mut draft = app.store.begin().await?;
     let changed = draft.change_account(user.id, &change).await;
-    changed.map_err(|cause| taken(cause, &change))?;
+    changed.map_err(taken)?;
     draft.insert_audit_event(app, &entry).await?;
     let link = match &change.email {
         Some(email) => Some(link(app, &user, email).keep(app, &mut draft).await?),
@@ -90,7 +91,11 @@ fn parse(request: &MeChange) -> Result<AccountChange, ApiError> {
     let full_name = request.full_name.as_deref();
     let parsed = free_text("full_name", full_name)?;
     Ok(AccountChange {
-        username: request.username.as_deref().map(str::parse).transpose()?,
+        username: request
+            .username
+            .as_deref()
+            .map(Username::chosen)
+            .transpose()?,
         email: request.email.as_deref().map(str::parse).transpose()?,
         full_name: full_name.map(|_| parsed.unwrap_or_default()),
     })
@@ -115,12 +120,4 @@ fn tell_by_mail(app: &App, user: &StoredUser, link: Option<Mail>) {
             .post(Mail::new(old, "Your e-mail address was changed", text));
     }
     app.mailer.post(link);
-}
-
-fn taken(cause: StoreError, change: &AccountChange) -> ApiError {
-    match cause {
-        StoreError::Exists(_) if change.username.is_none() => ApiError::AlreadyRegistered("email"),
-        StoreError::Exists(_) => ApiError::AlreadyRegistered("username"),
-        other => other.into(),
-    }
 }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use crate::error::ApiError;
+use crate::store::{StoreError, UserId};
 
 /// 3 to 50 of `A-Z a-z 0-9 - _ .`, unique without regard to case.
 #[derive(Clone, Debug)]
@@ -15,6 +16,15 @@ pub(crate) struct Email(String);
 impl Username {
     /// What it looks like.
     pub(crate) const PATTERN: &str = "^[A-Za-z0-9_.-]{3,50}$";
+
+    /// A name that somebody takes now: none that looks like an id, by which operators call
+    /// accounts as well.
+    pub(crate) fn chosen(text: &str) -> Result<Self, ApiError> {
+        if text.parse::<UserId>().is_ok() {
+            return Err(ApiError::invalid("username", "looks like an id"));
+        }
+        text.parse()
+    }
 
     pub(crate) fn text(&self) -> &str {
         &self.0
@@ -71,6 +81,15 @@ impl FromStr for Email {
         valid
             .then(|| Self(text.to_owned()))
             .ok_or_else(|| ApiError::invalid("email", "is not an e-mail address"))
+    }
+}
+
+/// Which of its names an account cannot have, because another one has it.
+pub(super) fn taken(cause: StoreError) -> ApiError {
+    match cause {
+        StoreError::Exists(_) if cause.is_of("email_key") => ApiError::AlreadyRegistered("email"),
+        StoreError::Exists(_) => ApiError::AlreadyRegistered("username"),
+        other => other.into(),
     }
 }
 

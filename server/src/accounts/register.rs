@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::mailed_token::MailedToken;
+use super::names::taken;
 use super::{Email, NewPassword, Profile, Tenant, Username};
 use crate::app::App;
 use crate::audit::Entry;
@@ -12,7 +13,7 @@ use crate::error::ApiError;
 use crate::limits;
 use crate::secret::Secret;
 use crate::sessions::{self, Member, Origin, Tokens};
-use crate::store::{EmailTokenPurpose, NewUser, StoreError, TenantId, UserId};
+use crate::store::{EmailTokenPurpose, NewUser, TenantId, UserId};
 
 /// What a new account is made from.
 #[derive(Deserialize, JsonSchema)]
@@ -124,6 +125,7 @@ pub(crate) async fn create(
         created_at: now,
     };
     let mut change = app.store.begin().await?;
+    // Of two registrations at once the slower one meets the unique columns.
     change.insert_user(&user).await.map_err(taken)?;
     let entry = Entry {
         tenant: Some(user.tenant_id),
@@ -149,14 +151,6 @@ pub(crate) async fn create(
     Ok(user)
 }
 
-/// Two registrations at once: the slower one meets the unique column.
-fn taken(cause: StoreError) -> ApiError {
-    match cause {
-        StoreError::Exists(_) => ApiError::AlreadyRegistered("username"),
-        other => other.into(),
-    }
-}
-
 struct Names {
     username: Option<Username>,
     email: Option<Email>,
@@ -166,7 +160,8 @@ struct Names {
 
 impl Names {
     fn parse(account: &NewAccount) -> Result<Self, ApiError> {
-        let username: Option<Username> = account.username.as_deref().map(str::parse).transpose()?;
+        let username = account.username.as_deref().map(Username::chosen);
+        let username = username.transpose()?;
         let email: Option<Email> = account.email.as_deref().map(str::parse).transpose()?;
         let called = username
             .as_ref()

@@ -9,7 +9,7 @@ use super::{
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::sessions::{SignedIn, sign_in, signed_in};
-use crate::store::sql;
+use crate::store::{TenantId, UserId, sql};
 use crate::testing::{ORIGIN, Server, server, server_with};
 
 const MAIL: &str = "ada@example.org";
@@ -388,4 +388,85 @@ async fn an_export_tells_everything_but_secrets() {
     );
     let text = export.to_string();
     assert!(!text.contains("$2b$") && !text.contains("kfs_"));
+}
+
+async fn become_member(server: &Server, (tenant, user): (TenantId, UserId), role: &str) {
+    let mut change = server.app.store.begin().await.unwrap();
+    let now = server.app.clock.now();
+    change
+        .insert_membership((tenant, user), role, now)
+        .await
+        .unwrap();
+    change.commit().await.unwrap();
+}
+
+/// Closes both accounts at once, and tells what the one who may not is told.
+async fn close_both(server: &Server, both: [&SignedIn; 2]) -> Option<&'static str> {
+    let close = async |who: &SignedIn| {
+        let closing = request(json!({ "current_password": "SecurePass123!" }));
+        code(close_me(&server.app, who, closing).await)
+    };
+    // The database keeps both waiting until their passwords were checked.
+    let both_are_checked = async {
+        let held = server.app.store.begin().await.unwrap();
+        for _ in 0..4 {
+            server.app.hasher.check("another", None).await.unwrap();
+        }
+        drop(held);
+    };
+    let (one, other, ()) = tokio::join!(close(both[0]), close(both[1]), both_are_checked);
+    assert!(one.is_none() || other.is_none(), "one may");
+    one.or(other)
+}
+
+#[tokio::test]
+async fn of_two_owners_who_close_their_accounts_at_once_one_stays() {
+    let server = server().await;
+    let [ada, eve, bob] = [
+        server.user("ada").await,
+        server.user("eve").await,
+        server.user("bob").await,
+    ];
+    become_member(&server, (ada.tenant_id(), eve.user_id()), "owner").await;
+    become_member(&server, (ada.tenant_id(), bob.user_id()), "member").await;
+    assert_eq!(close_both(&server, [&ada, &eve]).await, Some("last_owner"));
+}
+
+#[tokio::test]
+async fn of_two_admins_who_close_their_accounts_at_once_one_stays() {
+    const SQL: &str = "UPDATE users SET server_admin = $1";
+    let server = server().await;
+    let (ada, eve) = (server.user("ada").await, server.user("eve").await);
+    sql!(server.app.store, query(SQL, true).execute).unwrap();
+    assert_eq!(close_both(&server, [&ada, &eve]).await, Some("last_owner"));
+}
+
+#[tokio::test]
+async fn of_two_new_names_the_one_that_is_taken_is_blamed() {
+    let server = server().await;
+    let ada = caller(&server).await;
+    let eve = json!({ "username": "eve", "email": "eve@example.org", "password": NEW });
+    register(&server.app, &ORIGIN, request(eve)).await.unwrap();
+    for (username, email, taken) in [
+        ("countess", "eve@example.org", "email"),
+        ("eve", "countess@example.org", "username"),
+    ] {
+        let body = json!({ "username": username, "email": email, "current_password": OLD });
+        let refused = change(&server, &ada, body).await.err().unwrap();
+        assert_eq!(refused.fields()[0].field, taken);
+    }
+}
+
+#[tokio::test]
+async fn nobody_takes_a_name_that_looks_like_an_id() {
+    let server = server().await;
+    let ada = caller(&server).await;
+    let id = server.user("eve").await.user_id().to_string();
+    for name in [id.clone(), id.replace('-', ""), id.to_uppercase()] {
+        let refused = change(&server, &ada, json!({ "username": name })).await;
+        assert_eq!(refused.err().unwrap().fields()[0].field, "username");
+        let account = json!({ "username": name, "password": NEW });
+        let refused = register(&server.app, &ORIGIN, request(account)).await;
+        assert_eq!(code(refused), Some("invalid_input"));
+    }
 }

@@ -137,6 +137,14 @@ pub(crate) enum StoreError {
     NewerSchema(i64),
 }
 
+impl StoreError {
+    /// Whether the value that exists already belongs to this column, which a unique index is
+    /// named after.
+    pub(crate) fn is_of(&self, column: &str) -> bool {
+        matches!(self, Self::Exists(sqlx::Error::Database(told)) if told.message().contains(column))
+    }
+}
+
 /// Runs one portable statement on a [`Store`] or in a [`Transaction`], with its values in the order
 /// of their places: `sql!(self, query_as(SQL, tenant, id).fetch_optional)`.
 /// `query(..).execute` gives how many rows were changed.
