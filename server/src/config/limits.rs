@@ -7,7 +7,7 @@ use super::names::{
     LOCKOUT_MINUTES, MAILS_PER_HOUR, MAX_ACCOUNT_FAILURES, MAX_FAILED_ATTEMPTS, REFRESHES_PER_HOUR,
     REGISTRATIONS_PER_HOUR,
 };
-use super::parse::{number, unless_off};
+use super::parse::{number, unless_off, wrong};
 use super::{ConfigError, Sources};
 use crate::limits::Quota;
 
@@ -44,9 +44,17 @@ impl LimitSettings {
             let most = number(sources, setting, default, 0..=1_000_000)?;
             Ok((most > 0).then(|| Quota::new(most, per)))
         };
+        let failed_logins = quota(MAX_FAILED_ATTEMPTS, 5, lockout)?;
+        let account_lockout = unless_off(sources, ENABLE_ACCOUNT_LOCKOUT)?;
+        if account_lockout && failed_logins.is_none() {
+            return Err(wrong(
+                MAX_FAILED_ATTEMPTS,
+                format!("0 would lock no account either: say {ENABLE_ACCOUNT_LOCKOUT}=false too"),
+            ));
+        }
         Ok(Self {
-            failed_logins: quota(MAX_FAILED_ATTEMPTS, 5, lockout)?,
-            account_lockout: unless_off(sources, ENABLE_ACCOUNT_LOCKOUT)?,
+            failed_logins,
+            account_lockout,
             account_failures: number(sources, MAX_ACCOUNT_FAILURES, 100, 10..=1_000_000)?,
             lockout,
             refreshes: quota(REFRESHES_PER_HOUR, 10, HOUR)?,
@@ -72,5 +80,19 @@ mod tests {
         assert_eq!(limits.refreshes, None);
         assert_eq!(limits.registrations, Some(Quota::new(3, HOUR)));
         assert_eq!(limits.failed_logins, Some(Quota::new(5, HOUR / 4)));
+    }
+
+    #[test]
+    fn lockout_is_not_switched_off_by_the_way() {
+        let no_failures = ("AUTH_MAX_FAILED_ATTEMPTS", "0");
+        let sources = Sources::from_pairs([no_failures]);
+        let refused = LimitSettings::parse(&sources).err().unwrap();
+        assert!(
+            refused.to_string().contains("AUTH_ENABLE_ACCOUNT_LOCKOUT"),
+            "{refused}"
+        );
+        let said = ("AUTH_ENABLE_ACCOUNT_LOCKOUT", "false");
+        let limits = LimitSettings::parse(&Sources::from_pairs([no_failures, said])).unwrap();
+        assert_eq!(limits.failed_logins, None);
     }
 }

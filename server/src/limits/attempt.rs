@@ -60,8 +60,7 @@ impl<'a> Attempt<'a> {
 
     /// Every factor was right: what failed before is forgotten.
     pub(crate) async fn succeed(self) -> Result<(), ApiError> {
-        let accounts = [self.account];
-        Ok(self.app.store.forget_login_failures(&accounts).await?)
+        Ok(self.app.store.forget_login_failures(&self.account).await?)
     }
 
     /// A factor was wrong: writes it down, and says what the caller is told, which is `refused`

@@ -52,11 +52,11 @@ pub(super) async fn mail_reset(
 pub(crate) async fn unlock(app: &App, by: &Operator, user: &StoredUser) -> Result<(), ApiError> {
     let mut change = app.store.begin().await?;
     change.unlock_user(user.id).await?;
+    let account = limits::account_key(user.id);
+    change.forget_login_failures(&account).await?;
     let what = ("operator.unlock", json!({}));
     audit(app, by, (&mut change, user), what).await?;
-    change.commit().await?;
-    let account = limits::account_key(user.id);
-    Ok(app.store.forget_login_failures(&[account]).await?)
+    Ok(change.commit().await?)
 }
 
 /// Closes the account to everyone, which ends its sessions, or opens it again.

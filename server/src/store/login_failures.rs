@@ -38,16 +38,8 @@ impl Store {
         )
     }
 
-    /// Unlocks an account under all these names.
-    pub(crate) async fn forget_login_failures(
-        &self,
-        accounts: &[[u8; 32]],
-    ) -> Result<(), StoreError> {
-        const SQL: &str = "DELETE FROM login_failures WHERE account = $1";
-        for account in accounts {
-            sql!(self, query(SQL, account.as_slice()).execute)?;
-        }
-        Ok(())
+    pub(crate) async fn forget_login_failures(&self, account: &[u8; 32]) -> Result<(), StoreError> {
+        sql!(self, query(FORGET, account.as_slice()).execute).map(drop)
     }
 
     pub(crate) async fn delete_old_login_failures(
@@ -60,6 +52,14 @@ impl Store {
 }
 
 impl Transaction {
+    /// Unlocks an account.
+    pub(crate) async fn forget_login_failures(
+        &mut self,
+        account: &[u8; 32],
+    ) -> Result<(), StoreError> {
+        sql!(self, query(FORGET, account.as_slice()).execute).map(drop)
+    }
+
     /// Counts one more, and tells how many it were in a row.
     pub(crate) async fn count_login_failure(
         &mut self,
@@ -99,3 +99,5 @@ impl Transaction {
         .map(drop)
     }
 }
+
+const FORGET: &str = "DELETE FROM login_failures WHERE account = $1";
