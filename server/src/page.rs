@@ -100,6 +100,7 @@ fn open_cursor(text: &str) -> Result<String, ApiError> {
     Base64UrlUnpadded::decode_vec(text)
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
+        .filter(|place| !place.contains(char::is_control))
         .ok_or_else(|| ApiError::invalid("cursor", "is not one that a list gave out"))
 }
 
@@ -131,7 +132,14 @@ mod tests {
 
     #[test]
     fn a_wrong_query_is_refused() {
-        for query in ["limit=0", "limit=201", "limit=x", "cursor=%%", "offset=3"] {
+        for query in [
+            "limit=0",
+            "limit=201",
+            "limit=x",
+            "cursor=%%",
+            "cursor=YQBi", // a, NUL, b
+            "offset=3",
+        ] {
             assert!(Page::parse(Some(query)).is_err(), "{query}");
         }
     }

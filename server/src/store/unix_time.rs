@@ -70,7 +70,9 @@ impl Sub<Duration> for UnixTime {
 
 impl Display for UnixTime {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let shown = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000)
+        // Further away no date has four digits; nothing here is, but what was never to end.
+        let near = self.0.clamp(FIRST, LAST);
+        let shown = OffsetDateTime::from_unix_timestamp_nanos(i128::from(near) * 1_000)
             .map_err(|_| fmt::Error)?;
         let (date, hour, minute, second) =
             (shown.date(), shown.hour(), shown.minute(), shown.second());
@@ -92,9 +94,11 @@ impl<'de> Deserialize<'de> for UnixTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let parsed = OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom)?;
-        i64::try_from(parsed.unix_timestamp_nanos() / 1_000)
+        i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000))
+            .ok()
+            .filter(|microseconds| (FIRST..=LAST).contains(microseconds))
             .map(Self)
-            .map_err(D::Error::custom)
+            .ok_or_else(|| D::Error::custom("in UTC, the year has more than four digits"))
     }
 }
 
@@ -112,6 +116,10 @@ impl JsonSchema for UnixTime {
     }
 }
 
+/// The first and the last microsecond of the years 0000 to 9999 in UTC.
+const FIRST: i64 = -62_167_219_200_000_000;
+const LAST: i64 = 253_402_300_799_999_999;
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -124,6 +132,25 @@ mod tests {
         assert_eq!(time.to_string(), "2026-01-02T03:04:05.678901Z");
         let back: UnixTime = serde_json::from_str("\"2026-01-02T04:04:05.678901+01:00\"").unwrap();
         assert_eq!(back, time);
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_shown_in_utc_is_refused() {
+        for text in [
+            "9999-12-31T23:59:59-23:59",
+            "0000-01-01T00:00:00+23:59",
+            "10000-01-01T00:00:00Z",
+        ] {
+            let parsed = serde_json::from_str::<UnixTime>(&format!("\"{text}\""));
+            assert!(parsed.is_err(), "{text}");
+        }
+        let last = "\"9999-12-31T23:59:59.999999Z\"";
+        let parsed: UnixTime = serde_json::from_str(last).unwrap();
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), last);
+        for far in [i64::MIN, i64::MAX] {
+            let shown = serde_json::to_string(&UnixTime::from_microseconds(far)).unwrap();
+            assert!(serde_json::from_str::<UnixTime>(&shown).is_ok(), "{shown}");
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub(crate) enum DeliveryName {
 pub(crate) struct NewPolicy {
     vms: Option<Vms>,
     delivery: Option<DeliveryName>,
-    #[schemars(length(max = MOST_HOSTS), inner(regex(pattern = HOST)))]
+    #[schemars(length(max = MOST_HOSTS), inner(regex(pattern = HOST), length(max = LONGEST_NAME)))]
     allowed_hosts: Option<Vec<String>>,
     #[schemars(range(min = 30, max = 86_400))]
     lease_seconds: Option<u32>,
@@ -193,7 +193,8 @@ impl From<DeliveryName> for Delivery {
 
 /// The same, as far as a pattern tells it.
 const HOST: &str = "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\
-    (\\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?){0,3}(:[1-9][0-9]{0,3})?$";
+    (\\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\
+    (:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$";
 
 /// A DNS name (RFC 1123 §2.1) with an optional port.
 fn is_host(text: &str) -> bool {
@@ -208,9 +209,11 @@ fn is_host(text: &str) -> bool {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
-    name.len() <= 253
-        && name.split('.').all(label)
-        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
+    // `parse` alone would take a sign and leading zeros.
+    let port_number = |port: &str| {
+        port.starts_with(|first: char| ('1'..='9').contains(&first)) && port.parse::<u16>().is_ok()
+    };
+    name.len() <= LONGEST_NAME && name.split('.').all(label) && port.is_none_or(port_number)
 }
 
 /// How long a VM may hold keys without contact, in seconds, where nobody says otherwise.
@@ -218,6 +221,7 @@ pub(crate) const DEFAULT_LEASE: u32 = 900;
 const LEASES: std::ops::RangeInclusive<u32> = 30..=86_400;
 const MOST_VMS: usize = 256;
 const MOST_HOSTS: usize = 32;
+const LONGEST_NAME: usize = 253;
 
 #[cfg(test)]
 mod tests {
@@ -281,6 +285,9 @@ mod tests {
             ),
             (r#"{"allowed_hosts": ["a b"]}"#, "policy.allowed_hosts"),
             (r#"{"allowed_hosts": ["x:0"]}"#, "policy.allowed_hosts"),
+            (r#"{"allowed_hosts": ["x:+443"]}"#, "policy.allowed_hosts"),
+            (r#"{"allowed_hosts": ["x:0443"]}"#, "policy.allowed_hosts"),
+            (r#"{"allowed_hosts": ["x:65536"]}"#, "policy.allowed_hosts"),
             (r#"{"allowed_hosts": ["http://x"]}"#, "policy.allowed_hosts"),
         ] {
             let Err(ApiError::Invalid(fields)) = policy(text) else {
