@@ -20,7 +20,8 @@ pub(crate) use format::{BackupKey, Header};
 pub(crate) use restore::{Freshness, Restoring, restore};
 pub(crate) use take::Snapshot;
 
-/// Why there is no backup, or why it was not brought back. The database is as it was before.
+/// Why there is no backup, or why it was not brought back. Of one that was not, the database has at
+/// most empty tables.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BackupError {
     #[error("the file is not a Keyferry backup")]
@@ -36,7 +37,10 @@ pub(crate) enum BackupError {
          the data folder, or set ENCRYPTION_KEY, then try again"
     )]
     OtherMasterKey,
-    #[error("the database is not empty: give the name of a new one, or move the file away")]
+    #[error(
+        "the database is not empty (a restore that failed leaves empty tables): give the name of \
+         a new one, or move the file away"
+    )]
     NotEmpty,
     #[error("the backup's table {0} does not fit the schema")]
     OtherTable(String),

@@ -70,8 +70,12 @@ struct Limits {
 }
 
 pub(super) async fn index() -> Result<Index, ApiError> {
-    let mut endpoints: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
-    endpoints.dedup();
+    let mut endpoints = Vec::new();
+    for route in ROUTES {
+        if !endpoints.contains(&route.path) {
+            endpoints.push(route.path);
+        }
+    }
     Ok(Index {
         message: "Keyferry",
         version: VERSION,

@@ -8,7 +8,7 @@ mod report;
 mod source;
 mod users;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt;
 use uuid::Uuid;
@@ -73,10 +73,10 @@ impl Import<'_> {
     /// Takes every row, users first; `progress` hears of each.
     pub(crate) async fn run(&self, progress: impl Fn()) -> Result<Report, ImportError> {
         let mut report = Report::default();
-        let mut owners = HashMap::new();
+        let (mut owners, mut named) = (HashMap::new(), HashSet::new());
         let mut users = self.source.users();
         while let Some(user) = users.try_next().await? {
-            let (outcome, owner) = self.user(&user).await?;
+            let (outcome, owner) = self.user(&user, &mut named).await?;
             owners.extend(owner.map(|owner| (user.id.clone(), owner)));
             report.note_user(&user.id, outcome);
             progress();

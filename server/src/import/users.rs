@@ -1,5 +1,7 @@
 //! Accounts of the other system.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 
 use super::source::ForeignUser;
@@ -9,10 +11,12 @@ use crate::audit::Entry;
 use crate::store::{ImportedRow, NewUser, TenantId, UserId};
 
 impl Import<'_> {
-    /// Takes one user with a tenant of their own; who owns the user's keys from now on.
+    /// Takes one user with a tenant of their own; who owns the user's keys from now on. `named` are
+    /// those of this run.
     pub(super) async fn user(
         &self,
         user: &ForeignUser,
+        named: &mut HashSet<String>,
     ) -> Result<(Outcome, Option<Owner>), ImportError> {
         let store = &self.app.store;
         let known = store.imported_row(&self.called, USER, &user.id).await?;
@@ -30,12 +34,14 @@ impl Import<'_> {
             Ok(new) => new,
             Err(reason) => return Ok((Outcome::LeftOut(reason), None)),
         };
-        if let Some(taken) = self.taken(&new).await? {
+        if let Some(taken) = self.taken(&new, named).await? {
             return Ok((Outcome::LeftOut(taken), None));
         }
         if self.run == Run::Real {
             self.insert(user, &new).await?;
         }
+        named.extend(new.username.as_ref().map(Username::key));
+        named.extend(new.email.as_ref().map(Email::key));
         let owner = Owner {
             user: new.id,
             tenant: new.tenant_id,
@@ -51,7 +57,7 @@ impl Import<'_> {
         let username = user
             .username
             .as_deref()
-            .and_then(|text| text.parse::<Username>().ok());
+            .and_then(|text| Username::chosen(text).ok());
         let email = user
             .email
             .as_deref()
@@ -84,10 +90,15 @@ impl Import<'_> {
 
     /// Somebody else who has the name already. They may not be the same person, so that neither
     /// the account nor its keys are merged.
-    async fn taken(&self, new: &NewUser) -> Result<Option<String>, ImportError> {
+    async fn taken(
+        &self,
+        new: &NewUser,
+        named: &HashSet<String>,
+    ) -> Result<Option<String>, ImportError> {
         let store = &self.app.store;
         if let Some(username) = &new.username
-            && store.user_by_username(username).await?.is_some()
+            && (named.contains(&username.key())
+                || store.user_by_username(username).await?.is_some())
         {
             return Ok(Some(format!(
                 "there is another account {}",
@@ -95,7 +106,7 @@ impl Import<'_> {
             )));
         }
         if let Some(email) = &new.email
-            && store.user_by_email(email).await?.is_some()
+            && (named.contains(&email.key()) || store.user_by_email(email).await?.is_some())
         {
             return Ok(Some(format!("there is another account {}", email.text())));
         }
@@ -136,7 +147,7 @@ fn is_bcrypt(hash: &str) -> bool {
         && hash
             .get(4..6)
             .and_then(|cost| cost.parse::<u8>().ok())
-            .is_some_and(|cost| cost <= 20)
+            .is_some_and(|cost| (4..=20).contains(&cost))
         && hash.get(6..7) == Some("$")
 }
 

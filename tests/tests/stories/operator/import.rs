@@ -115,21 +115,33 @@ async fn what_cannot_be_imported_is_said_and_left_out(engine: Engine) {
             .map(|_| Secret::fresh().text().to_owned())
             .collect()
     };
-    let users = [("Ada", values(1)), ("bob", values(2)), ("eve", values(1))];
+    let users = [
+        ("Ada", values(1)),
+        ("bob", values(2)),
+        ("eve", values(1)),
+        ("Bob", values(1)),
+        ("low", values(1)),
+    ];
     let foreign = Foreign::make(&stage, &users).await;
     let mut connection = PgConnection::connect(foreign.database.url()).await.unwrap();
     for change in [
         "UPDATE users SET hashed_password = 'argon2' WHERE username = 'eve'",
+        "UPDATE users SET hashed_password = '$2b$03$' || substr(hashed_password, 8) \
+            WHERE username = 'low'",
         "UPDATE api_keys SET encrypted_key = 'gAAAAA==' WHERE name = 'provider-1'",
     ] {
         connection.execute(change).await.unwrap();
     }
     let operator = Operator::of(&stage);
+    let dry = operator.ask(&foreign.import(&["--dry-run"]));
     let report = operator.ask(&foreign.import(&[]));
+    for part in ["users", "keys", "left_out"] {
+        assert_eq!(dry[part], report[part], "a dry run says what a real one does");
+    }
     let tally =
         |imported, left_out| json!({ "imported": imported, "known": 0, "left_out": left_out });
-    assert_eq!(report["users"], tally(1, 2));
-    assert_eq!(report["keys"], tally(1, 3));
+    assert_eq!(report["users"], tally(1, 4));
+    assert_eq!(report["keys"], tally(1, 5));
     let reasons: Vec<&str> = report["left_out"]
         .as_array()
         .unwrap()
