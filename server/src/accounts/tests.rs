@@ -414,7 +414,11 @@ async fn close_both(server: &Server, both: [&SignedIn; 2]) -> Option<&'static st
         }
         drop(held);
     };
-    let (one, other, ()) = tokio::join!(close(both[0]), close(both[1]), both_are_checked);
+    let (one, other, ()) = tokio::join!(
+        Box::pin(close(both[0])),
+        Box::pin(close(both[1])),
+        both_are_checked
+    );
     assert!(one.is_none() || other.is_none(), "one may");
     one.or(other)
 }

@@ -121,7 +121,12 @@ fn public_urls(sources: &Sources) -> Result<Vec<String>, ConfigError> {
             .or_else(|| url.strip_prefix("http://"));
         host.filter(|host| !host.is_empty() && !host.contains(['?', '#', '@', ' ']))
             .map(|_| url.trim_end_matches('/').to_owned())
-            .ok_or_else(|| wrong(PUBLIC_URL, "must be http:// or https:// URLs, separated by commas"))
+            .ok_or_else(|| {
+                wrong(
+                    PUBLIC_URL,
+                    "must be http:// or https:// URLs, separated by commas",
+                )
+            })
     })
     .collect()
 }

@@ -34,7 +34,6 @@ impl Store {
             ORDER BY at DESC, id DESC LIMIT $2";
         sql!(self, query_as(SQL, actor, rows).fetch_all)
     }
-
 }
 
 impl Transaction {

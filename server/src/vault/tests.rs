@@ -350,8 +350,7 @@ async fn a_list_comes_in_pieces() {
 #[tokio::test]
 async fn of_two_changes_of_one_policy_at_once_neither_undoes_the_other() {
     let vault = Vault::open().await;
-    let body =
-        json!({ "provider": "openai", "value": SECRET, "policy": { "delivery": "raw" } });
+    let body = json!({ "provider": "openai", "value": SECRET, "policy": { "delivery": "raw" } });
     vault.put("openai", body).await.unwrap();
     let change = async |policy: Value| {
         let change = serde_json::from_value(json!({ "policy": policy })).unwrap();
@@ -389,6 +388,8 @@ async fn many_destroyed_versions_do_not_hide_the_records_behind_them() {
     vault.server.clock.advance(Duration::from_secs(1));
     vault.put("new", body()).await.unwrap();
     revoke(app, &vault.ada, name("old")).await.unwrap();
-    let found = app.store.records_after(RecordKind::KeyVersion, uuid::Uuid::nil());
+    let found = app
+        .store
+        .records_after(RecordKind::KeyVersion, uuid::Uuid::nil());
     assert_eq!(found.await.unwrap().len(), 1);
 }

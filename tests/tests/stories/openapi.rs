@@ -101,6 +101,7 @@ async fn world(engine: Engine) -> (Stage, Server, String) {
     let stage = Stage::new(engine).await;
     let limits = ["AUTH_MAX_FAILED_ATTEMPTS", "AUTH_MAILS_PER_HOUR"];
     let mut settings: Vec<_> = limits.iter().map(|name| (*name, "0")).collect();
+    settings.push(("AUTH_ENABLE_ACCOUNT_LOCKOUT", "false"));
     settings.push(("KEYFERRY_PLAIN_HTTP", "true"));
     let server = Server::start_with(&stage, &settings);
     on_host(

@@ -136,7 +136,10 @@ async fn what_cannot_be_imported_is_said_and_left_out(engine: Engine) {
     let dry = operator.ask(&foreign.import(&["--dry-run"]));
     let report = operator.ask(&foreign.import(&[]));
     for part in ["users", "keys", "left_out"] {
-        assert_eq!(dry[part], report[part], "a dry run says what a real one does");
+        assert_eq!(
+            dry[part], report[part],
+            "a dry run says what a real one does"
+        );
     }
     let tally =
         |imported, left_out| json!({ "imported": imported, "known": 0, "left_out": left_out });
