@@ -4,6 +4,7 @@ use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
 use super::{Store, StoreError, Target, Transaction, in_time, on_database, sql};
+use crate::traces;
 use crate::vault::seal::Sealed;
 
 /// What a sealed record is.
@@ -198,6 +199,7 @@ impl Transaction {
         ));
         let (sealed, before) = (&new.sealed, &new.before);
         on_database!(self, |db| {
+            let span = traces::statement(&sql);
             let query = sqlx::query(sql)
                 .bind(&sealed.salt)
                 .bind(&sealed.ciphertext)
@@ -209,7 +211,7 @@ impl Transaction {
                 Some(fingerprint) => query.bind(fingerprint),
                 None => query,
             };
-            in_time(query.execute(db)).await.map(drop)
+            in_time(span, query.execute(db)).await.map(drop)
         })
     }
 
@@ -244,7 +246,9 @@ impl Transaction {
                 "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
                 tables.join(", ")
             );
-            in_time(sqlx::query(AssertSqlSafe(sql)).execute(open)).await?;
+            let sql = AssertSqlSafe(sql);
+            let span = traces::statement(&sql);
+            in_time(span, sqlx::query(sql).execute(open)).await?;
         }
         Ok(())
     }
