@@ -5,9 +5,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// A folder of mode 0700 with files of mode 0600.
+#[derive(Clone)]
 pub(crate) struct DataDir(PathBuf);
 
 impl DataDir {
@@ -48,24 +50,34 @@ impl DataDir {
             .open(self.0.join(name))?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        File::open(&self.0)?.sync_all()
+        self.sync()
     }
 
     /// Writes a file wholly or, after a crash, not at all.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        // Several servers may share the folder, and write the same file at once.
-        let draft = self.0.join(format!("{name}.new-{}", std::process::id()));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&draft, self.0.join(name))?;
+        // Several may write the same file at once, even from other hosts.
+        let draft = format!("{name}.new-{}", Uuid::new_v4().simple());
+        let written = self.write_new(&draft, bytes).and_then(|()| {
+            fs::rename(self.0.join(&draft), self.0.join(name))?;
+            self.sync()
+        });
+        if written.is_err() {
+            // What failed for want of room must not take the rest of it.
+            let _ = fs::remove_file(self.0.join(&draft));
+        }
+        written
+    }
+
+    /// Makes durable which files there are.
+    pub(crate) fn sync(&self) -> io::Result<()> {
         File::open(&self.0)?.sync_all()
+    }
+
+    /// Keeps out everybody else who asks for it, until it is dropped.
+    pub(crate) fn lock(&self) -> io::Result<File> {
+        let folder = File::open(&self.0)?;
+        folder.lock()?;
+        Ok(folder)
     }
 }
 
@@ -89,5 +101,34 @@ mod tests {
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("secret")), 0o600);
         assert_eq!(**data_dir.read("secret").unwrap(), *b"hush");
+    }
+
+    #[test]
+    fn many_writers_of_one_file_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::prepare(folder.path()).unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let (data_dir, text) = (&data_dir, [b'0' + writer; 4_096]);
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        data_dir.write("shared", &text).unwrap();
+                    }
+                });
+            }
+        });
+        let text = data_dir.read("shared").unwrap();
+        assert_eq!(text.len(), 4_096);
+        assert!(text.iter().all(|byte| *byte == text[0]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::prepare(folder.path()).unwrap();
+        fs::create_dir(folder.path().join("taken")).unwrap();
+        data_dir.write("taken", b"text").unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -23,7 +23,7 @@ use crate::sessions::{
 };
 use crate::stop::{self, Stopper};
 use crate::store::{Store, sql};
-use crate::vault::master_key;
+use crate::vault::master_key::{self, MasterKey};
 use crate::vault::server_keys::{Keeper, ServerKeys};
 
 /// A server whose clock stands still.
@@ -85,9 +85,17 @@ fn keeping_mailer(config: &Config, clock: &Clock, background: &Background) -> Ma
 
 /// A server with these settings.
 pub(crate) async fn server_with(config: Config) -> Server {
-    let mut rng = UnwrapErr(SysRng);
     let arena = Arena::new(memory::self_test().unwrap()).unwrap();
     let master_key = master_key::for_tests(&arena);
+    server_under(config, (arena, master_key)).await
+}
+
+/// A server with this master key.
+pub(crate) async fn server_under(
+    config: Config,
+    (arena, master_key): (Arena, MasterKey),
+) -> Server {
+    let mut rng = UnwrapErr(SysRng);
     let store = Store::open_in_memory().await;
     let (clock, shown) = Hands::standing();
     let keeper = Keeper {

@@ -7,6 +7,7 @@
 //! ```
 
 mod follow;
+mod home;
 mod root;
 mod rotate;
 mod source;
@@ -20,22 +21,22 @@ use keyferry_protocol::memory::Arena;
 use keyferry_protocol::memory::{LockedBox, MemoryError};
 use rand_core::CryptoRng;
 
+use self::home::Home;
 use super::seal::{self, Unsealable};
 use crate::config::MasterKeySource;
-use crate::data_dir::DataDir;
 use crate::store::{Schema, Store, StoreError, StoredRotation, UnixTime};
 
 pub(crate) use follow::{follow, open};
 pub(crate) use root::RootKey;
 pub(crate) use rotate::{NewKey, TO_NOTICE, begin, finish, reseal_some, to_reseal};
-use source::{FILE, NEXT};
+use source::FILE;
 pub(crate) use source::{Place, SHORTEST, keys as candidates, read_existing, stretch};
 
 /// The master keys that count now.
 pub(crate) struct MasterKey {
     ring: RwLock<Ring>,
     /// Where the server itself keeps the key, if it does.
-    home: Option<PathBuf>,
+    home: Option<Home>,
     kept_in: Option<&'static str>,
     /// Whether the key was just made and has still to be written.
     fresh: bool,
@@ -117,8 +118,8 @@ impl MasterKey {
         if fresh {
             keys.push(RootKey::random(place.arena, rng)?);
         }
-        let home = place.data_dir.path().to_owned();
-        let home = source.kept_in().is_none().then_some(home);
+        let home = source.kept_in().is_none();
+        let home = home.then(|| Home::new(place.data_dir));
         let what = || match source.kept_in() {
             Some(name) => name.to_owned(),
             None => place.data_dir.path().join(FILE).display().to_string(),
@@ -141,17 +142,14 @@ impl MasterKey {
     ) -> Result<(), MasterKeyError> {
         // Written before the database names it: a crash between the two loses nothing.
         if self.fresh && store.setting(SETTING).await?.is_none() {
-            self.write(FILE)?;
+            self.at_home(|home| home.make(&self.current()))?;
         }
         let ring = self.ring();
         let own = ring.before.as_ref().unwrap_or(&ring.current).printed_id();
         if store.decide_setting(SETTING, &own, now).await? != own {
             return Err(MasterKeyError::Wrong(FILE.to_owned()));
         }
-        if ring.before.is_none() {
-            self.settle()?;
-        }
-        Ok(())
+        self.write_down()
     }
 
     /// `HKDF-SHA256(salt, master key, info)`.
@@ -182,41 +180,21 @@ impl MasterKey {
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
     }
 
-    /// Writes the current key into the data folder, where the server keeps it there.
-    fn write(&self, name: &'static str) -> Result<(), MasterKeyError> {
-        let Some(home) = &self.home else {
-            return Ok(());
-        };
-        let text = self.current().print();
-        let written = DataDir::prepare(home).and_then(|folder| match name {
-            // A file that is there already belongs to another server that is starting now.
-            FILE => folder.write_new(name, &*text),
-            _ => folder.write(name, &*text),
-        });
-        written.map_err(|cause| MasterKeyError::File {
-            path: home.join(name),
-            cause,
+    /// Has a file hold the current key, where the server itself keeps it: the next file while there
+    /// are two.
+    fn write_down(&self) -> Result<(), MasterKeyError> {
+        let ring = self.ring();
+        self.at_home(|home| match &ring.before {
+            Some(before) => home.keep(&ring.current, Some(before)),
+            None => home.settle(&ring.current),
         })
     }
 
-    /// The current key is the only one: what was the next file is the file from now on.
-    fn settle(&self) -> Result<(), MasterKeyError> {
-        let Some(home) = &self.home else {
-            return Ok(());
-        };
-        let (file, next) = (home.join(FILE), home.join(NEXT));
-        let fault = |cause| MasterKeyError::File {
-            path: next.clone(),
-            cause,
-        };
-        let current = self.current();
-        let is_current = |path: &std::path::Path| {
-            read_existing(path, current.arena()).is_ok_and(|key| key.id() == current.id())
-        };
-        if !is_current(&file) && is_current(&next) {
-            std::fs::rename(&next, &file).map_err(fault)?;
-        }
-        Ok(())
+    fn at_home(
+        &self,
+        write: impl FnOnce(&Home) -> Result<(), MasterKeyError>,
+    ) -> Result<(), MasterKeyError> {
+        self.home.as_ref().map_or(Ok(()), write)
     }
 }
 

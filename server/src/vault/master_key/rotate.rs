@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{MasterKey, MasterKeyError, NEXT, Ring, RootKey, SETTING, both};
+use super::{MasterKey, MasterKeyError, Ring, RootKey, SETTING, both};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::store::{Record, RecordKind, Resealed, StoreError, StoredRotation, uuid_v7};
@@ -24,10 +24,11 @@ pub(crate) enum NewKey {
 pub(crate) async fn begin(app: &App, new: NewKey) -> Result<StoredRotation, MasterKeyError> {
     if let Some(under_way) = app.store.master_key_rotation().await? {
         let same = |key: &RootKey| under_way.new_id == key.id();
-        return match new {
-            NewKey::Given(key) if !same(&key) => Err(MasterKeyError::UnderWay),
-            _ => Ok(under_way),
-        };
+        if matches!(&new, NewKey::Given(key) if !same(key)) {
+            return Err(MasterKeyError::UnderWay);
+        }
+        app.master_key.take_up(&under_way)?;
+        return Ok(under_way);
     }
     let new = match (new, app.master_key.kept_in) {
         (NewKey::Given(key), _) => key,
@@ -59,6 +60,8 @@ async fn announce(app: &App, old: &RootKey, new: &RootKey) -> Result<(), MasterK
         Err(other) => return Err(other.into()),
     }
     audit(app, &mut change, "server.master_key_rotation_begun").await?;
+    // While no other change can begin, and before the database alone has the new key.
+    app.master_key.at_home(|home| home.keep(new, Some(old)))?;
     Ok(change.commit().await?)
 }
 
@@ -135,6 +138,8 @@ pub(crate) async fn finish(app: &App, rotation: &StoredRotation) -> Result<(), M
     change.set_setting(SETTING, &new, now).await?;
     change.end_master_key_rotation().await?;
     audit(app, &mut change, "server.master_key_rotated").await?;
+    // The database is about to forget its copies.
+    app.master_key.write_down()?;
     change.commit().await?;
     app.master_key.forget_old()
 }
@@ -159,24 +164,24 @@ impl MasterKey {
     /// Learns the new key of a change, and keeps it where the server keeps its key.
     pub(super) fn take_up(&self, rotation: &StoredRotation) -> Result<(), MasterKeyError> {
         let ring = self.ring();
-        if ring.current.id() == *rotation.new_id {
-            return Ok(());
+        if ring.current.id() != *rotation.new_id {
+            if ring.current.id() != *rotation.old_id {
+                return Err(MasterKeyError::Superseded);
+            }
+            self.replace(both(ring.current, rotation)?);
         }
-        if ring.current.id() != *rotation.old_id {
-            return Err(MasterKeyError::Superseded);
-        }
-        self.replace(both(ring.current, rotation)?);
-        self.write(NEXT)
+        self.write_down()
     }
 
-    /// The change is over.
+    /// The change is over, once the new key is where the old one was.
     pub(super) fn forget_old(&self) -> Result<(), MasterKeyError> {
         let current = self.current();
+        self.at_home(|home| home.settle(&current))?;
         self.replace(Ring {
             current,
             before: None,
         });
-        self.settle()
+        Ok(())
     }
 
     /// Whether a change was under way when this server last looked.

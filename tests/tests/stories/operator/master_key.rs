@@ -5,9 +5,14 @@
     reason = "a test fails by panicking"
 )]
 
-use keyferry_tests::{Agent, Engine, Operator, Person, Secret, Server, Stage, on_both_engines};
+use std::path::{Path, PathBuf};
+
+use keyferry_tests::{
+    Agent, Engine, Operator, Person, Secret, Server, Stage, on_both_engines, until,
+};
 
 on_both_engines!(
+    a_rotation_that_is_repeated_without_its_key_file_keeps_the_key,
     the_master_key_is_replaced_while_server_and_agent_go_on,
     the_old_master_key_is_refused_and_nothing_is_touched,
     a_passphrase_is_as_good_as_a_key_and_can_be_changed,
@@ -78,6 +83,66 @@ async fn the_old_master_key_is_refused_and_nothing_is_touched(engine: Engine) {
     assert_eq!(operator.ask(&["verify"])["ok"], true);
     server.start_again(&stage);
     ada.rotate("openai", &Secret::fresh());
+}
+
+async fn a_rotation_that_is_repeated_without_its_key_file_keeps_the_key(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    keep_a_key(&stage);
+    let operator = Operator::of(&stage);
+    let mut rotation = operator.start("rotation", &["rotate", "master-key"]);
+    until("the new key is announced", async || announced(&stage).await).await;
+    rotation.kill();
+    std::fs::remove_file(next(&stage.data_dir())).unwrap();
+
+    operator.run(&["rotate", "master-key"], b"").success();
+    assert_eq!(operator.ask(&["verify"])["ok"], true);
+    assert!(!next(&stage.data_dir()).exists());
+}
+
+/// A server on another host has a folder of its own, and no other way to the new key than this.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_could_not_keep_the_new_key_tries_until_it_can() {
+    let stage = Stage::new(Engine::Postgres).await;
+    keep_a_key(&stage);
+    let elsewhere = stage.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let (here, there) = (
+        stage.data_dir().join("master.key"),
+        elsewhere.join("master.key"),
+    );
+    std::fs::copy(&here, &there).unwrap();
+    let mut server = Server::start_elsewhere(&stage, &elsewhere, &[]);
+    std::fs::create_dir(next(&elsewhere)).unwrap();
+    let operator = Operator::of(&stage);
+    operator.run(&["rotate", "master-key"], b"").success();
+    assert_ne!(
+        std::fs::read(&here).unwrap(),
+        std::fs::read(&there).unwrap()
+    );
+
+    std::fs::remove_dir(next(&elsewhere)).unwrap();
+    until("the server has written the key down", async || {
+        (std::fs::read(&here).unwrap() == std::fs::read(&there).unwrap()).then_some(())
+    })
+    .await;
+    server.crash_and_restart(&stage);
+}
+
+/// Something to lose with the master key, and nobody who has that in memory.
+fn keep_a_key(stage: &Stage) {
+    let mut server = Server::start(stage);
+    let ada = Person::register(stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    assert!(server.terminate().success());
+}
+
+async fn announced(stage: &Stage) -> Option<()> {
+    let rotations = stage.count("SELECT COUNT(*) FROM master_key_rotations");
+    (rotations.await > 0).then_some(())
+}
+
+fn next(data_dir: &Path) -> PathBuf {
+    data_dir.join("master.key.next")
 }
 
 async fn a_passphrase_is_as_good_as_a_key_and_can_be_changed(engine: Engine) {
