@@ -69,13 +69,13 @@ pub(super) async fn issue(
     vm: &StoredVm,
     issued_for: &IssuedFor,
 ) -> Result<(Ticket, UnixTime), ApiError> {
-    if vm.status != "active" {
-        return Err(ApiError::VmCutOff);
-    }
     let now = app.clock.now();
     let ticket = make(app, TicketId::new(now, &mut app.rng()))?;
     let row = row(app, issued_for, (vm.id, &ticket))?;
     let mut change = app.store.begin().await?;
+    if !change.hold_active_vm((issued_for.tenant, vm.id)).await? {
+        return Err(ApiError::VmCutOff);
+    }
     change.insert_ticket(&row).await?;
     let subject = vm.id.to_string();
     let detail = json!({ "ticket": row.id, "expires_at": row.expires_at, "way": issued_for.way });

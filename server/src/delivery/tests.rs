@@ -3,6 +3,7 @@ use std::time::Duration;
 use keyferry_protocol::ticket::Ticket;
 use serde_json::{Value, json};
 
+use super::issue_ticket::{IssuedFor, issue};
 use super::{add_vm, change_vm, held, issue_ticket, list_vms, remove_vm, show_vm, wipe_vm};
 use crate::bus::{Event, Heard};
 use crate::error::ApiError;
@@ -119,6 +120,25 @@ async fn a_vm_that_was_cut_off_gets_no_ticket_and_loses_its_old_ones() {
     assert!(!yard.redeem(&old, [1; 32]).await, "a new ticket is needed");
     let new = yard.ticket().await.unwrap();
     assert!(yard.redeem(&new, [1; 32]).await);
+}
+
+#[tokio::test]
+async fn a_vm_that_is_cut_off_while_its_ticket_is_made_gets_none() {
+    let yard = Yard::open().await;
+    let app = &yard.server.app;
+    let tenant = yard.ada.tenant_id();
+    let vm = app.store.vm(tenant, yard.vm).await.unwrap().unwrap();
+    wipe_vm(app, &yard.ada, yard.vm).await.unwrap();
+    let issued_for = IssuedFor {
+        tenant,
+        created_by: None,
+        actor: "operator".to_owned(),
+        correlation: uuid::Uuid::nil(),
+        way: "host channel",
+        agent_key: None,
+    };
+    let refused = issue(app, &vm, &issued_for).await;
+    assert!(matches!(refused, Err(ApiError::VmCutOff)));
 }
 
 #[tokio::test]

@@ -145,7 +145,8 @@ impl Transaction {
         Ok(rows == 1)
     }
 
-    /// Ends every way in for a VM: its credentials, and the tickets that nobody has redeemed.
+    /// Ends every way in for a VM that this transaction has changed, so that none is made meanwhile:
+    /// its credentials, and the tickets that nobody has redeemed.
     pub(crate) async fn void_credentials(
         &mut self,
         (tenant, vm): (TenantId, VmId),
@@ -196,19 +197,20 @@ impl Transaction {
     }
 
     /// Makes a confirmed credential the current one, and retires the one before, which stays known
-    /// so that a clone that proves it is recognised.
+    /// so that a clone that proves it is recognised. False when the credential was voided or retired.
     pub(crate) async fn promote_credential(
         &mut self,
         (tenant, vm): (TenantId, VmId),
         id: TicketId,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
+        const PROMOTE: &str = "UPDATE reattach_credentials SET status = 'current' \
+            WHERE tenant_id = $1 AND vm_id = $2 AND id = $3 AND status <> 'retired'";
         const RETIRE: &str = "UPDATE reattach_credentials SET status = 'retired' \
             WHERE tenant_id = $1 AND vm_id = $2 AND status = 'current' AND id <> $3";
-        const PROMOTE: &str = "UPDATE reattach_credentials SET status = 'current' \
-            WHERE tenant_id = $1 AND vm_id = $2 AND id = $3 AND status = 'pending'";
-        for sql in [RETIRE, PROMOTE] {
-            sql!(self, query(sql, tenant, vm, id).execute)?;
+        if sql!(self, query(PROMOTE, tenant, vm, id).execute)? == 0 {
+            return Ok(false);
         }
-        Ok(())
+        sql!(self, query(RETIRE, tenant, vm, id).execute)?;
+        Ok(true)
     }
 }

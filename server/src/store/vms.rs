@@ -108,6 +108,17 @@ impl Transaction {
         .map(drop)
     }
 
+    /// Whether the VM is active, which it stays until this transaction ends.
+    pub(crate) async fn hold_active_vm(
+        &mut self,
+        (tenant, id): (TenantId, VmId),
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE vms SET status = status \
+            WHERE tenant_id = $1 AND id = $2 AND status = 'active'";
+        let rows = sql!(self, query(SQL, tenant, id).execute)?;
+        Ok(rows == 1)
+    }
+
     pub(crate) async fn rename_vm(
         &mut self,
         (tenant, id): (TenantId, VmId),

@@ -38,11 +38,11 @@ pub(crate) async fn approve(
         .store
         .vm_named(caller.tenant_id(), name.as_str())
         .await?;
-    if known.as_ref().is_some_and(|vm| vm.status != "active") {
-        return Err(ApiError::VmCutOff);
-    }
     let mut change = app.store.begin().await?;
     let vm = match known {
+        Some(vm) if !change.hold_active_vm((caller.tenant_id(), vm.id)).await? => {
+            return Err(ApiError::VmCutOff);
+        }
         Some(vm) => vm.id,
         None => {
             caller.require(Permission::VmWrite)?;

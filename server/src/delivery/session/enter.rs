@@ -1,5 +1,7 @@
 //! Lets an agent in: the server's side of the handshake, and what its credential is worth.
 
+use std::time::Duration;
+
 use keyferry_protocol::agreement::PublicKey;
 use keyferry_protocol::channel::ChannelError;
 use keyferry_protocol::handshake::{CredentialKind, CredentialRef, HandshakeError, Suite, server};
@@ -7,6 +9,7 @@ use keyferry_protocol::ids::{CredentialId, SessionId, VmId as WireVmId};
 use keyferry_protocol::memory::{LockedBox, MemoryError};
 use keyferry_protocol::wire::{Accept, ToAgent, ToServer};
 use serde_json::json;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::line::{Heard, Line, LineError};
@@ -64,7 +67,8 @@ struct Next {
 
 /// Shakes hands, admits the agent and hands it the credential for the next session.
 pub(super) async fn enter(app: &App, line: &mut Line, session: Uuid) -> Result<Entered, Refused> {
-    let first = line.receive_clear().await?;
+    let first = timeout(TO_SPEAK, line.receive_clear()).await;
+    let first = first.map_err(|_elapsed| Refused::Slow)??;
     let (offered, server_key) = receive(app, &first).await?;
     let offer = offered.credential();
     let known = look_up(app, offer).await?;
@@ -161,6 +165,10 @@ async fn admit(
     let id = TicketId::from_bytes(offer.id.0);
     let now = app.clock.now();
     let mut change = app.store.begin().await?;
+    // The peer took its time to prove the credential, and the owner may have used it.
+    if !change.hold_active_vm(place).await? {
+        return Err(Refused::CutOff);
+    }
     match offer.kind {
         CredentialKind::Ticket => {
             if !change.redeem_ticket(id, &agent_key, now).await? {
@@ -168,7 +176,12 @@ async fn admit(
             }
         }
         // Its use confirms it, should `Ready` have been lost.
-        CredentialKind::Reattach => change.promote_credential(place, id).await?,
+        CredentialKind::Reattach => {
+            if !change.promote_credential(place, id).await? {
+                drop(change);
+                return Err(overtaken(app, id, entered).await?);
+            }
+        }
     }
     change.clear_for_agent(place, &agent_key).await?;
     let next = insert_next(app, &mut change, entered).await?;
@@ -237,11 +250,21 @@ async fn welcome(
         }
     }
     let mut change = app.store.begin().await?;
-    change
-        .promote_credential((entered.tenant, entered.vm), next.id)
-        .await?;
-    change.commit().await?;
+    let place = (entered.tenant, entered.vm);
+    // One that was voided meanwhile is no welcome, which the session finds when it looks first.
+    if change.promote_credential(place, next.id).await? {
+        change.commit().await?;
+    }
     Ok(())
+}
+
+/// The credential was worth something when the agent offered it, and nothing when it was proven.
+async fn overtaken(app: &App, id: TicketId, entered: &Entered) -> Result<Refused, StoreError> {
+    let known = app.store.reattach_credential(id).await?;
+    match known.is_some_and(|known| known.status == "retired") {
+        true => suspect_clone(app, entered).await,
+        false => Ok(Refused::UnknownCredential),
+    }
 }
 
 /// Marks the VM for its owner: two machines have proven the same credential.
@@ -294,3 +317,9 @@ impl From<ChannelError> for Refused {
         Self::Line(cause.into())
     }
 }
+
+/// An agent knocks because it has something to say.
+const TO_SPEAK: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;
