@@ -44,14 +44,15 @@ pub(crate) async fn follow(app: App) {
 /// Shuts out what a database that was brought back would revive; then moves the epoch on.
 pub(crate) async fn settle(app: &App) -> Result<(), EpochError> {
     let data_dir = DataDir::prepare(&app.config.data_dir)?;
-    let stored = app.store.setting(SETTING).await?;
-    let stored: Option<i64> = stored.and_then(|text| text.parse().ok());
+    // First of all: a server of this folder moves both on, the database before the file.
     let own = read(&data_dir, app.instance)?;
+    let mut change = app.store.begin().await?;
+    let stored = change.hold_epoch().await?;
+    let stored: Option<i64> = stored.and_then(|text| text.parse().ok());
     let behind = stored == Some(RESTORED) || own.is_some_and(|own| stored.unwrap_or(0) < own);
     let now = app.clock.now();
     let before = stored.unwrap_or(0).max(own.unwrap_or(0));
     let next = now.microseconds().max(before + 1);
-    let mut change = app.store.begin().await?;
     if behind {
         warn!(
             "the database was brought back from an earlier time: sessions, tickets and credentials \

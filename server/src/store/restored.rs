@@ -100,6 +100,12 @@ impl Transaction {
         Ok(())
     }
 
+    /// The epoch, which nobody else moves on before this transaction ends.
+    pub(crate) async fn hold_epoch(&mut self) -> Result<Option<String>, StoreError> {
+        const SQL: &str = "UPDATE settings SET value = value WHERE name = 'epoch' RETURNING value";
+        sql!(self, query_scalar(SQL).fetch_optional)
+    }
+
     /// Moves the epoch on, never back.
     pub(crate) async fn move_epoch(&mut self, to: i64, now: UnixTime) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO settings (name, value, updated_at) \

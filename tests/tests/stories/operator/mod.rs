@@ -2,6 +2,7 @@
 
 mod backup;
 mod database;
+mod epoch;
 mod first_day;
 mod full_disk;
 mod import;
