@@ -1,16 +1,17 @@
-//! Which agents are connected to this process, and how many handshakes it does at once.
+//! Which agents are connected to this process, and which are about to be.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
+use super::handshakes::{Handshakes, Place};
 use crate::store::VmId;
 
 /// The agent sessions of this process.
+#[derive(Default)]
 pub(crate) struct Attached {
     sessions: Arc<Mutex<HashMap<VmId, usize>>>,
-    handshakes: Arc<Semaphore>,
+    handshakes: Handshakes,
 }
 
 /// One session; gone when dropped.
@@ -21,10 +22,7 @@ pub(crate) struct Seat {
 
 impl Attached {
     pub(crate) fn new() -> Self {
-        Self {
-            sessions: Arc::default(),
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
-        }
+        Self::default()
     }
 
     /// Whether an agent of this VM is connected here.
@@ -45,7 +43,7 @@ impl Attached {
 
     /// How many handshakes are under way.
     pub(crate) fn shaking_hands(&self) -> usize {
-        HANDSHAKES - self.handshakes.available_permits()
+        self.handshakes.count()
     }
 
     /// Notes a session for as long as the seat is kept.
@@ -62,9 +60,10 @@ impl Attached {
         }
     }
 
-    /// Room for one more handshake; `None` when too many are under way.
-    pub(crate) fn handshake(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.handshakes).try_acquire_owned().ok()
+    /// Room for one more handshake with an agent at this address; `None` when too many are under
+    /// way.
+    pub(crate) fn handshake(&self, address: IpAddr) -> Option<Place> {
+        self.handshakes.place(address)
     }
 }
 
@@ -80,9 +79,6 @@ impl Drop for Seat {
     }
 }
 
-/// Handshakes under way at once; one takes about a millisecond of a core.
-const HANDSHAKES: usize = 256;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,16 +93,5 @@ mod tests {
         assert!(attached.has(vm));
         drop(second);
         assert!(!attached.has(vm));
-    }
-
-    #[test]
-    fn handshakes_are_bounded() {
-        let attached = Attached::new();
-        let permits: Vec<_> = (0..HANDSHAKES)
-            .map(|_| attached.handshake().unwrap())
-            .collect();
-        assert!(attached.handshake().is_none());
-        drop(permits);
-        assert!(attached.handshake().is_some());
     }
 }

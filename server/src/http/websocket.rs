@@ -30,11 +30,9 @@ pub(super) async fn upgrade(
         return Err(ApiError::Overloaded);
     }
     // Turned away while it is still HTTP: an agent takes a close after the upgrade for a refusal.
-    let place = connection
-        .app
-        .attached
-        .handshake()
-        .ok_or(ApiError::Overloaded)?;
+    let client = call.origin.peer.unwrap_or(connection.peer);
+    let place = connection.app.attached.handshake(client);
+    let place = place.ok_or(ApiError::Overloaded)?;
     let upgrading = hyper::upgrade::on(&mut request);
     let connection = connection.clone();
     tokio::spawn(async move {

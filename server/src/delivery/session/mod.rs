@@ -21,7 +21,6 @@ use hyper_util::rt::TokioIo;
 use keyferry_protocol::agreement::PublicKey;
 use keyferry_protocol::handshake::Claims;
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tracing::{Instrument, info, warn};
@@ -31,7 +30,7 @@ use self::enter::{Refused, enter};
 use self::line::{Line, LineError};
 use crate::app::App;
 use crate::audit::{self, Entry};
-use crate::delivery::Nudge;
+use crate::delivery::{Nudge, Place};
 use crate::limits::{self, Recorded};
 use crate::store::{StoreError, TenantId, TicketId, VmId, uuid_v7};
 use crate::traces;
@@ -75,7 +74,7 @@ enum Ended {
 /// An upgraded connection, and its place among the handshakes under way.
 pub(crate) struct Knock {
     pub(crate) socket: Socket,
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) place: Place,
 }
 
 /// Runs a connection to its end. The peer is never told why it was refused.

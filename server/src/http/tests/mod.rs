@@ -1,5 +1,6 @@
 //! Requests on the wire, as strangers and clients send them.
 
+mod agents;
 mod budgets;
 mod cookies;
 mod heads;
