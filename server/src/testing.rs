@@ -87,7 +87,7 @@ fn keeping_mailer(config: &Config, clock: &Clock, background: &Background) -> Ma
 pub(crate) async fn server_with(config: Config) -> Server {
     let arena = Arena::new(memory::self_test().unwrap()).unwrap();
     let master_key = master_key::for_tests(&arena);
-    server_under(config, (arena, master_key)).await
+    Box::pin(server_under(config, (arena, master_key))).await
 }
 
 /// A server with this master key.
