@@ -90,13 +90,13 @@ pub(crate) enum Transport {
 }
 
 /// Which database.
-#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Database {
     /// A SQLite file.
     File(PathBuf),
     /// A PostgreSQL server.
     Postgres {
-        url: String,
+        /// It may have a password in it.
+        url: SecretString,
         /// How many connections to it are opened at most.
         connections: u32,
     },
@@ -186,7 +186,16 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::{Algorithm, Config, Database, Sources, Transport};
+
+    fn file(config: &Config) -> &Path {
+        match &config.database {
+            Database::File(path) => path,
+            Database::Postgres { .. } => panic!("it is no file"),
+        }
+    }
 
     fn parse<const N: usize>(pairs: [(&'static str, &str); N]) -> Result<Config, String> {
         Config::parse(&Sources::from_pairs(pairs)).map_err(|error| error.to_string())
@@ -197,10 +206,7 @@ mod tests {
         let config = parse([]).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8443");
         assert_eq!(config.transport, Transport::Tls);
-        assert_eq!(
-            config.database,
-            Database::File("keyferry-data/keyferry.db".into())
-        );
+        assert_eq!(file(&config), Path::new("keyferry-data/keyferry.db"));
         assert!(matches!(config.tokens.algorithm, Algorithm::EdDsa));
         assert_eq!(config.passwords.cost, 12);
     }
@@ -246,20 +252,17 @@ mod tests {
     #[test]
     fn the_database_is_chosen_by_its_url() {
         let url = ("DATABASE_URL", "postgres://u@/k?host=/run");
-        let postgres = parse([url]).unwrap();
-        let is = |connections| Database::Postgres {
-            url: url.1.to_owned(),
-            connections,
-        };
-        assert_eq!(postgres.database, is(16));
+        let postgres = parse([url]).unwrap().database;
+        assert!(matches!(postgres, Database::Postgres { connections: 16, .. }));
         let few = parse([url, ("KEYFERRY_DATABASE_CONNECTIONS", "2")]).unwrap();
-        assert_eq!(few.database, is(2));
+        let is_few = matches!(few.database, Database::Postgres { connections: 2, .. });
+        assert!(is_few);
         for wrong in ["1", "501", "many"] {
             let refused = parse([url, ("KEYFERRY_DATABASE_CONNECTIONS", wrong)]);
             assert!(refused.err().unwrap().contains("2 to 500"), "{wrong}");
         }
-        let file = parse([("DATABASE_URL", "sqlite:///var/k.db")]).unwrap();
-        assert_eq!(file.database, Database::File("/var/k.db".into()));
+        let sqlite = parse([("DATABASE_URL", "sqlite:///var/k.db")]).unwrap();
+        assert_eq!(file(&sqlite), Path::new("/var/k.db"));
         assert!(parse([("DATABASE_URL", "mysql://x")]).is_err());
     }
 }

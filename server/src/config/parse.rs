@@ -100,7 +100,7 @@ fn database(sources: &Sources, data_dir: &Path) -> Result<Database, ConfigError>
     };
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok(Database::Postgres {
-            url: url.to_owned(),
+            url: SecretString::from(url),
             connections: number(sources, DATABASE_CONNECTIONS, 16, 2..=500)?,
         });
     }

@@ -3,12 +3,13 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::Connection;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, PgConnection};
 
-use super::{Pool, Store, StoreError, UnixTime, on_database, sql};
+use super::{Pool, Store, StoreError, UnixTime, sql};
 use crate::config::Database;
 
 /// A step from one schema to the next.
@@ -111,11 +112,18 @@ impl Store {
             .await
     }
 
+    /// However long it takes: an index on a large table, or a server that migrates already.
     async fn run(&self, migrator: &Migrator) -> Result<(), StoreError> {
-        on_database!(self, |pool| migrator
-            .run(pool)
-            .await
-            .map_err(StoreError::from))
+        match &self.0 {
+            Pool::Postgres(pool) => {
+                let options = pool.connect_options().as_ref().clone();
+                let options = options.options(BOUNDS.map(|(name, _)| (name, "0")));
+                let mut patient = PgConnection::connect_with(&options).await?;
+                migrator.run(&mut patient).await?;
+                Ok(patient.close().await?)
+            }
+            Pool::Sqlite(pool) => Ok(migrator.run(pool).await?),
+        }
     }
 
     async fn applied_versions(&self) -> Result<Vec<i64>, StoreError> {
@@ -135,13 +143,8 @@ impl Store {
         sql!(self, query_scalar(APPLIED).fetch_all)
     }
 
-    async fn connect_postgres(url: &str, connections: u32) -> Result<Self, StoreError> {
-        // A statement that hangs is a database that does not answer.
-        let bounds = [
-            ("statement_timeout", "10s"),
-            ("idle_in_transaction_session_timeout", "30s"),
-        ];
-        let options = PgConnectOptions::from_str(url)?.options(bounds);
+    async fn connect_postgres(url: &SecretString, connections: u32) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url.expose_secret())?.options(BOUNDS);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE)
@@ -192,6 +195,11 @@ const fn migrator(store: &Store) -> &'static Migrator {
     }
 }
 
+/// A statement that hangs is a database that does not answer.
+const BOUNDS: [(&str, &str); 2] = [
+    ("statement_timeout", "10s"),
+    ("idle_in_transaction_session_timeout", "30s"),
+];
 const ACQUIRE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
 
