@@ -162,6 +162,7 @@ pub(super) async fn restore(flags: RestoreFlags) -> Result<(), Failure> {
                 "Everybody signs in again. Keys, API keys and VMs wait: look at them with \
                  `keyferry-server confirm`, then let them live on with `confirm --all`."
             )?;
+            writeln!(stdout, "{UNKNOWN}")?;
         }
     }
     Ok(())
@@ -194,7 +195,7 @@ pub(super) async fn confirm(flags: ConfirmFlags) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     let what = if doing { "confirmed" } else { "held_back" };
     if flags.json {
-        writeln!(stdout, "{}", json!({ what: rows }))?;
+        writeln!(stdout, "{}", json!({ what: rows, "to_look_at": UNKNOWN }))?;
         return Ok(());
     }
     for row in &rows {
@@ -203,7 +204,10 @@ pub(super) async fn confirm(flags: ConfirmFlags) -> Result<(), Failure> {
     match (rows.len(), doing) {
         (0, _) => writeln!(stdout, "Nothing is held back.")?,
         (some, true) => writeln!(stdout, "{some} of these live on.")?,
-        (some, false) => writeln!(stdout, "{some} of these wait: `confirm --all`.")?,
+        (some, false) => {
+            writeln!(stdout, "{some} of these wait: `confirm --all`.")?;
+            writeln!(stdout, "{UNKNOWN}")?;
+        }
     }
     Ok(())
 }
@@ -305,3 +309,8 @@ fn tell(header: &Header) -> serde_json::Value {
         "schema": header.schema.last(),
     })
 }
+
+/// What a restore cannot hold back, for the database does not know what has changed.
+const UNKNOWN: &str = "Accounts are as they were when the backup was taken: passwords, second \
+    factors, linked sign-ins, disabled accounts, members, roles and server admins. What was \
+    changed there since, change again; recovery codes are void.";

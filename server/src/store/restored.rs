@@ -65,6 +65,7 @@ impl Transaction {
             "DELETE FROM reattach_credentials",
             "DELETE FROM mfa_challenges",
             "DELETE FROM email_tokens",
+            "DELETE FROM recovery_codes",
             "DELETE FROM provider_sign_ins",
             "DELETE FROM invitations",
             "DELETE FROM enrolment_requests",
