@@ -71,8 +71,8 @@ async fn ask(config: &Config) -> Result<(StatusCode, Value), Failure> {
     if config.transport == Transport::Plain {
         return exchange(stream).await;
     }
-    let data_dir = DataDir::prepare(&config.data_dir)?;
-    let identity = Identity::load_or_make(&data_dir, &[], &config.tls)?;
+    let data_dir = DataDir::existing(&config.data_dir)?;
+    let identity = Identity::load(&data_dir, &config.tls)?;
     let own = identity
         .certificate()
         .ok_or("the server has no certificate")?;

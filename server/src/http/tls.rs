@@ -76,15 +76,17 @@ impl Identity {
         names: &[String],
         settings: &TlsSettings,
     ) -> Result<Self, TlsError> {
-        let (certificate, key) = match &settings.certificate {
-            Some(given) => given.clone(),
-            None => {
-                if !data_dir.has(KEY) {
-                    make(data_dir, names)?;
-                }
-                (data_dir.path().join(CERTIFICATE), data_dir.path().join(KEY))
-            }
-        };
+        if settings.certificate.is_none() && !data_dir.has(KEY) {
+            make(data_dir, names)?;
+        }
+        Self::load(data_dir, settings)
+    }
+
+    /// Reads the same, and makes nothing.
+    pub(crate) fn load(data_dir: &DataDir, settings: &TlsSettings) -> Result<Self, TlsError> {
+        let given = settings.certificate.clone();
+        let (certificate, key) =
+            given.unwrap_or_else(|| (data_dir.path().join(CERTIFICATE), data_dir.path().join(KEY)));
         let files = Files {
             certificate,
             key,

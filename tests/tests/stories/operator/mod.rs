@@ -1,6 +1,7 @@
 //! What operators do on the server's host, while it runs or before it does.
 
 mod backup;
+mod begin;
 mod database;
 mod epoch;
 mod first_day;
