@@ -60,6 +60,12 @@ impl Counters {
         self.count(Wish::Take, name, (quota, now)).await
     }
 
+    /// Takes one from a budget that only this process counts, if there is one left.
+    pub(super) fn take_here(&self, name: String, quota: Quota, now: UnixTime) -> Standing {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.count(Wish::Take, name, (quota, now))
+    }
+
     /// Takes one from the budget even if nothing is left, and tells where it stood before.
     pub(super) async fn charge(&self, name: String, quota: Quota, now: UnixTime) -> Standing {
         self.count(Wish::Charge, name, (quota, now)).await

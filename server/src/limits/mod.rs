@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::network::Network;
 use crate::sessions::Origin;
-use crate::store::{SessionId, TenantId, UserId};
+use crate::store::{SessionId, TenantId, UserId, VmId};
 
 /// A budget is used up; until when, its owner may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -138,6 +138,14 @@ pub(crate) async fn note_of_move(app: &App, session: SessionId) -> bool {
         .is_open()
 }
 
+/// Whether one more access that a machine's agent tells of gets an event of its own. A machine is on
+/// one server at a time: each counts by itself, for there are many.
+pub(crate) fn access(app: &App, vm: VmId) -> bool {
+    let name = format!("access:{vm}");
+    let standing = app.counters.take_here(name, ACCESSES, app.clock.now());
+    standing.is_open()
+}
+
 /// How a refusal is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recorded {
@@ -192,6 +200,8 @@ impl Standing {
 
 /// Wrong codes of waiting agents.
 const GUESSES: Quota = Quota::new(10, Duration::from_secs(600));
+/// An agent tells every ten seconds; this is 50 users and keys, all the time.
+const ACCESSES: Quota = Quota::new(3_000, Duration::from_secs(600));
 const MINUTE: Duration = Duration::from_secs(60);
 const PROVIDER_SIGN_INS: Quota = Quota::new(30, Duration::from_secs(900));
 const MOVES: Quota = Quota::new(1, Duration::from_secs(3_600));

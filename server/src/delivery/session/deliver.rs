@@ -97,9 +97,11 @@ impl Session<'_> {
                     ("key.delivered", wanted.name.clone(), Some(*version))
                 }
             };
-            let actor = self.actor();
+            let actor = self.entered.actor();
             let detail = json!({ "version": version });
-            let entry = self.entry(&actor, action, (Some(name.as_str()), detail));
+            let entry = self
+                .entered
+                .entry(&actor, action, (Some(name.as_str()), detail));
             transaction.insert_audit_event(self.app, &entry).await?;
         }
         transaction.commit().await?;

@@ -1,13 +1,14 @@
 //! Hears what the agent has carried out, and writes it down.
 
+use std::collections::VecDeque;
+
 use keyferry_protocol::ids::KeyName;
-use keyferry_protocol::wire::{Access, Outcome, ToServer};
-use serde_json::json;
+use keyferry_protocol::wire::{Outcome, ToServer};
 use tokio::time::Instant;
 
-use super::Ended;
 use super::line::{self, LineError};
 use super::serve::Session;
+use super::{Ended, accesses};
 use crate::store::StoreError;
 
 impl Session<'_> {
@@ -16,10 +17,18 @@ impl Session<'_> {
         let line::Heard::Message(message) = heard else {
             return Ok(());
         };
-        let said = ToServer::decode(message.expose()).map_err(LineError::from)?;
-        self.unwritten.push_back(said);
+        let said = match ToServer::decode(message.expose()).map_err(LineError::from)? {
+            ToServer::Audit(batch) => ToServer::Audit(accesses::within_budget(
+                self.app,
+                &self.entered,
+                batch,
+                &mut self.left_out,
+            )),
+            said => said,
+        };
+        self.unwritten.push(said, message.expose().len());
         let written = self.write_what_was_said().await;
-        if self.unwritten.len() > MOST_UNWRITTEN {
+        if self.unwritten.bytes > MOST_UNWRITTEN {
             return written;
         }
         self.bear(written)
@@ -27,9 +36,9 @@ impl Session<'_> {
 
     /// What the database did not take stays, to be written when it is back.
     pub(super) async fn write_what_was_said(&mut self) -> Result<(), Ended> {
-        while let Some(said) = self.unwritten.front().cloned() {
+        while let Some((said, _)) = self.unwritten.said.front().cloned() {
             self.write(said).await?;
-            self.unwritten.pop_front();
+            self.unwritten.pop();
         }
         Ok(())
     }
@@ -46,7 +55,11 @@ impl Session<'_> {
                 self.entered.claims.protection = held.protection;
                 Ok(())
             }
-            ToServer::Audit(accesses) => Ok(self.accessed(&accesses).await?),
+            ToServer::Audit(batch) => {
+                let batch = (batch.as_slice(), &self.names);
+                let written = accesses::write(self.app, &self.entered, batch, &mut self.left_out);
+                Ok(written.await?)
+            }
             ToServer::Bye => {
                 let place = (self.entered.tenant, self.entered.vm);
                 self.app
@@ -83,30 +96,29 @@ impl Session<'_> {
         self.nudge();
         Ok(())
     }
+}
 
-    async fn accessed(&mut self, accesses: &[Access]) -> Result<(), StoreError> {
-        let actor = self.actor();
-        let mut change = self.app.store.begin().await?;
-        for access in accesses {
-            let action = if access.allowed {
-                "key.opened"
-            } else {
-                "key.refused"
-            };
-            let detail = json!({
-                "version": access.version,
-                "uid": access.uid,
-                "count": access.count,
-                "sent": access.sent,
-                "received": access.received,
-                "last_at": access.at,
-            });
-            let entry = self.entry(&actor, action, (Some(access.key.as_str()), detail));
-            change.insert_audit_event(self.app, &entry).await?;
+/// What the agent has said and the database has not taken yet.
+#[derive(Default)]
+pub(super) struct Unwritten {
+    said: VecDeque<(ToServer, usize)>,
+    /// What they take, about.
+    bytes: usize,
+}
+
+impl Unwritten {
+    fn push(&mut self, said: ToServer, bytes: usize) {
+        let bytes = bytes + size_of::<ToServer>();
+        self.bytes += bytes;
+        self.said.push_back((said, bytes));
+    }
+
+    fn pop(&mut self) {
+        if let Some((_, bytes)) = self.said.pop_front() {
+            self.bytes -= bytes;
         }
-        change.commit().await
     }
 }
 
 /// An agent that says more than this while the database is away is sent to another server.
-const MOST_UNWRITTEN: usize = 1_000;
+const MOST_UNWRITTEN: usize = 64 * 1024;

@@ -7,6 +7,7 @@
 //! All its state is in the connection. Events only say "look again": the session compares what
 //! the database allows with what it has told, and says the difference. PROTOCOL.md §7.
 
+mod accesses;
 mod deliver;
 mod enter;
 mod hear;
@@ -20,7 +21,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use keyferry_protocol::agreement::PublicKey;
 use keyferry_protocol::handshake::Claims;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tracing::{Instrument, info, warn};
@@ -50,6 +51,28 @@ struct Entered {
     session: Uuid,
     /// The server's static key, as far as the agent knows.
     server_key: PublicKey,
+}
+
+impl Entered {
+    fn actor(&self) -> String {
+        format!("vm:{}", self.vm)
+    }
+
+    fn entry<'e>(
+        &self,
+        actor: &'e str,
+        action: &'static str,
+        (subject, detail): (Option<&'e str>, Value),
+    ) -> Entry<'e> {
+        Entry {
+            tenant: Some(self.tenant),
+            actor,
+            action,
+            subject,
+            detail,
+            correlation: self.session,
+        }
+    }
 }
 
 /// Why a session ended.

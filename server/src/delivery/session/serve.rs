@@ -1,21 +1,21 @@
 //! An open session: what wakes it, and how it ends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keyferry_protocol::handshake::Claims;
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::wire::{ToAgent, ToServer};
 use rand_core::Rng;
-use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
+use super::accesses::{self, LeftOut};
+use super::hear::Unwritten;
 use super::line::{self, Line, LineError};
 use super::told::Told;
 use super::{Ended, Entered};
 use crate::app::App;
-use crate::audit::Entry;
 use crate::bus::{self, Event};
 use crate::delivery::Nudge;
 use crate::store::{Held, ProviderKeyId, Seen, StoreError};
@@ -27,8 +27,8 @@ pub(super) struct Session<'a> {
     pub(super) told: Told,
     /// Names of keys told of, also of those taken back since: acknowledgements name them.
     pub(super) names: BTreeMap<KeyName, ProviderKeyId>,
-    /// What the agent has said and the database has not taken yet.
-    pub(super) unwritten: VecDeque<ToServer>,
+    pub(super) unwritten: Unwritten,
+    pub(super) left_out: LeftOut,
     pub(super) lease: u32,
     /// When to look again although nothing was heard.
     pub(super) look_at: Instant,
@@ -44,15 +44,20 @@ pub(super) async fn serve(app: &App, line: &mut Line, entered: Entered) -> Ended
         entered,
         told: Told::default(),
         names: BTreeMap::new(),
-        unwritten: VecDeque::new(),
+        unwritten: Unwritten::default(),
+        left_out: LeftOut::default(),
         lease: 0,
         look_at: now,
         heard_at: now,
     };
-    match session.run().await {
+    let ended = match session.run().await {
         Ok(never) => match never {},
         Err(ended) => ended,
+    };
+    if let Err(cause) = session.summarise().await {
+        warn!(vm = %session.entered.vm, %cause, "accesses are missing in the audit");
     }
+    ended
 }
 
 impl Session<'_> {
@@ -111,6 +116,7 @@ impl Session<'_> {
             return Err(Ended::Silent);
         }
         self.write_what_was_said().await?;
+        self.summarise().await?;
         self.deliver().await?;
         self.say(&ToAgent::Lease {
             seconds: self.lease,
@@ -127,6 +133,10 @@ impl Session<'_> {
             .touch_vm((self.entered.tenant, self.entered.vm), &seen)
             .await?;
         Ok(())
+    }
+
+    async fn summarise(&mut self) -> Result<(), StoreError> {
+        accesses::summarise(self.app, &self.entered, &mut self.left_out).await
     }
 
     /// Tells the agent of a static key that has taken over.
@@ -208,26 +218,6 @@ impl Session<'_> {
             tenant: self.entered.tenant,
             vm: self.entered.vm,
             key,
-        }
-    }
-
-    pub(super) fn actor(&self) -> String {
-        format!("vm:{}", self.entered.vm)
-    }
-
-    pub(super) fn entry<'e>(
-        &self,
-        actor: &'e str,
-        action: &'static str,
-        (subject, detail): (Option<&'e str>, Value),
-    ) -> Entry<'e> {
-        Entry {
-            tenant: Some(self.entered.tenant),
-            actor,
-            action,
-            subject,
-            detail,
-            correlation: self.entered.session,
         }
     }
 }

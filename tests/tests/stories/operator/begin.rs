@@ -1,5 +1,4 @@
 //! What a command of the operator does before its work, and what it leaves alone.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::net::TcpListener;
