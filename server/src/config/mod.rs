@@ -253,7 +253,13 @@ mod tests {
     fn the_database_is_chosen_by_its_url() {
         let url = ("DATABASE_URL", "postgres://u@/k?host=/run");
         let postgres = parse([url]).unwrap().database;
-        assert!(matches!(postgres, Database::Postgres { connections: 16, .. }));
+        assert!(matches!(
+            postgres,
+            Database::Postgres {
+                connections: 16,
+                ..
+            }
+        ));
         let few = parse([url, ("KEYFERRY_DATABASE_CONNECTIONS", "2")]).unwrap();
         let is_few = matches!(few.database, Database::Postgres { connections: 2, .. });
         assert!(is_few);

@@ -59,7 +59,7 @@ impl Transaction {
             "UPDATE service_api_keys SET held_back_at = $1 WHERE revoked_at IS NULL",
             "UPDATE vms SET held_back_at = $1, status = 'cut_off' WHERE status = 'active'",
         ];
-        const GONE: [&str; 9] = [
+        const GONE: [&str; 10] = [
             "DELETE FROM refresh_tokens",
             "DELETE FROM tickets",
             "DELETE FROM reattach_credentials",
