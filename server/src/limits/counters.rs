@@ -115,7 +115,14 @@ fn microseconds(span: Duration) -> u64 {
 
 impl Memory {
     fn count(&mut self, wish: Wish, name: String, (quota, now): (Quota, UnixTime)) -> Standing {
-        let full = self.full.get(&name).copied().unwrap_or(now);
+        let full = match self.full.get_mut(&name) {
+            // A clock that is set back keeps nobody out for longer than that.
+            Some(full) => {
+                *full = quota.latest(now).min(*full);
+                *full
+            }
+            None => now,
+        };
         let standing = quota.standing(full, now);
         let takes = match wish {
             Wish::Look => false,
@@ -186,6 +193,19 @@ mod tests {
         counters.charge("a".into(), QUOTA, now).await;
         let waits = counters.look("a", QUOTA, now).await.wait;
         assert_eq!(waits, Duration::from_secs(60));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_keeps_nobody_out_for_longer() {
+        let (counters, right) = (Counters::new(None), UnixTime::from_seconds(0));
+        let wrong = UnixTime::from_seconds(86_400);
+        for now in [wrong, wrong, right] {
+            counters.take("a".into(), QUOTA, now).await;
+        }
+        let waits = counters.look("a", QUOTA, right).await.wait;
+        assert_eq!(waits, QUOTA.per + QUOTA.interval());
+        let later = right + waits;
+        assert!(counters.look("a", QUOTA, later).await.is_open());
     }
 
     #[tokio::test]

@@ -53,7 +53,12 @@ impl Quota {
     /// waits longer, but never more than twice the whole period.
     pub(super) fn after_one(self, full: UnixTime, now: UnixTime) -> UnixTime {
         let from = full.max(now);
-        (from + self.interval()).min(now + 2 * self.per)
+        (from + self.interval()).min(self.latest(now))
+    }
+
+    /// The latest that a budget is full again, whatever has come.
+    pub(super) fn latest(self, now: UnixTime) -> UnixTime {
+        now + 2 * self.per
     }
 }
 
