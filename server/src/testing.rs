@@ -121,7 +121,7 @@ pub(crate) async fn server_under(
         master_key,
         server_keys,
         attached: Attached::new(),
-        watchers: Watchers::new(),
+        watchers: Watchers::default(),
         bus: Bus::new(Uuid::new_v4()),
         cache: None,
         counters: Counters::new(None),

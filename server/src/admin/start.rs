@@ -56,7 +56,7 @@ pub(super) async fn start(
     let server = uuid_v7(opened.clock.now(), &mut UnwrapErr(SysRng));
     let app = App::new(Parts {
         attached: Attached::new(),
-        watchers: Watchers::new(),
+        watchers: Watchers::default(),
         bus: Bus::new(server),
         counters: Counters::new(cache.clone()),
         cache,

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::Topic;
 use crate::store::{ChangeNote, SessionId, TenantId, VmId};
 
 /// Something changed in the database.
@@ -19,6 +20,18 @@ pub(crate) enum Event {
         /// Which VM.
         vm: VmId,
     },
+    /// The agent of a VM has connected or is gone.
+    VmSeen {
+        /// Whose VM.
+        tenant: TenantId,
+        /// Which VM.
+        vm: VmId,
+    },
+    /// A VM of this tenant was told of a version, or has acknowledged one.
+    HeldChanged {
+        /// Whose VM.
+        tenant: TenantId,
+    },
     /// A sign-in has ended.
     SessionEnded {
         /// Which one.
@@ -27,11 +40,25 @@ pub(crate) enum Event {
 }
 
 impl Event {
+    /// What it is about: who cares for one of these hears of it.
+    pub(super) fn topics(self) -> [Option<Topic>; 2] {
+        match self {
+            Self::KeysChanged { tenant } => [Some(Topic::Keys(tenant)), None],
+            Self::VmChanged { tenant, vm } => [Some(Topic::Vm(vm)), Some(Topic::Vms(tenant))],
+            Self::VmSeen { tenant, .. } | Self::HeldChanged { tenant } => {
+                [Some(Topic::Vms(tenant)), None]
+            }
+            Self::SessionEnded { session } => [Some(Topic::Session(session)), None],
+        }
+    }
+
     /// As it is noted in the database.
     pub(super) fn note(self) -> ChangeNote {
         let (kind, tenant_id, vm_id, session_id) = match self {
             Self::KeysChanged { tenant } => ("keys", Some(tenant), None, None),
             Self::VmChanged { tenant, vm } => ("vm", Some(tenant), Some(vm), None),
+            Self::VmSeen { tenant, vm } => ("seen", Some(tenant), Some(vm), None),
+            Self::HeldChanged { tenant } => ("held", Some(tenant), None, None),
             Self::SessionEnded { session } => ("session", None, None, Some(session)),
         };
         ChangeNote {
@@ -52,6 +79,8 @@ impl Event {
         ) {
             ("keys", Some(tenant), ..) => Some(Self::KeysChanged { tenant }),
             ("vm", Some(tenant), Some(vm), _) => Some(Self::VmChanged { tenant, vm }),
+            ("seen", Some(tenant), Some(vm), _) => Some(Self::VmSeen { tenant, vm }),
+            ("held", Some(tenant), ..) => Some(Self::HeldChanged { tenant }),
             ("session", _, _, Some(session)) => Some(Self::SessionEnded { session }),
             _ => None,
         }
@@ -104,6 +133,8 @@ mod tests {
         let events = [
             Event::KeysChanged { tenant },
             Event::VmChanged { tenant, vm },
+            Event::VmSeen { tenant, vm },
+            Event::HeldChanged { tenant },
             Event::SessionEnded { session },
         ];
         for event in events {

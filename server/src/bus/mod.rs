@@ -8,6 +8,7 @@
 //! ```
 
 mod event;
+mod hearers;
 mod notes;
 mod relay;
 
@@ -18,6 +19,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub(crate) use event::Event;
+use hearers::Hearers;
+pub(crate) use hearers::{Heard, Subscriber, Topic};
 use notes::Known;
 pub(crate) use notes::follow;
 pub(crate) use relay::relay;
@@ -31,7 +34,7 @@ pub(crate) struct Bus(Arc<Ends>);
 
 struct Ends {
     process: Uuid,
-    hearers: broadcast::Sender<Heard>,
+    hearers: Arc<Hearers>,
     /// To other servers, by way of [`relay()`].
     away: broadcast::Sender<Published>,
     /// Which notes have been heard of, one way or the other.
@@ -43,20 +46,6 @@ struct Ends {
 pub(crate) struct Published {
     event: Event,
     note: Option<i64>,
-}
-
-/// Hears every event from the moment of subscribing.
-pub(crate) struct Subscriber(broadcast::Receiver<Heard>);
-
-/// What a subscriber hears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
-    /// One event.
-    Event(Event),
-    /// Events may have been missed: read everything again.
-    Gap,
-    /// The server stops.
-    Closed,
 }
 
 /// Makes a change durable together with a note of what changed, and tells everyone of it.
@@ -83,14 +72,20 @@ impl Bus {
     pub(crate) fn new(process: Uuid) -> Self {
         Self(Arc::new(Ends {
             process,
-            hearers: broadcast::Sender::new(CAPACITY),
+            hearers: Arc::default(),
             away: broadcast::Sender::new(CAPACITY),
             known: Mutex::default(),
         }))
     }
 
-    pub(crate) fn subscribe(&self) -> Subscriber {
-        Subscriber(self.0.hearers.subscribe())
+    /// Whatever happens to one of these from now on is heard.
+    pub(crate) fn subscribe(&self, topics: &[Topic]) -> Subscriber {
+        self.0.hearers.subscribe(topics)
+    }
+
+    /// Tells of what is worth no note: whoever misses it looks again by the clock.
+    pub(crate) fn hint(&self, event: Event) {
+        self.send(Published { event, note: None });
     }
 
     /// Tells everyone who listens; it is no fault if nobody does.
@@ -102,12 +97,8 @@ impl Bus {
     /// Passes an event on, unless it came another way before.
     fn hear(&self, Published { event, note }: Published) {
         if note.is_none_or(|note| self.known(|known| known.meet(note, Instant::now()))) {
-            self.tell(Heard::Event(event));
+            self.0.hearers.tell(event);
         }
-    }
-
-    fn tell(&self, heard: Heard) {
-        let _nobody_listens = self.0.hearers.send(heard);
     }
 
     fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
@@ -115,55 +106,27 @@ impl Bus {
     }
 }
 
-impl Subscriber {
-    /// Waits for what happens next. Dropping the future loses nothing.
-    pub(crate) async fn hear(&mut self) -> Heard {
-        match self.0.recv().await {
-            Ok(heard) => heard,
-            Err(broadcast::error::RecvError::Lagged(_)) => Heard::Gap,
-            Err(broadcast::error::RecvError::Closed) => Heard::Closed,
-        }
-    }
-}
-
 const CAPACITY: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use super::{Bus, CAPACITY, Event, Heard, Published, Uuid};
+    use super::{Bus, Event, Heard, Published, Topic, Uuid};
     use crate::store::SessionId;
-
-    const EVENT: Event = Event::SessionEnded {
-        session: SessionId::from_bytes([7; 16]),
-    };
-
-    #[tokio::test]
-    async fn a_slow_subscriber_learns_of_its_gap() {
-        let bus = Bus::new(Uuid::nil());
-        let mut slow = bus.subscribe();
-        for _ in 0..=CAPACITY {
-            bus.send(Published {
-                event: EVENT,
-                note: None,
-            });
-        }
-        assert_eq!(slow.hear().await, Heard::Gap);
-        assert_eq!(slow.hear().await, Heard::Event(EVENT));
-        drop(bus);
-    }
+    use futures_util::FutureExt;
 
     #[tokio::test]
     async fn an_event_that_comes_two_ways_is_heard_once() {
+        let session = SessionId::from_bytes([7; 16]);
+        let event = Event::SessionEnded { session };
         let bus = Bus::new(Uuid::nil());
         let mut outgoing = bus.0.away.subscribe();
-        let mut hearing = bus.subscribe();
-        for note in [1, 1, 2] {
+        let mut hearing = bus.subscribe(&[Topic::Session(session)]);
+        for (note, told) in [(1, true), (1, false), (2, true)] {
             let note = Some(note);
-            bus.hear(Published { event: EVENT, note });
+            bus.hear(Published { event, note });
+            let heard = hearing.hear().now_or_never();
+            assert_eq!(heard, told.then_some(Heard::Event(event)));
         }
-        assert_eq!(hearing.hear().await, Heard::Event(EVENT));
-        assert_eq!(hearing.hear().await, Heard::Event(EVENT));
-        assert!(hearing.0.try_recv().is_err());
         assert!(
             outgoing.try_recv().is_err(),
             "what was heard is not sent on"

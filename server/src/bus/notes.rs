@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::warn;
 
-use super::{Event, Heard, Published};
+use super::{Event, Published};
 use crate::app::App;
 use crate::store::StoreError;
 
@@ -48,7 +48,7 @@ async fn read(app: &App) -> Result<(), StoreError> {
     match changes.last() {
         Some(last) if changes.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX) => {
             app.bus.known(|known| known.skip_to(last.id));
-            app.bus.tell(Heard::Gap);
+            app.bus.0.hearers.tell_of_a_gap();
         }
         _ => app.bus.known(|known| known.forget(now)),
     }
@@ -108,10 +108,14 @@ const LONGEST_TRANSACTION: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::{Known, LONGEST_TRANSACTION, PAGE, read};
-    use crate::bus::{Event, Heard, commit};
+    use crate::bus::{Event, Heard, Topic, commit};
     use crate::store::SessionId;
     use crate::testing::{self, Server};
+    use futures_util::FutureExt;
     use tokio::time::Instant;
+
+    const SESSION: SessionId = SessionId::from_bytes([7; 16]);
+    const EVENT: Event = Event::SessionEnded { session: SESSION };
 
     #[test]
     fn a_late_number_is_met_as_long_as_a_transaction_may_last() {
@@ -131,36 +135,36 @@ mod tests {
     async fn what_another_server_noted_is_heard_once() {
         let server = testing::server().await;
         read(&server.app).await.unwrap();
-        let mut hearing = server.app.bus.subscribe();
+        let mut hearing = server.app.bus.subscribe(&[Topic::Session(SESSION)]);
         note(&server, 1).await;
         read(&server.app).await.unwrap();
         read(&server.app).await.unwrap();
-        assert!(matches!(hearing.hear().await, Heard::Event(_)));
-        assert!(hearing.0.try_recv().is_err());
+        assert_eq!(hearing.hear().await, Heard::Event(EVENT));
+        assert_eq!(hearing.hear().now_or_never(), None);
     }
 
     #[tokio::test]
     async fn what_this_server_did_is_not_heard_again() {
         let server = testing::server().await;
         read(&server.app).await.unwrap();
-        let mut hearing = server.app.bus.subscribe();
+        let mut hearing = server.app.bus.subscribe(&[Topic::Session(SESSION)]);
         let change = server.app.store.begin().await.unwrap();
-        commit(&server.app, change, &[event()]).await.unwrap();
+        commit(&server.app, change, &[EVENT]).await.unwrap();
         read(&server.app).await.unwrap();
-        assert_eq!(hearing.hear().await, Heard::Event(event()));
-        assert!(hearing.0.try_recv().is_err());
+        assert_eq!(hearing.hear().await, Heard::Event(EVENT));
+        assert_eq!(hearing.hear().now_or_never(), None);
     }
 
     #[tokio::test]
     async fn a_flood_is_a_gap() {
         let server = testing::server().await;
         read(&server.app).await.unwrap();
-        let mut hearing = server.app.bus.subscribe();
+        let mut hearing = server.app.bus.subscribe(&[Topic::Session(SESSION)]);
         note(&server, PAGE).await;
         read(&server.app).await.unwrap();
-        while hearing.hear().await != Heard::Gap {}
+        assert_eq!(hearing.hear().await, Heard::Gap);
         read(&server.app).await.unwrap();
-        assert!(hearing.0.try_recv().is_err());
+        assert_eq!(hearing.hear().now_or_never(), None);
     }
 
     /// As another server would.
@@ -169,14 +173,8 @@ mod tests {
         let mut change = store.begin().await.unwrap();
         for _ in 0..times {
             let now = server.app.clock.now();
-            change.note_change(&event().note(), now).await.unwrap();
+            change.note_change(&EVENT.note(), now).await.unwrap();
         }
         change.commit().await.unwrap();
-    }
-
-    fn event() -> Event {
-        Event::SessionEnded {
-            session: SessionId::from_bytes([7; 16]),
-        }
     }
 }

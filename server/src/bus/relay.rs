@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
-use super::{Event, Heard, Published};
+use super::{Event, Published};
 use crate::app::App;
 use crate::cache::{self, Cache, Hearing};
 
@@ -42,7 +42,6 @@ async fn carry(
     mut hearing: Hearing,
     outgoing: &mut broadcast::Receiver<Published>,
 ) -> RedisError {
-    app.bus.tell(Heard::Gap);
     let mut pulse = interval(PULSE);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

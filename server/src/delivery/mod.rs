@@ -27,7 +27,7 @@ pub(crate) use published::{Published, published};
 pub(crate) use session::{reattach_context, ticket_context};
 pub(crate) use sweep::{once as sweep_once, sweep};
 pub(crate) use watch::{News, Watcher, watch};
-pub(crate) use watchers::{Nudge, Watchers};
+pub(crate) use watchers::Watchers;
 
 #[cfg(test)]
 mod tests;

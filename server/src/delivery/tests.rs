@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::issue_ticket::{IssuedFor, issue};
 use super::{add_vm, change_vm, held, issue_ticket, list_vms, remove_vm, show_vm, wipe_vm};
-use crate::bus::{Event, Heard};
+use crate::bus::{Event, Heard, Topic};
 use crate::error::ApiError;
 use crate::page::Page;
 use crate::sessions::SignedIn;
@@ -103,7 +103,7 @@ async fn a_vm_that_was_cut_off_gets_no_ticket_and_loses_its_old_ones() {
     let yard = Yard::open().await;
     let (app, ada) = (&yard.server.app, &yard.ada);
     let old = yard.ticket().await.unwrap();
-    let mut hearing = app.bus.subscribe();
+    let mut hearing = app.bus.subscribe(&[Topic::Vm(yard.vm)]);
     let vm = shown(wipe_vm(app, ada, yard.vm).await.unwrap());
     assert_eq!(vm["status"], "cut_off");
     let changed = Event::VmChanged {

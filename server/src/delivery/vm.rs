@@ -24,8 +24,12 @@ pub(crate) struct Vm {
 
 impl Vm {
     pub(super) fn of(app: &App, stored: StoredVm) -> Self {
+        // Here, or as another server has noted.
+        let noted = stored
+            .session_until
+            .is_some_and(|until| app.clock.now() < until);
         Self {
-            connected: app.attached.has(stored.id),
+            connected: noted || app.attached.has(stored.id),
             id: stored.id,
             name: stored.name,
             status: stored.status,

@@ -1,7 +1,7 @@
 //! Tells a person what happens to their keys and VMs, as it happens.
 //!
-//! Events and nudges only say when to look; what is told comes out of the database. A look that
-//! nothing asked for, every few seconds, finds what other servers have written.
+//! Events only say when to look; what is told comes out of the database. A look that nothing asked
+//! for, every few seconds, finds what other servers have written and no event told of.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use zeroize::Zeroizing;
 
 use super::vm::Vm;
-use super::watchers::{Nudge, WatcherSeat};
+use super::watchers::WatcherSeat;
 use crate::app::App;
-use crate::bus::{Event, Heard};
+use crate::bus::{Event, Heard, Subscriber, Topic};
 use crate::error::ApiError;
 use crate::sessions::{self, Origin, SignedIn};
 use crate::store::{HeldChange, SessionId, TenantId, UnixTime, VmId};
@@ -92,8 +92,7 @@ struct Over;
 
 impl Watch {
     async fn run(&mut self) -> Result<Infallible, Over> {
-        let mut events = self.app.bus.subscribe();
-        let mut nudges = self.app.watchers.subscribe();
+        let mut events = self.subscribe();
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.app.stop.clone();
@@ -101,7 +100,6 @@ impl Watch {
         loop {
             tokio::select! {
                 heard = events.hear() => self.hear(heard).await?,
-                nudge = nudges.recv() => self.be_nudged(nudge).await?,
                 _ = beat.tick() => self.beat().await?,
                 () = self.out.closed() => return Err(Over),
                 () = stop.requested() => return Err(Over),
@@ -109,36 +107,24 @@ impl Watch {
         }
     }
 
-    async fn hear(&mut self, heard: Heard) -> Result<(), Over> {
-        let own = self.watcher.tenant;
-        match heard {
-            Heard::Event(Event::KeysChanged { tenant }) if tenant == own => {
-                self.tell(News::Keys {}).await
-            }
-            Heard::Event(Event::VmChanged { tenant, vm }) if tenant == own => {
-                self.tell_of_vm(vm).await
-            }
-            Heard::Event(Event::SessionEnded { session })
-                if self.watcher.session == Some(session) =>
-            {
-                Err(Over)
-            }
-            Heard::Event(_) => Ok(()),
-            Heard::Gap => self.tell(News::Reload {}).await,
-            Heard::Closed => Err(Over),
-        }
+    fn subscribe(&self) -> Subscriber {
+        let Watcher {
+            tenant, session, ..
+        } = self.watcher;
+        let own = [Topic::Keys(tenant), Topic::Vms(tenant)];
+        let topics = own.into_iter().chain(session.map(Topic::Session));
+        self.app.bus.subscribe(&topics.collect::<Vec<_>>())
     }
 
-    async fn be_nudged(
-        &mut self,
-        nudge: Result<Nudge, broadcast::error::RecvError>,
-    ) -> Result<(), Over> {
-        let own = self.watcher.tenant;
-        match nudge {
-            Ok(Nudge::Vm(tenant, vm)) if tenant == own => self.tell_of_vm(vm).await,
-            Ok(Nudge::Held(tenant)) if tenant != own => Ok(()),
-            Ok(Nudge::Vm(..)) => Ok(()),
-            _ => self.tell_what_is_held().await,
+    async fn hear(&mut self, heard: Heard) -> Result<(), Over> {
+        match heard {
+            Heard::Event(Event::KeysChanged { .. }) => self.tell(News::Keys {}).await,
+            Heard::Event(Event::VmChanged { vm, .. } | Event::VmSeen { vm, .. }) => {
+                self.tell_of_vm(vm).await
+            }
+            Heard::Event(Event::HeldChanged { .. }) => self.tell_what_is_held().await,
+            Heard::Event(Event::SessionEnded { .. }) => Err(Over),
+            Heard::Gap => self.tell(News::Reload {}).await,
         }
     }
 

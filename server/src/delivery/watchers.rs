@@ -1,25 +1,14 @@
-//! Who watches what the machines hold: a bound on how many do, and a nudge when there is news.
+//! Who watches what the machines hold: a bound on how many do.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::broadcast;
-
-use crate::store::{TenantId, UserId, VmId};
+use crate::store::UserId;
 
 /// Everybody who watches on this server.
+#[derive(Default)]
 pub(crate) struct Watchers {
     seats: Arc<Mutex<HashMap<UserId, usize>>>,
-    nudges: broadcast::Sender<Nudge>,
-}
-
-/// Something may be new; the database tells what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Nudge {
-    /// What a VM of this tenant was told or has acknowledged.
-    Held(TenantId),
-    /// Whether this VM is connected.
-    Vm(TenantId, VmId),
 }
 
 /// The right to watch; given back when dropped.
@@ -29,13 +18,6 @@ pub(crate) struct WatcherSeat {
 }
 
 impl Watchers {
-    pub(crate) fn new() -> Self {
-        Self {
-            seats: Arc::default(),
-            nudges: broadcast::Sender::new(CAPACITY),
-        }
-    }
-
     /// Room for one more; `None` when this user, or everybody, watches enough.
     pub(crate) fn seat(&self, user: UserId) -> Option<WatcherSeat> {
         let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,15 +31,6 @@ impl Watchers {
         *own += 1;
         let seats = Arc::clone(&self.seats);
         Some(WatcherSeat { user, seats })
-    }
-
-    /// Costs nothing while nobody watches.
-    pub(crate) fn nudge(&self, nudge: Nudge) {
-        let _nobody_watches = self.nudges.send(nudge);
-    }
-
-    pub(super) fn subscribe(&self) -> broadcast::Receiver<Nudge> {
-        self.nudges.subscribe()
     }
 }
 
@@ -73,7 +46,6 @@ impl Drop for WatcherSeat {
     }
 }
 
-const CAPACITY: usize = 256;
 const MOST: usize = 256;
 const MOST_OF_ONE_USER: usize = 8;
 
@@ -83,7 +55,7 @@ mod tests {
 
     #[test]
     fn watchers_are_bounded_and_make_room_when_they_go() {
-        let watchers = Watchers::new();
+        let watchers = Watchers::default();
         let ada = UserId::from_bytes([1; 16]);
         let seats: Vec<_> = (0..MOST_OF_ONE_USER)
             .map(|_| watchers.seat(ada).unwrap())

@@ -1,6 +1,7 @@
 //! Virtual machines. Every query names the tenant.
 
 use sqlx::FromRow;
+use uuid::Uuid;
 
 use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, VmId, sql};
 
@@ -15,11 +16,16 @@ pub(crate) struct StoredVm {
     pub(crate) protection: Option<String>,
     pub(crate) agent_version: Option<String>,
     pub(crate) suspected_clone: bool,
+    /// Until when an agent counts as connected, unless it leaves or is seen again.
+    pub(crate) session_until: Option<UnixTime>,
 }
 
 /// What a VM's agent said of itself.
 pub(crate) struct Seen<'a> {
+    pub(crate) session: Uuid,
     pub(crate) at: UnixTime,
+    /// When it is seen again at the latest.
+    pub(crate) until: UnixTime,
     pub(crate) protection: &'a str,
     pub(crate) agent_version: &'a str,
 }
@@ -31,7 +37,7 @@ impl Store {
         id: VmId,
     ) -> Result<Option<StoredVm>, StoreError> {
         const SQL: &str = "SELECT id, name, status, created_at, last_seen_at, protection, \
-            agent_version, suspected_clone FROM vms WHERE tenant_id = $1 AND id = $2";
+            agent_version, suspected_clone, session_until FROM vms WHERE tenant_id = $1 AND id = $2";
         sql!(self, query_as(SQL, tenant, id).fetch_optional)
     }
 
@@ -41,7 +47,7 @@ impl Store {
         name: &str,
     ) -> Result<Option<StoredVm>, StoreError> {
         const SQL: &str = "SELECT id, name, status, created_at, last_seen_at, protection, \
-            agent_version, suspected_clone FROM vms WHERE tenant_id = $1 AND name = $2";
+            agent_version, suspected_clone, session_until FROM vms WHERE tenant_id = $1 AND name = $2";
         sql!(self, query_as(SQL, tenant, name).fetch_optional)
     }
 
@@ -52,7 +58,7 @@ impl Store {
         rows: i64,
     ) -> Result<Vec<StoredVm>, StoreError> {
         const SQL: &str = "SELECT id, name, status, created_at, last_seen_at, protection, \
-            agent_version, suspected_clone FROM vms \
+            agent_version, suspected_clone, session_until FROM vms \
             WHERE tenant_id = $1 AND name > $2 ORDER BY name LIMIT $3";
         sql!(self, query_as(SQL, tenant, after, rows).fetch_all)
     }
@@ -66,15 +72,17 @@ impl Store {
         const SQL: &str = "SELECT tenant_id, id FROM vms WHERE name = $1 OR id = $2 ORDER BY id";
         sql!(self, query_as(SQL, name, id).fetch_all)
     }
+}
 
+impl Transaction {
     /// Notes that the agent of this VM is there.
     pub(crate) async fn touch_vm(
-        &self,
+        &mut self,
         (tenant, id): (TenantId, VmId),
         seen: &Seen<'_>,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE vms SET last_seen_at = $3, protection = $4, agent_version = $5 \
-            WHERE tenant_id = $1 AND id = $2";
+        const SQL: &str = "UPDATE vms SET last_seen_at = $3, protection = $4, agent_version = $5, \
+            session_id = $6, session_until = $7 WHERE tenant_id = $1 AND id = $2";
         sql!(
             self,
             query(
@@ -83,15 +91,26 @@ impl Store {
                 id,
                 seen.at,
                 seen.protection,
-                seen.agent_version
+                seen.agent_version,
+                seen.session,
+                seen.until
             )
             .execute
         )
         .map(drop)
     }
-}
 
-impl Transaction {
+    /// Notes that this session of the VM's agent is over, unless another has begun.
+    pub(crate) async fn leave_vm(
+        &mut self,
+        (tenant, id): (TenantId, VmId),
+        session: Uuid,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE vms SET session_id = NULL, session_until = NULL \
+            WHERE tenant_id = $1 AND id = $2 AND session_id = $3";
+        sql!(self, query(SQL, tenant, id, session).execute).map(drop)
+    }
+
     pub(crate) async fn insert_vm(
         &mut self,
         (tenant, id): (TenantId, VmId),

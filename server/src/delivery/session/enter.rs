@@ -17,7 +17,7 @@ use super::{Entered, reattach_context};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::bus::{self, Event};
-use crate::store::{NewReattach, Seen, StoreError, StoredCredential, TicketId, Transaction};
+use crate::store::{NewReattach, StoreError, StoredCredential, TicketId, Transaction};
 use crate::vault::policy::DEFAULT_LEASE;
 use crate::vault::seal::{self, Unsealable};
 use crate::vault::{master_key, server_keys};
@@ -189,12 +189,6 @@ async fn admit(
     // Sessions of another agent of this VM look again and find themselves unwelcome.
     let (tenant, vm) = place;
     bus::commit(app, change, &[Event::VmChanged { tenant, vm }]).await?;
-    let seen = Seen {
-        at: now,
-        protection: &entered.claims.protection.to_string(),
-        agent_version: &entered.claims.agent_version,
-    };
-    app.store.touch_vm(place, &seen).await?;
     Ok(next)
 }
 

@@ -7,12 +7,13 @@ use keyferry_protocol::wire::{Outcome, ToServer};
 use tokio::time::Instant;
 
 use super::line::{self, LineError};
-use super::serve::Session;
+use super::serve::{Session, Wanted};
 use super::{Ended, accesses};
 use crate::store::StoreError;
 
 impl Session<'_> {
-    pub(super) async fn heard(&mut self, heard: line::Heard) -> Result<(), Ended> {
+    /// Takes what the agent says, to be written down.
+    pub(super) fn take(&mut self, heard: line::Heard) -> Result<(), Ended> {
         self.heard_at = Instant::now();
         let line::Heard::Message(message) = heard else {
             return Ok(());
@@ -27,11 +28,11 @@ impl Session<'_> {
             said => said,
         };
         self.unwritten.push(said, message.expose().len());
-        let written = self.write_what_was_said().await;
+        self.want(Wanted::Writing);
         if self.unwritten.bytes > MOST_UNWRITTEN {
-            return written;
+            return Err(Ended::Behind);
         }
-        self.bear(written)
+        Ok(())
     }
 
     /// What the database did not take stays, to be written when it is back.

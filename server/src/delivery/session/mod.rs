@@ -24,14 +24,15 @@ use keyferry_protocol::handshake::Claims;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tracing::{Instrument, info, warn};
+use tracing::{Instrument, debug, info, warn};
 use uuid::Uuid;
 
 use self::enter::{Refused, enter};
 use self::line::{Line, LineError};
 use crate::app::App;
 use crate::audit::{self, Entry};
-use crate::delivery::{Nudge, Place};
+use crate::bus::{self, Event};
+use crate::delivery::Place;
 use crate::limits::{self, Recorded};
 use crate::store::{StoreError, TenantId, TicketId, VmId, uuid_v7};
 use crate::traces;
@@ -86,6 +87,8 @@ enum Ended {
     Drained,
     #[error("the agent has not been heard for too long")]
     Silent,
+    #[error("the agent has said more than the database takes")]
+    Behind,
     #[error(transparent)]
     Line(#[from] LineError),
     #[error("the database failed")]
@@ -104,25 +107,28 @@ pub(crate) struct Knock {
 pub(crate) async fn run(app: App, knock: Knock) {
     let session = uuid_v7(app.clock.now(), &mut app.rng());
     let mut line = Line::new(knock.socket);
-    let entered = enter(&app, &mut line, session).instrument(traces::handshake(session));
-    let entered = timeout(TO_ENTER, entered).await;
+    // On the heap, and given back: what is here stays as long as the agent does.
+    let entering = Box::pin(enter(&app, &mut line, session));
+    let entering = entering.instrument(traces::handshake(session));
+    let entered = timeout(TO_ENTER, entering).await;
     let entered = entered.unwrap_or(Err(Refused::Slow));
     drop(knock.place);
     match entered {
         Ok(entered) => {
             let seat = app.attached.seat(entered.vm);
-            let (vm, protection) = (entered.vm, entered.claims.protection);
-            let connection = Nudge::Vm(entered.tenant, vm);
-            app.watchers.nudge(connection);
+            let (tenant, vm, protection) = (entered.tenant, entered.vm, entered.claims.protection);
             info!(%vm, %session, %protection, "agent attached");
             let ended = Box::pin(serve::serve(&app, &mut line, entered)).await;
             info!(%vm, %session, reason = %ended, "agent session ended");
             drop(seat);
-            app.watchers.nudge(connection);
             line.close().await;
+            let noted = Box::pin(note_absence(&app, (tenant, vm), session)).await;
+            if let Err(cause) = noted {
+                debug!(%vm, %cause, "that an agent left was not noted: it is found by the time");
+            }
         }
         Err(refused) => {
-            note(&app, session, &refused).await;
+            Box::pin(note(&app, session, &refused)).await;
             if refused.is_undecided() {
                 line.ask_later().await;
             } else {
@@ -130,6 +136,17 @@ pub(crate) async fn run(app: App, knock: Knock) {
             }
         }
     }
+}
+
+/// Notes for every server that the agent is gone.
+async fn note_absence(
+    app: &App,
+    (tenant, vm): (TenantId, VmId),
+    session: Uuid,
+) -> Result<(), StoreError> {
+    let mut change = app.store.begin().await?;
+    change.leave_vm((tenant, vm), session).await?;
+    bus::commit(app, change, &[Event::VmSeen { tenant, vm }]).await
 }
 
 /// Why an agent was refused stays here: in the log and the audit.

@@ -16,8 +16,7 @@ use super::line::{self, Line, LineError};
 use super::told::Told;
 use super::{Ended, Entered};
 use crate::app::App;
-use crate::bus::{self, Event};
-use crate::delivery::Nudge;
+use crate::bus::{self, Event, Topic};
 use crate::store::{Held, ProviderKeyId, Seen, StoreError};
 
 pub(super) struct Session<'a> {
@@ -30,9 +29,25 @@ pub(super) struct Session<'a> {
     pub(super) unwritten: Unwritten,
     pub(super) left_out: LeftOut,
     pub(super) lease: u32,
+    wanted: Wanted,
     /// When to look again although nothing was heard.
     pub(super) look_at: Instant,
     pub(super) heard_at: Instant,
+    /// Whether every server has been told that the agent is here.
+    announced: bool,
+}
+
+/// What a session wants of the database; each includes those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wanted {
+    #[default]
+    Nothing,
+    /// To write down what the agent has said.
+    Writing,
+    /// To compare what the agent may have with what it was told.
+    Look,
+    /// To renew its lease.
+    Renewal,
 }
 
 /// Serves an agent to the end of its session.
@@ -47,8 +62,10 @@ pub(super) async fn serve(app: &App, line: &mut Line, entered: Entered) -> Ended
         unwritten: Unwritten::default(),
         left_out: LeftOut::default(),
         lease: 0,
+        wanted: Wanted::Nothing,
         look_at: now,
         heard_at: now,
+        announced: false,
     };
     let ended = match session.run().await {
         Ok(never) => match never {},
@@ -63,35 +80,52 @@ pub(super) async fn serve(app: &App, line: &mut Line, entered: Entered) -> Ended
 impl Session<'_> {
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
         // Before the first look, so that nothing falls between the two.
-        let mut events = self.app.bus.subscribe();
-        let mut keys = self.app.server_keys.changes();
+        let concerned = [Topic::Keys(self.entered.tenant), Topic::Vm(self.entered.vm)];
+        let (app, mut events) = (self.app, self.app.bus.subscribe(&concerned));
+        let mut keys = app.server_keys.changes();
+        let mut turn = Box::pin(app.attached.turn());
         self.announce_server_key().await?;
         let mut end = Instant::now() + LONGEST;
         let mut leaving = false;
         loop {
-            if Instant::now() >= self.look_at {
-                let looked = self.renew().await;
-                self.bear(looked)?;
-            }
             tokio::select! {
-                heard = self.line.hear() => self.heard(heard?).await?,
-                heard = events.hear() => {
-                    if self.concerns(&heard) {
-                        let looked = self.deliver().await;
-                        self.bear(looked)?;
-                    }
+                heard = self.line.hear() => self.take(heard?)?,
+                _whatever = events.hear() => self.want(Wanted::Look),
+                () = sleep_until(self.look_at), if self.wanted < Wanted::Renewal => {
+                    self.want(Wanted::Renewal);
+                }
+                // Until it is their turn, agents are heard all the same.
+                turned = &mut turn, if self.wanted > Wanted::Nothing => {
+                    turn = Box::pin(app.attached.turn());
+                    let attended = turned.spend(Box::pin(self.attend())).await;
+                    self.bear(attended)?;
                 }
                 _ = keys.changed() => self.announce_server_key().await?,
-                () = sleep_until(self.look_at) => {}
-                () = self.app.stop.draining(), if !leaving => {
+                () = sleep_until(self.heard_at + SILENCE) => return Err(Ended::Silent),
+                () = app.stop.draining(), if !leaving => {
                     leaving = true;
                     // Not all at once, for others have to take them in.
-                    let within = self.app.config.connections.drain / 2;
+                    let within = app.config.connections.drain / 2;
                     end = Instant::now() + within.mul_f64(self.chance());
                 }
                 () = sleep_until(end) => return Err(self.drain().await),
-                () = self.app.stop.requested() => return Err(self.drain().await),
+                () = app.stop.requested() => return Err(self.drain().await),
             }
+        }
+    }
+
+    pub(super) fn want(&mut self, wanted: Wanted) {
+        self.wanted = self.wanted.max(wanted);
+    }
+
+    /// Does what is wanted of the database.
+    async fn attend(&mut self) -> Result<(), Ended> {
+        let wanted = std::mem::take(&mut self.wanted);
+        self.write_what_was_said().await?;
+        match wanted {
+            Wanted::Nothing | Wanted::Writing => Ok(()),
+            Wanted::Look => self.deliver().await,
+            Wanted::Renewal => self.renew().await,
         }
     }
 
@@ -112,26 +146,33 @@ impl Session<'_> {
 
     /// Looks again and renews the lease.
     async fn renew(&mut self) -> Result<(), Ended> {
-        if self.heard_at.elapsed() > SILENCE {
-            return Err(Ended::Silent);
-        }
-        self.write_what_was_said().await?;
         self.summarise().await?;
         self.deliver().await?;
         self.say(&ToAgent::Lease {
             seconds: self.lease,
         })
         .await?;
-        let claims = &self.entered.claims;
+        Ok(self.note_presence().await?)
+    }
+
+    /// Notes for every server that the agent is here, until this should have been noted again.
+    async fn note_presence(&mut self) -> Result<(), StoreError> {
+        let (now, claims) = (self.app.clock.now(), &self.entered.claims);
+        let next = self.look_at.saturating_duration_since(Instant::now());
         let seen = Seen {
-            at: self.app.clock.now(),
+            session: self.entered.session,
+            at: now,
+            until: now + next + GRACE,
             protection: &claims.protection.to_string(),
             agent_version: &claims.agent_version,
         };
-        self.app
-            .store
-            .touch_vm((self.entered.tenant, self.entered.vm), &seen)
-            .await?;
+        let (tenant, vm) = (self.entered.tenant, self.entered.vm);
+        let mut change = self.app.store.begin().await?;
+        change.touch_vm((tenant, vm), &seen).await?;
+        let news = [Event::VmSeen { tenant, vm }];
+        let news = if self.announced { &news[..0] } else { &news };
+        bus::commit(self.app, change, news).await?;
+        self.announced = true;
         Ok(())
     }
 
@@ -148,15 +189,6 @@ impl Session<'_> {
             self.entered.server_key = key;
         }
         Ok(())
-    }
-
-    fn concerns(&self, heard: &bus::Heard) -> bool {
-        match heard {
-            bus::Heard::Event(Event::KeysChanged { tenant }) => *tenant == self.entered.tenant,
-            bus::Heard::Event(Event::VmChanged { vm, .. }) => *vm == self.entered.vm,
-            bus::Heard::Event(Event::SessionEnded { .. }) | bus::Heard::Closed => false,
-            bus::Heard::Gap => true,
-        }
     }
 
     /// Has the agent wipe everything, and waits a little for its word that it has.
@@ -210,7 +242,8 @@ impl Session<'_> {
 
     /// Whoever watches looks again.
     pub(super) fn nudge(&self) {
-        self.app.watchers.nudge(Nudge::Held(self.entered.tenant));
+        let tenant = self.entered.tenant;
+        self.app.bus.hint(Event::HeldChanged { tenant });
     }
 
     pub(super) fn held(&self, key: ProviderKeyId) -> Held {
@@ -228,4 +261,6 @@ const LONGEST: Duration = Duration::from_secs(70 * 60);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// An agent pings every 10 s.
 const SILENCE: Duration = Duration::from_secs(90);
+/// Between what is planned and when it is done, on servers whose clocks differ.
+const GRACE: Duration = Duration::from_secs(15);
 const TO_WIPE: Duration = Duration::from_secs(5);
