@@ -1,21 +1,51 @@
-//! The fault matrix: every fault for so many seconds, thirty unless given; prints a table.
+//! The fault matrix: every fault for so many seconds, thirty unless given, or one of them by its
+//! name; prints a table, and fails where something does not hold.
 
+use std::process::Command;
 use std::time::Duration;
 
 use keyferry_tests::faults::{Fault, suffer};
 
 #[tokio::main]
 async fn main() {
-    let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok());
-    let span = Duration::from_secs(seconds.unwrap_or(30));
+    let mut arguments = std::env::args().skip(1);
+    let seconds = arguments.next().and_then(|text| text.parse().ok());
+    let seconds: u64 = seconds.unwrap_or(30);
+    if let Some(name) = arguments.next() {
+        let named = Fault::ALL
+            .into_iter()
+            .find(|fault| format!("{fault:?}") == name);
+        return bear(named.expect("this is the name of a fault"), seconds).await;
+    }
     print("| fault | what came of it |\n| --- | --- |");
     for fault in Fault::ALL {
-        let outcome = suffer(fault, span).await;
-        print(&format!(
-            "| {fault:?} for {} s | {outcome} |",
-            span.as_secs()
-        ));
+        match fault {
+            Fault::WireCut => in_a_network_of_its_own(fault, seconds),
+            fault => bear(fault, seconds).await,
+        }
     }
+}
+
+async fn bear(fault: Fault, seconds: u64) {
+    let outcome = suffer(fault, Duration::from_secs(seconds)).await;
+    print(&format!("| {fault:?} for {seconds} s | {outcome} |"));
+    outcome.holds();
+}
+
+fn in_a_network_of_its_own(fault: Fault, seconds: u64) {
+    let again = std::env::current_exe().expect("this program has a path");
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command
+        .arg("--net")
+        .arg(again)
+        .args([seconds.to_string(), format!("{fault:?}")]);
+    let ended = command
+        .status()
+        .expect("unshare is part of every distribution");
+    assert!(ended.success(), "{fault:?} does not hold");
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the program is for")]

@@ -7,7 +7,7 @@ use keyferry_sdk::Client;
 use keyferry_sdk::status::{Health, Key, Status};
 
 use crate::program::{Program, binary, example};
-use crate::{Person, Stage, until};
+use crate::{Person, Stage, Wire, until};
 
 /// A running `keyferry-agent run`.
 pub struct Agent {
@@ -39,12 +39,26 @@ impl Agent {
     pub async fn enrol_with(stage: &Stage, owner: &Person<'_>, vm: &str, settings: &str) -> Self {
         let file = stage.path(&format!("{vm}.toml"));
         std::fs::write(&file, settings).expect("the stage can be written to");
-        let mut agent = Self::launch_configured(stage, vm, |command| {
-            command.arg("--ticket-stdin").arg("--config").arg(&file);
+        let ticket = owner.ticket_for_new_vm(vm);
+        let agent = Self::start_with(stage, (vm, &ticket), |command| {
+            command.arg("--config").arg(&file);
         });
-        agent.program.feed(owner.ticket_for_new_vm(vm).as_bytes());
-        agent.until_served();
         agent.until_healthy().await;
+        agent
+    }
+
+    /// Starts it with this ticket and whatever `configure` adds.
+    pub fn start_with(
+        stage: &Stage,
+        (vm, ticket): (&str, &str),
+        configure: impl FnOnce(&mut Command),
+    ) -> Self {
+        let mut agent = Self::launch_configured(stage, vm, |command| {
+            command.arg("--ticket-stdin");
+            configure(command);
+        });
+        agent.program.feed(ticket.as_bytes());
+        agent.until_served();
         agent
     }
 
@@ -62,6 +76,22 @@ impl Agent {
             configure(command);
         });
         Self { program, socket }
+    }
+
+    /// The same at the other end of a wire.
+    pub async fn enrol_behind(stage: &Stage, owner: &Person<'_>, vm: &str, wire: &Wire) -> Self {
+        let socket = stage.path(&format!("{vm}.sock"));
+        let mut program = Program::start(stage, vm, "/usr/bin/nsenter".into(), |command| {
+            wire.wrap(command, binary("keyferry-agent"));
+            command
+                .args(["run", "--ticket-stdin", "--socket"])
+                .arg(&socket);
+        });
+        program.feed(owner.ticket_for_new_vm(vm).as_bytes());
+        let mut agent = Self { program, socket };
+        agent.until_served();
+        agent.until_healthy().await;
+        agent
     }
 
     /// Starts it on a machine that gives no more than `level` (see the example `confined`), and

@@ -9,14 +9,17 @@
 
 mod agent;
 mod authenticator;
+mod balancer;
 mod caller;
 mod curl;
 mod engine;
 pub mod faults;
+pub mod fleet;
 mod mail_server;
 mod oidc;
 mod operator;
 mod person;
+mod ports;
 mod postgres;
 mod program;
 mod provider;
@@ -26,15 +29,19 @@ mod relay;
 mod replicas;
 mod sdks;
 mod secret;
+mod sentinel;
 mod server;
 mod small_room;
 mod stage;
 mod terminal;
 mod tool;
 mod waiting;
+mod wall_clock;
+mod wire;
 
 pub use agent::Agent;
 pub use authenticator::code_now;
+pub use balancer::{Balancer, Front};
 pub use caller::Caller;
 pub use curl::{CurlAnswer, curl};
 pub use engine::Engine;
@@ -42,21 +49,25 @@ pub use mail_server::{MailServer, Talk, token_in};
 pub use oidc::OidcProvider;
 pub use operator::Operator;
 pub use person::{Answer, PASSWORD, Person};
-pub use postgres::Database;
+pub use ports::{free_port, free_ports};
+pub use postgres::{Database, Room};
 pub use program::{Program, binary, example};
 pub use provider::{Provider, Seen};
 pub use receiver::{Receiver, Sent};
 pub use redis::{Guard, Redis};
 pub use relay::Relay;
-pub use replicas::Replicas;
+pub use replicas::{Replicas, Shared};
 pub use sdks::{node_with_openai, python_with_fernet, python_with_schemathesis, python_with_sdks};
 pub use secret::Secret;
+pub use sentinel::Sentinel;
 pub use server::Server;
 pub use small_room::SmallRoom;
 pub use stage::Stage;
 pub use terminal::Terminal;
 pub use tool::Tool;
 pub use waiting::{PATIENCE, until};
+pub use wall_clock::WallClock;
+pub use wire::Wire;
 
 /// Makes two tests of every story: one on SQLite, one on PostgreSQL.
 #[macro_export]

@@ -52,8 +52,18 @@ impl<'a> Person<'a> {
         person
     }
 
+    /// The same where all that is known of the server is what it has printed.
+    pub fn register_at(stage: &'a Stage, printed: (&str, &str), name: &str) -> Self {
+        let person = Self::new(stage, name);
+        person.enter_at("register", printed, name);
+        person
+    }
+
     fn enter(&self, how: &str, server: &Server, name: &str) {
-        let (url, pin) = (server.url(), server.fingerprint());
+        self.enter_at(how, (server.url(), server.fingerprint()), name);
+    }
+
+    fn enter_at(&self, how: &str, (url, pin): (&str, &str), name: &str) {
         let arguments = [
             how,
             "--server",
@@ -69,10 +79,7 @@ impl<'a> Person<'a> {
 
     /// Signs in to an account that is there already.
     pub fn log_in(&self, server: &Server, name: &str) {
-        let (url, pin) = (server.url(), server.fingerprint());
-        let login = ["login", "--server", url, "--fingerprint", pin];
-        let login = [&login[..], &["--username", name, "--password-stdin"]].concat();
-        self.run(&login, PASSWORD.as_bytes()).success();
+        self.enter("login", server, name);
     }
 
     /// Runs one command with this standard input.

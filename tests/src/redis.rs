@@ -1,10 +1,9 @@
 //! A private Redis on a free port, which a story may kill and pause.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 
-use crate::Stage;
 use crate::program::Program;
+use crate::{Stage, free_port};
 
 /// Who may come in, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,12 +111,6 @@ fn launch(stage: &Stage) -> Program {
 
 fn folder(stage: &Stage) -> String {
     stage.temporary().display().to_string()
-}
-
-/// Nobody else can have it while it is asked for; between here and there somebody could.
-fn free_port() -> u16 {
-    let asked = TcpListener::bind("127.0.0.1:0").unwrap();
-    asked.local_addr().unwrap().port()
 }
 
 /// A certificate for `localhost` that is its own authority.

@@ -154,7 +154,7 @@ impl Server {
         TcpStream::connect(self.listen()).unwrap()
     }
 
-    fn listen(&self) -> String {
+    pub(crate) fn listen(&self) -> String {
         let address = self.address();
         format!("{}:{}", address.host(), address.port())
     }

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::{Database, Engine, PATIENCE, until};
+use crate::{Database, Engine, PATIENCE, Room, until};
 
 /// Declare it first in a story: what is declared later ends earlier.
 pub struct Stage {
@@ -26,7 +26,12 @@ impl Stage {
 
     /// The same with a PostgreSQL of its own, which the story may kill and pause.
     pub async fn with_own_postgres() -> Self {
-        Self::with(Some(Database::create_alone().await))
+        Self::with_postgres_in(Room::Plenty).await
+    }
+
+    /// The same with so much room.
+    pub async fn with_postgres_in(room: Room) -> Self {
+        Self::with(Some(Database::create_alone(room).await))
     }
 
     fn with(database: Option<Database>) -> Self {

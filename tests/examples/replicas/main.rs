@@ -1,33 +1,20 @@
 //! Three servers, one PostgreSQL, one Redis and many agents, one server killed: how long changes
 //! take to all agents, how soon those of the killed server are served again, whether any lost a
-//! key, and how much memory the servers take.
-//!
-//! The agents are light: each is a task of this process with a session as the real one has it, and
-//! holds versions instead of values. Everything runs on one machine, so all of it shares its cores.
+//! key, and how much memory the servers take. Everything runs on one machine, so all of it shares
+//! its cores.
 //!
 //! `cargo run --release -p keyferry-tests --example replicas -- [AGENTS]`
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::indexing_slicing,
     reason = "a measurement fails by panicking"
 )]
 
-mod agent;
-mod figures;
-mod owner;
-
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use keyferry_protocol::memory::{Arena, self_test};
-use keyferry_protocol::ticket::Ticket;
+use keyferry_tests::fleet::{Fleet, Owner, Seen, Spread, resident};
 use keyferry_tests::{Engine, Redis, Replicas, Stage};
-use tokio::task::JoinSet;
-
-use agent::{LightAgent, Seen, targets};
-use figures::{Spread, resident};
-use owner::Owner;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
@@ -46,23 +33,17 @@ async fn main() {
     .concat();
     let mut servers = Replicas::start(&stage, SERVERS, &settings);
     memory("idle", &servers);
-    let owner = Owner::register(&stage, &servers[0]).await;
+    let owner = Owner::register(&stage, &servers[0], "owner").await;
     for key in KEYS {
         owner.put(key).await;
     }
 
     let begin = Instant::now();
-    let arena = Arena::new(self_test().unwrap()).unwrap();
-    let mut agents = Fleet {
-        urls: servers
-            .iter()
-            .map(|server| server.url().to_owned())
-            .collect(),
-        ..Fleet::default()
-    };
+    let urls = servers.iter().map(|server| server.url().to_owned());
+    let mut agents = Fleet::new(urls.collect());
     for number in 0..count {
         let ticket = owner.ticket(&format!("vm-{number}")).await;
-        agents.start(&arena, &ticket, number);
+        agents.start(&ticket);
     }
     agents.until_all("served", |seen| seen.served()).await;
     println!(
@@ -85,7 +66,7 @@ async fn main() {
         orphans.len(),
         Spread::of(again)
     );
-    assert!(agents.hold_all_keys(6), "an agent has lost a key");
+    assert!(hold_all_keys(&agents, 6), "an agent has lost a key");
     owner.go_to(&servers[1]);
     changes(&owner, &agents, 7..=9).await;
     servers[0].start_again(&stage);
@@ -106,7 +87,7 @@ async fn changes(owner: &Owner, agents: &Fleet, versions: std::ops::RangeInclusi
             .await;
         took.extend(
             agents
-                .seen
+                .agents()
                 .iter()
                 .map(|seen| seen.when(KEYS[0]).unwrap() - sent),
         );
@@ -125,53 +106,11 @@ fn memory(when: &str, servers: &Replicas) {
     println!("memory of the servers {when}: {}", each.join(", "));
 }
 
-#[derive(Default)]
-struct Fleet {
-    urls: Vec<String>,
-    seen: Vec<Arc<Seen>>,
-    tasks: JoinSet<()>,
-}
-
-impl Fleet {
-    fn start(&mut self, arena: &Arena, ticket: &str, number: usize) {
-        let ticket = Ticket::parse(arena, ticket.as_bytes()).unwrap();
-        let seen = Arc::new(Seen::default());
-        let agent = LightAgent::new(
-            arena,
-            targets(&ticket, &self.urls),
-            ticket,
-            Arc::clone(&seen),
-        );
-        self.seen.push(seen);
-        self.tasks.spawn(agent.run(number % SERVERS));
-    }
-
-    fn at_server(&self, number: usize) -> Vec<Arc<Seen>> {
-        let there = self.seen.iter().filter(|seen| seen.server() == number);
-        there.cloned().collect()
-    }
-
-    async fn until_all(&self, what: &str, is_so: impl Fn(&Seen) -> bool) {
-        let begin = Instant::now();
-        while !self.seen.iter().all(|seen| is_so(seen)) {
-            assert!(
-                begin.elapsed() < Duration::from_secs(60),
-                "not all agents are {what}"
-            );
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    fn hold_all_keys(&self, version: u32) -> bool {
-        let holds = |seen: &Arc<Seen>| {
-            seen.has(KEYS[0], version) && KEYS[1..].iter().all(|key| seen.has(key, 1))
-        };
-        self.seen.iter().all(holds)
-    }
-
-    fn sessions(&self) -> u32 {
-        self.seen.iter().map(|seen| seen.sessions()).sum()
-    }
+fn hold_all_keys(agents: &Fleet, version: u32) -> bool {
+    let holds = |seen: &Arc<Seen>| {
+        seen.has(KEYS[0], version) && KEYS[1..].iter().all(|key| seen.has(key, 1))
+    };
+    agents.agents().iter().all(holds)
 }
 
 const SERVERS: usize = 3;

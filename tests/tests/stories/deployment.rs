@@ -1,12 +1,15 @@
-//! What an operator needs beside the product itself: certificates, metrics, health, logs, a proxy.
+//! What an operator needs beside the product itself: certificates, metrics, health, logs.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use keyferry_cli::rest::observed_pin;
-use keyferry_tests::{Agent, Engine, Person, Secret, Server, Stage, until};
+use keyferry_tests::{
+    Agent, Engine, Person, Program, Secret, Server, Stage, binary, free_port, until,
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -155,52 +158,62 @@ async fn a_container_asks_its_server_how_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn behind_nginx_the_client_is_known_and_agents_stay_connected() {
+async fn what_the_container_file_runs_serves_without_containers_too() {
     let stage = Stage::new(Engine::Sqlite).await;
-    let port = free_port();
-    let url = format!("https://127.0.0.1:{port}");
-    let settings = [
-        ("KEYFERRY_PUBLIC_URL", url.as_str()),
-        ("KEYFERRY_TRUSTED_PROXIES", "127.0.0.1"),
-    ];
-    let server = Server::start_with(&stage, &settings);
-    let _nginx = nginx(&stage, &server, port);
-    until("nginx answers", async || {
-        (curl(&[&format!("{url}/health")]).0 == 200).then_some(())
-    })
-    .await;
+    // PostgreSQL has a user of its own, who must reach its folder.
+    let open = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(stage.folder(), open).unwrap();
+    let folder = stage.path("three");
+    let listen = format!("127.0.0.1:{}", free_port());
+    let mut first = None;
+    for _ in 0..2 {
+        let mut three = run_three(&stage, &folder, &listen);
+        let ready = three.next_line();
+        let words: Vec<&str> = ready.split(' ').collect();
+        let [_ready, url, pin] = words[..] else {
+            panic!("`{ready}` is no ready line")
+        };
+        let (status, health) = curl(&[&format!("{url}/health")]);
+        assert_eq!(status, 200, "{health}");
+        let health: Value = serde_json::from_str(&health).unwrap();
+        until("Redis is connected", async || {
+            let (_, health) = curl(&[&format!("{url}/health")]);
+            let health: Value = serde_json::from_str(&health).unwrap();
+            (health["cache"] == "connected").then_some(())
+        })
+        .await;
+        assert_eq!(health["database"], "connected");
+        match &first {
+            None => {
+                let ada = Person::register_at(&stage, (url, pin), "ada");
+                ada.put("openai", &Secret::fresh());
+                let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+                agent.until_holding("openai", 1).await;
+                first = Some((ada, agent));
+            }
+            Some((ada, agent)) => {
+                agent.until_healthy().await;
+                ada.rotate("openai", &Secret::fresh());
+                agent.until_holding("openai", 2).await;
+            }
+        }
+        assert!(three.terminate().success(), "{}", three.log());
+        for process in ["postgres/.s.PGSQL.5432", "redis/socket"] {
+            let left = UnixStream::connect(folder.join(process));
+            assert!(left.is_err(), "{process} is still served");
+        }
+    }
+}
 
-    let ada = Person::register(&stage, &server, "ada");
-    ada.put("openai", &Secret::fresh());
-    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
-    agent.until_it_has("openai").await;
-    ada.revoke("openai");
-    until("the agent hears of it", async || {
-        let key = agent.key("openai").await;
-        key.is_none_or(|key| key.state != "live").then_some(())
+fn run_three(stage: &Stage, folder: &Path, listen: &str) -> Program {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/run-three");
+    Program::start(stage, "three", script, |command| {
+        command.arg(folder).arg(listen);
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("KEYFERRY_SERVER", binary("keyferry-server"));
+        command.env("KEYFERRY_PUBLIC_URL", format!("https://{listen}"));
+        command.env("AUTH_PASSWORD_HASH_ROUNDS", "10");
     })
-    .await;
-
-    // This client has another address than the proxy, and lies about it too.
-    let body = r#"{"username": "ada", "password": "Violet-Harbour-7-Lantern"}"#;
-    let login = format!("{url}/auth/login");
-    let from = [
-        "--interface",
-        "127.0.0.2",
-        "-H",
-        "X-Forwarded-For: 203.0.113.9",
-    ];
-    let json = ["-H", "Content-Type: application/json", "-d", body, &login];
-    let (status, answer) = curl(&[&from[..], &json[..]].concat());
-    assert_eq!(status, 200, "{answer}");
-    let tokens: Value = serde_json::from_str(&answer).unwrap();
-    let bearer = format!(
-        "Authorization: Bearer {}",
-        tokens["access_token"].as_str().unwrap()
-    );
-    let (_, own) = curl(&["-H", &bearer, &format!("{url}/auth/sessions")]);
-    let own: Value = serde_json::from_str(&own).unwrap();
-    assert_eq!(own["items"][0]["address"], "127.0.0.2");
 }
 
 /// The status and the body.
@@ -250,50 +263,4 @@ fn clients(stage: &Stage) -> (PathBuf, PathBuf) {
     std::fs::write(own.with_extension("pem"), certificate).unwrap();
     std::fs::write(own.with_extension("key"), key.serialize_pem()).unwrap();
     (authority, own)
-}
-
-/// Nobody else can have it while it is asked for; between here and there somebody could.
-fn free_port() -> u16 {
-    let asked = TcpListener::bind("127.0.0.1:0").unwrap();
-    asked.local_addr().unwrap().port()
-}
-
-/// nginx with the server's own certificate, which people and agents pin.
-fn nginx(stage: &Stage, server: &Server, port: u16) -> keyferry_tests::Program {
-    let folder = stage.path("nginx");
-    std::fs::create_dir(&folder).unwrap();
-    let (folder, data) = (folder.display(), stage.data_dir());
-    let (data, server) = (data.display(), server.url());
-    let settings = format!(
-        "daemon off; master_process off; pid {folder}/pid; error_log stderr;\n\
-         events {{ }}\n\
-         http {{\n\
-         access_log off;\n\
-         client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
-         fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
-         map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}\n\
-         server {{\n\
-         listen 127.0.0.1:{port} ssl;\n\
-         ssl_certificate {data}/tls-certificate.pem; ssl_certificate_key {data}/tls-key.pem;\n\
-         ssl_protocols TLSv1.3;\n\
-         location / {{\n\
-         proxy_pass {server}; proxy_ssl_verify off; proxy_ssl_protocols TLSv1.3;\n\
-         proxy_http_version 1.1;\n\
-         proxy_set_header Host $host;\n\
-         proxy_set_header Upgrade $http_upgrade;\n\
-         proxy_set_header Connection $connection_upgrade;\n\
-         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
-         proxy_read_timeout 1h;\n\
-         }} }} }}\n"
-    );
-    let file = stage.path("nginx.conf");
-    std::fs::write(&file, settings).unwrap();
-    let program = Path::new("/usr/sbin/nginx");
-    assert!(
-        program.exists(),
-        "nginx is not installed: apt-get install nginx-light"
-    );
-    keyferry_tests::Program::start(stage, "nginx", program.into(), |command| {
-        command.arg("-c").arg(&file);
-    })
 }

@@ -5,7 +5,11 @@
     reason = "a test fails by panicking"
 )]
 
-use keyferry_tests::{Agent, Engine, Person, Program, Secret, Server, Stage, on_both_engines};
+use std::time::{Duration, Instant};
+
+use keyferry_tests::{
+    Agent, Engine, Person, Program, Redis, Replicas, Secret, Server, Stage, on_both_engines,
+};
 use serde_json::Value;
 
 on_both_engines!(
@@ -79,3 +83,51 @@ async fn a_session_that_ends_takes_its_stream_with_it(engine: Engine) {
     let status = watching.wait();
     assert_eq!(status.code(), Some(3), "{}", watching.log());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_at_one_server_is_told_at_another() {
+    let stage = Stage::new(Engine::Postgres).await;
+    let redis = Redis::start(&stage);
+    let servers = Replicas::start(&stage, 2, &redis.settings());
+    let ada = Person::register(&stage, &servers[0], "ada");
+    let there = Person::sign_in(&stage, (&servers[1], "ada-1"), "ada");
+    let mut watching = there.start("events", &["--json", "events"]);
+    until(&mut watching, |event| event["event"] == "reload");
+
+    ada.put("openai", &Secret::fresh());
+    until(&mut watching, |event| event["event"] == "keys");
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    let server = agent.status().await.connection.server;
+    assert_eq!(server.as_deref(), Some(servers[0].url()));
+    let is_connected = |wanted: bool| {
+        move |event: &Value| event["event"] == "vm" && event["data"]["connected"] == wanted
+    };
+    let vm = until(&mut watching, is_connected(true));
+    assert_eq!(there.ask(&["vms", "list"])["items"][0]["connected"], true);
+    let mut machine = there.start("held", &["--json", "vms", "held", "kali-1", "--watch"]);
+    let before: Value = serde_json::from_str(&machine.next_line()).unwrap();
+    assert_eq!(before["items"][0]["version"], 1);
+
+    for (number, told) in ["put", "revoke"].into_iter().enumerate() {
+        let begin = Instant::now();
+        match told {
+            "put" => ada.rotate("openai", &Secret::fresh()),
+            _ => ada.revoke("openai"),
+        }
+        let outcome = ["held", "wiped"][number];
+        for watching in [&mut watching, &mut machine] {
+            let held = until(watching, |event| {
+                let data = &event["data"];
+                data["told"] == told && data["outcome"] == outcome && data["version"] == 2
+            });
+            assert_eq!(held["vm"], vm["id"]);
+        }
+        assert!(begin.elapsed() < WITHOUT_A_LOOK_BY_THE_CLOCK, "{told}");
+    }
+    drop(agent);
+    until(&mut watching, is_connected(false));
+    assert_eq!(there.ask(&["vms", "list"])["items"][0]["connected"], false);
+}
+
+/// Without an event, a watcher looks every ten seconds.
+const WITHOUT_A_LOOK_BY_THE_CLOCK: Duration = Duration::from_secs(3);

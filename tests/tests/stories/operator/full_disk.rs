@@ -1,8 +1,8 @@
-//! The disk of the embedded engine fills up, and is emptied again.
+//! The disk of the embedded engine, or of the audit alone, fills up and is emptied again.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use hyper::Method;
-use keyferry_tests::{Agent, Engine, Person, Secret, SmallRoom, Stage};
+use keyferry_tests::{Agent, Engine, Person, Room, Secret, Server, SmallRoom, Stage, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_full_disk_changes_are_refused_and_what_was_acknowledged_stays() {
@@ -62,6 +62,42 @@ async fn on_a_full_disk_changes_are_refused_and_what_was_acknowledged_stays() {
     }
     ada.rotate("before", &Secret::fresh());
     agent.until_holding("before", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_audit_has_no_room_for_is_neither_changed_nor_delivered() {
+    let stage = Stage::with_postgres_in(Room::SmallBeside(8)).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let ticket = ada.ticket_for_new_vm("kali-1");
+    let database = stage.database().unwrap();
+    database.put_aside("audit_events").await;
+
+    database.fill();
+    let value = Secret::fresh();
+    // What is left of the last page may still take some.
+    until("changes are refused", async || {
+        let rotate = ada.run(&["keys", "rotate", "openai"], value.text().as_bytes());
+        (rotate.code != 0).then(|| {
+            let told = rotate.errors.contains("cannot do this at the moment");
+            assert!(told, "{}", rotate.errors);
+        })
+    })
+    .await;
+    let agent = Agent::start(&stage, "kali-1", ticket.as_bytes());
+    until("the operator is told", async || {
+        let log = server.log();
+        let told = log.contains("the database failed: the audit cannot be written");
+        (told && log.contains("the database's disk is full")).then_some(())
+    })
+    .await;
+    assert!(agent.key("openai").await.is_none());
+
+    database.empty();
+    agent.until_it_has("openai").await;
+    agent.until_healthy().await;
+    ada.rotate("openai", &Secret::fresh());
 }
 
 fn name(key: &serde_json::Value) -> &str {

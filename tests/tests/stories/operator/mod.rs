@@ -7,6 +7,7 @@ mod epoch;
 mod first_day;
 mod full_disk;
 mod import;
+mod many_servers;
 mod master_key;
 mod rotation;
 mod schema;

@@ -4,21 +4,22 @@ use std::sync::{Arc, Mutex};
 
 use hyper::Method;
 use keyferry_cli::rest::{Ask, Rest};
-use keyferry_tests::{PASSWORD, Secret, Server, Stage};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::{PASSWORD, Secret, Server, Stage};
+
 /// Signed in, at one server or another.
-pub(crate) struct Owner {
+pub struct Owner {
     rest: Mutex<Arc<Rest>>,
     bearer: SecretString,
 }
 
 impl Owner {
     /// An account whose plan has no limits.
-    pub(crate) async fn register(stage: &Stage, server: &Server) -> Self {
-        let account = account("owner");
+    pub async fn register(stage: &Stage, server: &Server, name: &str) -> Self {
+        let account = account(name);
         let made = send(
             &server.rest(),
             (Method::POST, "/auth/register"),
@@ -27,7 +28,7 @@ impl Owner {
         )
         .await;
         let mut plan = server.run_beside(stage, "plan", |command| {
-            command.args(["admin", "plan", "owner", "enterprise"]);
+            command.args(["admin", "plan", name, "enterprise"]);
         });
         assert!(plan.wait().success(), "{}", plan.log());
         Self {
@@ -37,16 +38,18 @@ impl Owner {
     }
 
     /// From now on at this server.
-    pub(crate) fn go_to(&self, server: &Server) {
+    pub fn go_to(&self, server: &Server) {
         *self.rest.lock().unwrap() = Arc::new(server.rest());
     }
 
-    pub(crate) async fn put(&self, key: &str) {
+    /// Stores a key.
+    pub async fn put(&self, key: &str) {
         let body = json!({ "provider": "openai", "value": Secret::fresh().text() });
         self.ask((Method::PUT, &format!("/keys/{key}")), body).await;
     }
 
-    pub(crate) async fn rotate(&self, key: &str, version: u32) {
+    /// Gives a key a new value, which makes this version.
+    pub async fn rotate(&self, key: &str, version: u32) {
         let body = json!({ "value": Secret::fresh().text() });
         let path = format!("/keys/{key}/rotate");
         let rotated = self.ask((Method::POST, &path), body).await;
@@ -54,7 +57,7 @@ impl Owner {
     }
 
     /// A ticket for a new machine.
-    pub(crate) async fn ticket(&self, vm: &str) -> String {
+    pub async fn ticket(&self, vm: &str) -> String {
         let made = self
             .ask((Method::POST, "/vms"), json!({ "name": vm }))
             .await;
@@ -63,8 +66,13 @@ impl Owner {
         issued["ticket"].as_str().unwrap().to_owned()
     }
 
+    /// Sends a request that needs a signed-in caller.
+    pub async fn look_at_self(&self) {
+        self.ask((Method::GET, "/auth/me"), Value::Null).await;
+    }
+
     /// So many people register, and then all sign in and look at themselves at the same time.
-    pub(crate) async fn users_at_once(&self, server: &Server, count: usize) {
+    pub async fn users_at_once(&self, server: &Server, count: usize) {
         for number in 0..count {
             let account = account(&format!("user-{number}"));
             send(

@@ -4,10 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 /// How long something took, many times.
-pub(crate) struct Spread(Vec<Duration>);
+pub struct Spread(Vec<Duration>);
 
 impl Spread {
-    pub(crate) fn of(took: impl IntoIterator<Item = Duration>) -> Self {
+    /// Of these.
+    pub fn of(took: impl IntoIterator<Item = Duration>) -> Self {
         let mut took: Vec<_> = took.into_iter().collect();
         took.sort_unstable();
         Self(took)
@@ -34,7 +35,7 @@ impl fmt::Display for Spread {
 }
 
 /// The resident memory of a process: now, and at most.
-pub(crate) fn resident(pid: i32) -> String {
+pub fn resident(pid: i32) -> String {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
         return "gone".to_owned();
     };
@@ -48,4 +49,13 @@ pub(crate) fn resident(pid: i32) -> String {
         megabytes("VmRSS:"),
         megabytes("VmHWM:")
     )
+}
+
+/// How long a process has had a processor since it began.
+pub fn processor_time(pid: i32) -> Duration {
+    let ticks = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = ticks.rsplit(") ").next().unwrap_or_default();
+    let fields = after_name.split_ascii_whitespace().skip(11).take(2);
+    let ticks: u64 = fields.flat_map(str::parse::<u64>).sum();
+    Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second())
 }

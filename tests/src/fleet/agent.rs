@@ -21,7 +21,7 @@ use tokio::time::interval;
 
 /// What an agent has seen.
 #[derive(Default)]
-pub(crate) struct Seen(Mutex<Inside>);
+pub struct Seen(Mutex<Inside>);
 
 #[derive(Default)]
 struct Inside {
@@ -37,23 +37,27 @@ impl Seen {
     }
 
     /// Whether a server has told it all that it may have, and the session stands.
-    pub(crate) fn served(&self) -> bool {
+    pub fn served(&self) -> bool {
         self.served_at().is_some()
     }
 
-    pub(crate) fn served_at(&self) -> Option<Instant> {
+    /// When it was, in the session that stands.
+    pub fn served_at(&self) -> Option<Instant> {
         self.look(|inside| inside.served_at)
     }
 
-    pub(crate) fn server(&self) -> usize {
+    /// The number of the server of its last session.
+    pub fn server(&self) -> usize {
         self.look(|inside| inside.server)
     }
 
-    pub(crate) fn sessions(&self) -> u32 {
+    /// How many sessions it has had.
+    pub fn sessions(&self) -> u32 {
         self.look(|inside| inside.sessions)
     }
 
-    pub(crate) fn has(&self, key: &str, version: u32) -> bool {
+    /// Whether it was told of this version last.
+    pub fn has(&self, key: &str, version: u32) -> bool {
         self.look(|inside| {
             inside
                 .versions
@@ -62,13 +66,14 @@ impl Seen {
         })
     }
 
-    pub(crate) fn when(&self, key: &str) -> Option<Instant> {
+    /// When it was told of the version that it has.
+    pub fn when(&self, key: &str) -> Option<Instant> {
         self.look(|inside| inside.versions.get(key).map(|(_, when)| *when))
     }
 }
 
 /// One agent.
-pub(crate) struct LightAgent {
+pub(super) struct LightAgent {
     arena: Arena,
     targets: Vec<Target>,
     identity: Identity,
@@ -79,7 +84,7 @@ pub(crate) struct LightAgent {
 }
 
 /// The servers of a ticket, in the order of these URLs.
-pub(crate) fn targets(ticket: &Ticket, urls: &[String]) -> Vec<Target> {
+pub(super) fn targets(ticket: &Ticket, urls: &[String]) -> Vec<Target> {
     let trust = ServerTrust::Pinned(SpkiPin(ticket.spki_pin.unwrap()));
     assert!(urls.iter().all(|url| ticket.urls.contains(url)));
     let target = |url: &String| {
@@ -94,12 +99,7 @@ pub(crate) fn targets(ticket: &Ticket, urls: &[String]) -> Vec<Target> {
 }
 
 impl LightAgent {
-    pub(crate) fn new(
-        arena: &Arena,
-        targets: Vec<Target>,
-        ticket: Ticket,
-        seen: Arc<Seen>,
-    ) -> Self {
+    pub(super) fn new(arena: &Arena, targets: &[Target], ticket: Ticket, seen: Arc<Seen>) -> Self {
         let mut rng = UnwrapErr(SysRng);
         let mut instance = [0; 16];
         rng.fill_bytes(&mut instance);
@@ -120,7 +120,7 @@ impl LightAgent {
                 claims,
             },
             arena: arena.clone(),
-            targets,
+            targets: targets.to_vec(),
             newest: Credential {
                 reference,
                 secret: ticket.secret,
@@ -131,7 +131,7 @@ impl LightAgent {
     }
 
     /// Goes from server to server for ever, with the pauses of a real agent.
-    pub(crate) async fn run(mut self, first: usize) {
+    pub(super) async fn run(mut self, first: usize) {
         let (mut server, mut failures) = (first, 0);
         loop {
             server %= self.targets.len();

@@ -1,94 +1,19 @@
-//! A private PostgreSQL: one cluster a test process and one database a story, or a cluster that a
-//! story has for itself and may ill-treat.
-//!
-//! A small shell process owns the cluster. It waits for the end of its input, which comes when the
-//! test process is gone for whatever reason, then stops PostgreSQL and removes its folder.
+//! The shell process that owns a PostgreSQL. It waits for the end of its input, which comes when
+//! the test process is gone for whatever reason, then stops PostgreSQL and removes its folder.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
-use sqlx::{Connection, PgConnection};
 
-/// A fresh, empty database.
-pub struct Database {
-    url: String,
-    cluster: Arc<Cluster>,
-}
+use super::Room;
 
-impl Database {
-    /// Makes a database that no other story sees. Fails where PostgreSQL is not installed.
-    pub async fn create() -> Self {
-        static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
-        let cluster = SHARED.get_or_init(|| Arc::new(Cluster::start()));
-        Self::create_in(Arc::clone(cluster)).await
-    }
-
-    /// The same in a cluster of its own, which can be killed and paused.
-    pub async fn create_alone() -> Self {
-        Self::create_in(Arc::new(Cluster::start())).await
-    }
-
-    async fn create_in(cluster: Arc<Cluster>) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        let name = format!("story_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut connection = PgConnection::connect(&cluster.url("postgres"))
-            .await
-            .unwrap();
-        let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        sqlx::query(statement)
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        let url = cluster.url(&name);
-        Self { url, cluster }
-    }
-
-    /// Where the cluster keeps everything.
-    pub fn folder(&self) -> &Path {
-        &self.cluster.folder
-    }
-
-    /// For `DATABASE_URL`.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Kills PostgreSQL with all its processes, as a crash of its machine would.
-    pub fn kill(&self) {
-        self.own_cluster().signal(Signal::KILL);
-    }
-
-    /// Starts PostgreSQL again after [`kill`](Self::kill), and waits until it has recovered.
-    pub fn start_again(&self) {
-        self.own_cluster().start_again();
-    }
-
-    /// Stops PostgreSQL where it stands: connections stay open, and nothing answers.
-    pub fn pause(&self) {
-        self.own_cluster().signal(Signal::STOP);
-    }
-
-    /// Lets PostgreSQL go on.
-    pub fn resume(&self) {
-        self.own_cluster().signal(Signal::CONT);
-    }
-
-    fn own_cluster(&self) -> &Cluster {
-        assert!(
-            Arc::strong_count(&self.cluster) == 1,
-            "other stories use this PostgreSQL: make the database with `create_alone`"
-        );
-        &self.cluster
-    }
-}
-
-struct Cluster {
-    folder: PathBuf,
+/// PostgreSQL, its folder, and the shell that owns it.
+pub(super) struct Cluster {
+    pub(super) folder: PathBuf,
     owner: Mutex<Owner>,
 }
 
@@ -101,13 +26,13 @@ struct Owner {
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub(super) fn start(room: Room) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("keyferry-pg-")
             .tempdir()
             .unwrap()
             .keep();
-        let mut shell = owner_command(&folder)
+        let mut shell = owner_command(&folder, room)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -123,14 +48,30 @@ impl Cluster {
         Self { folder, owner }
     }
 
-    fn start_again(&self) {
+    pub(super) fn start_again(&self) {
         let mut owner = self.owner.lock().unwrap();
         owner.input.as_mut().unwrap().write_all(b"start\n").unwrap();
         owner.postmaster = started(&mut owner.output, &self.folder);
     }
 
+    /// Has the shell do something, and waits until it is done.
+    pub(super) fn order(&self, what: &str) {
+        let mut owner = self.owner.lock().unwrap();
+        let input = owner.input.as_mut().unwrap();
+        input.write_all(format!("{what}\n").as_bytes()).unwrap();
+        let mut done = String::new();
+        owner.output.read_line(&mut done).unwrap();
+        assert_eq!(done.trim_end(), what);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        let pid = self.owner.lock().unwrap().postmaster.as_raw_nonzero();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        stat.map_or(true, |stat| stat.contains(") Z "))
+    }
+
     /// Children first: a dead parent has none to be found.
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         let postmaster = self.owner.lock().unwrap().postmaster;
         let pid = postmaster.as_raw_nonzero();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
@@ -143,7 +84,7 @@ impl Cluster {
         kill_process(postmaster, signal).unwrap();
     }
 
-    fn url(&self, database: &str) -> String {
+    pub(super) fn url(&self, database: &str) -> String {
         format!(
             "postgres:///{database}?host={}&user=keyferry",
             self.folder.display()
@@ -151,10 +92,13 @@ impl Cluster {
     }
 }
 
-impl Drop for Owner {
+impl Drop for Cluster {
+    /// What was a disk of its own leaves its empty place.
     fn drop(&mut self) {
-        drop(self.input.take());
-        let _ = self.shell.wait();
+        let owner = self.owner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop(owner.input.take());
+        let _ = owner.shell.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -167,24 +111,50 @@ fn started(output: &mut impl BufRead, folder: &Path) -> Pid {
 }
 
 /// PostgreSQL refuses to run as root: root lends the cluster to the user `postgres`.
-fn owner_command(folder: &Path) -> Command {
-    let mut command = if geteuid().is_root() {
-        let (user, group) = postgres_user();
-        chown(folder, Some(user), Some(group)).unwrap();
-        let mut command = Command::new("setpriv");
-        command
-            .arg(format!("--reuid={user}"))
-            .arg(format!("--regid={group}"));
-        command.args(["--clear-groups", "sh"]);
-        command
-    } else {
-        Command::new("sh")
+fn owner_command(folder: &Path, room: Room) -> Command {
+    let lent = geteuid().is_root().then(postgres_user);
+    let mut command = Command::new("env");
+    let (data, segment, megabytes) = match room {
+        Room::Plenty => ("data", "16", None),
+        Room::Small(megabytes) => ("room/data", "1", Some(megabytes)),
+        Room::SmallBeside(megabytes) => ("data", "16", Some(megabytes)),
     };
+    if let Some(megabytes) = megabytes {
+        std::fs::create_dir(folder.join("room")).unwrap();
+        furnish(&mut command, (folder, megabytes), lent);
+    }
+    if let Some((user, group)) = lent {
+        chown(folder, Some(user), Some(group)).unwrap();
+        command
+            .arg("setpriv")
+            .arg(format!("--reuid={user}"))
+            .arg(format!("--regid={group}"))
+            .arg("--clear-groups");
+    }
     command
-        .args(["-c", OWNER, "keyferry-postgres"])
+        .args(["sh", "-c", OWNER, "keyferry-postgres"])
         .arg(folder)
-        .arg(programs_folder());
+        .arg(programs_folder())
+        .arg(folder.join(data))
+        .arg(segment);
     command
+}
+
+/// A small disk in a mount namespace of its own. Who is root only there must be somebody else
+/// again for PostgreSQL.
+fn furnish(command: &mut Command, (folder, megabytes): (&Path, u32), lent: Option<(u32, u32)>) {
+    let (user, group) = lent.unwrap_or_default();
+    command.args(["unshare", "--mount"]);
+    if lent.is_none() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command
+        .args(["sh", "-c", ROOM, "keyferry-room"])
+        .arg(format!("size={megabytes}m,uid={user},gid={group},mode=700"))
+        .arg(folder.join("room"));
+    if lent.is_none() {
+        command.args(["unshare", "--user", "--map-user=1000", "--map-group=1000"]);
+    }
 }
 
 fn postgres_user() -> (u32, u32) {
@@ -220,15 +190,23 @@ fn programs_folder() -> PathBuf {
     }
 }
 
+const ROOM: &str = r#"
+set -eu
+mount -t tmpfs -o "$1" none "$2"
+shift 2
+exec "$@"
+"#;
+
 const OWNER: &str = r#"
 set -eu
 trap '' INT
 folder=$1
 PATH=$2:$PATH
-initdb --pgdata="$folder/data" --username=keyferry --auth=trust --encoding=UTF8 --no-sync \
-    >"$folder/initdb.log" 2>&1
+data=$3
+initdb --pgdata="$data" --username=keyferry --auth=trust --encoding=UTF8 --no-sync \
+    --wal-segsize="$4" >"$folder/initdb.log" 2>&1
 start() {
-    postgres -D "$folder/data" -k "$folder" -c listen_addresses= -c fsync=off \
+    postgres -D "$data" -k "$folder" -c listen_addresses= -c fsync=off \
         -c max_connections=200 >>"$folder/postgres.log" 2>&1 </dev/null &
     server=$!
     until pg_isready --quiet --host="$folder"; do
@@ -238,12 +216,21 @@ start() {
     echo "ready $server"
 }
 start
-while read -r _; do
-    wait "$server" || true
-    start
+while read -r order; do
+    case $order in
+        start)
+            wait "$server" || true
+            start
+            continue
+            ;;
+        tables) mkdir "$folder/room/tables" ;;
+        fill) dd if=/dev/zero of="$folder/room/ballast" bs=4k 2>/dev/null || true ;;
+        empty) rm "$folder/room/ballast" ;;
+    esac
+    echo "$order"
 done
 kill -CONT "$server" 2>/dev/null || true
 kill -INT "$server" 2>/dev/null || true
 wait "$server" || true
-rm -rf "$folder"
+rm -rf "$folder" 2>/dev/null || true
 "#;
