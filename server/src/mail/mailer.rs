@@ -57,17 +57,23 @@ impl Mailer {
             Ok(message) => message,
             Err(cause) => return error!(%cause, "a mail could not be written"),
         };
-        let line = self.0.lines.acquire().await;
-        for pause in PAUSES {
-            match self.0.route.hand_over(&message).await {
-                Ok(()) => return,
-                Err(cause) if cause.is_final() => return error!(%cause, "a mail was refused"),
-                Err(cause) => warn!(%cause, "a mail could not be sent yet"),
+        let mut pauses = PAUSES.into_iter();
+        while let Err(cause) = self.hand_over(&message).await {
+            if cause.is_final() {
+                return error!(%cause, "a mail was refused");
             }
+            let Some(pause) = pauses.next() else {
+                return error!(%cause, "a mail was given up");
+            };
+            warn!(%cause, "a mail could not be sent yet");
             tokio::time::sleep(pause).await;
         }
-        drop(line);
-        error!("a mail was given up");
+    }
+
+    /// A mail that waits for another try leaves the line to others.
+    async fn hand_over(&self, message: &Message) -> Result<(), MailError> {
+        let _line = self.0.lines.acquire().await;
+        self.0.route.hand_over(message).await
     }
 
     fn write(&self, mail: &Mail) -> Result<Message, MailError> {

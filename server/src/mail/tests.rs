@@ -1,10 +1,13 @@
 use std::fs;
+use std::time::Duration;
 
+use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 use super::{Mail, Mailer, Route};
 use crate::background::Background;
 use crate::clock::Clock;
+use crate::config::{SmtpSettings, SmtpTls};
 use crate::data_dir::DataDir;
 
 fn mail(subject: &str) -> Mail {
@@ -49,4 +52,27 @@ async fn a_subject_adds_no_field() {
     mailer.post(mail("Hello\r\nBcc: eve@example.org"));
     let [text] = mailer.taken().await.try_into().unwrap();
     assert!(!text.contains("\nBcc:"), "{text}");
+}
+
+#[tokio::test]
+async fn mails_that_wait_for_another_try_keep_no_others_waiting() {
+    let hangs_up = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = SmtpSettings {
+        host: "127.0.0.1".to_owned(),
+        port: hangs_up.local_addr().unwrap().port(),
+        tls: SmtpTls::None,
+        credentials: None,
+        ca_file: None,
+    };
+    let mailer = mailer(Route::smtp(&settings).unwrap());
+    for _ in 0..9 {
+        mailer.post(mail("Hello"));
+    }
+    let all_are_tried = async {
+        for _ in 0..9 {
+            drop(hangs_up.accept().await.unwrap());
+        }
+    };
+    let soon = Duration::from_secs(4);
+    tokio::time::timeout(soon, all_are_tried).await.unwrap();
 }
