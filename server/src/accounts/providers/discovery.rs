@@ -17,6 +17,14 @@ use crate::error::ApiError;
 use crate::outbound::Url;
 use crate::store::UnixTime;
 
+/// What is remembered of a provider.
+#[derive(Default)]
+pub(super) struct Memory {
+    known: Option<Known>,
+    /// When it was asked in vain, since it last answered.
+    failed: Option<UnixTime>,
+}
+
 /// What is known of a provider, and since when.
 #[derive(Clone)]
 pub(super) struct Known {
@@ -61,6 +69,8 @@ pub(super) enum DiscoveryError {
     Shape(#[source] serde_json::Error),
     #[error("the provider calls itself by another issuer than the settings do")]
     OtherIssuer,
+    #[error("the provider did not answer a moment ago")]
+    Away,
 }
 
 impl Metadata {
@@ -88,13 +98,22 @@ impl Provider {
     }
 
     async fn known_since(&self, now: UnixTime, age: Duration) -> Result<Known, ApiError> {
-        let mut known = self.known.lock().await;
+        let mut memory = self.memory.lock().await;
         let young = |known: &&Known| now.since(known.since) < age;
-        if let Some(known) = known.as_ref().filter(young) {
+        if let Some(known) = memory.known.as_ref().filter(young) {
             return Ok(known.clone());
         }
-        match (self.discover(now).await, known.as_ref()) {
-            (Ok(fresh), _) => Ok(known.insert(fresh).clone()),
+        // Else every sign-in would wait for the same silence, one after the other.
+        let lately = |failed| now.since(failed) < PAUSE;
+        let fresh = if memory.failed.is_some_and(lately) {
+            Err(Self::fails(DiscoveryError::Away))
+        } else {
+            let fresh = self.discover(now).await;
+            memory.failed = fresh.is_err().then_some(now);
+            fresh
+        };
+        match (fresh, memory.known.as_ref()) {
+            (Ok(fresh), _) => Ok(memory.known.insert(fresh).clone()),
             // What was true is better than nothing, while the provider is away.
             (Err(_), Some(stale)) => Ok(stale.clone()),
             (Err(cause), None) => Err(cause),
@@ -145,4 +164,6 @@ impl Provider {
 
 const AGE: Duration = Duration::from_secs(3_600);
 const SOON: Duration = Duration::from_secs(10);
+/// After it was asked in vain. To ask takes up to twice ten seconds.
+const PAUSE: Duration = Duration::from_secs(30);
 const MOST_KEYS: usize = 100;

@@ -1,6 +1,7 @@
 //! A provider that lies in every way that it can.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ struct Provider {
     issuer: String,
     key: Jwk,
     token: Arc<Mutex<String>>,
+    /// How often it was asked; while it is away it hangs up.
+    asked: Arc<AtomicU32>,
+    away: Arc<AtomicBool>,
 }
 
 /// A sign-in under way.
@@ -46,8 +50,14 @@ impl Provider {
         key.set_key_id("one");
         let token = Arc::<Mutex<String>>::default();
         let answers = answers(&issuer, &key, Arc::clone(&token));
+        let (asked, away) = (Arc::<AtomicU32>::default(), Arc::<AtomicBool>::default());
+        let (count, is_away) = (Arc::clone(&asked), Arc::clone(&away));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                if is_away.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let answers = answers.clone();
                 let service = service_fn(move |request: hyper::Request<_>| {
                     let answer = answers(request.uri().path());
@@ -57,7 +67,13 @@ impl Provider {
                 tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
             }
         });
-        Self { issuer, key, token }
+        Self {
+            issuer,
+            key,
+            token,
+            asked,
+            away,
+        }
     }
 
     fn settings(&self) -> ProviderSettings {
@@ -415,4 +431,35 @@ async fn a_provider_that_calls_itself_otherwise_is_not_believed() {
     let server = testing::server_with(config).await;
     let refused = depart(&server.app, &ORIGIN, &corp(), None).await;
     assert_eq!(code(refused), "provider_failed");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_away_is_not_asked_by_every_sign_in() {
+    let provider = Provider::start().await;
+    let server = provider.server().await;
+    let known = server.app.providers.named(&corp()).unwrap();
+    let now = || server.app.clock.now();
+    provider.away.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert!(known.known(now()).await.is_err());
+    }
+    let once = provider.asked.load(Ordering::Relaxed);
+    assert_eq!(once, 1);
+
+    provider.away.store(false, Ordering::Relaxed);
+    server.clock.advance(Duration::from_secs(30));
+    known.known(now()).await.unwrap();
+    provider.away.store(true, Ordering::Relaxed);
+    server.clock.advance(Duration::from_secs(3_600));
+    let before = provider.asked.load(Ordering::Relaxed);
+    for _ in 0..3 {
+        known.known(now()).await.unwrap();
+        known.known_again(now()).await.unwrap();
+    }
+    assert_eq!(provider.asked.load(Ordering::Relaxed), before + 1);
+
+    provider.away.store(false, Ordering::Relaxed);
+    server.clock.advance(Duration::from_secs(30));
+    known.known(now()).await.unwrap();
+    assert!(provider.asked.load(Ordering::Relaxed) > before + 1);
 }
