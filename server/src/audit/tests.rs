@@ -4,7 +4,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::sweep::retire;
-use super::verify::FaultKind;
+use super::verify::{FaultKind, hold_against, verify_chain};
 use super::{Anchors, Entry, Report, append, prune, verify};
 use crate::app::App;
 use crate::config::Config;
@@ -300,4 +300,37 @@ async fn without_its_audit_a_change_does_not_happen() {
         [],
         "{end}"
     );
+}
+
+#[tokio::test]
+async fn what_is_pruned_while_it_is_verified_is_no_fault() {
+    let server = server().await;
+    let app = &server.app;
+    let anchors = Anchors::take(app).await.unwrap();
+    // What a verification has read when the pruning begins.
+    let heads = app.store.audit_heads().await.unwrap();
+    server.clock.advance(Duration::from_secs(3_600));
+    let cutoff = app.clock.now();
+    note(app, Some(TenantId::from_bytes(TENANT)), "young").await;
+    assert_eq!(prune(app, cutoff).await.unwrap(), 12);
+    let mut report = Report::default();
+    for head in &heads {
+        verify_chain(&app.books(), head, &mut report).await.unwrap();
+    }
+    let ends = heads.iter().map(|head| (head.end.chain, head)).collect();
+    let books = app.books();
+    let held = hold_against(&books, &anchors, &ends, &mut report);
+    held.await.unwrap();
+    assert_eq!(report.faults, []);
+
+    tamper(
+        app,
+        "UPDATE audit_heads SET pruned_mac = zeroblob(32) WHERE chain_id <> zeroblob(16)",
+    )
+    .await;
+    let mut report = Report::default();
+    for head in &heads {
+        verify_chain(&app.books(), head, &mut report).await.unwrap();
+    }
+    assert_eq!(report.faults.len(), 1, "nobody vouches for it");
 }

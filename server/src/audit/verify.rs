@@ -120,21 +120,26 @@ pub(crate) async fn adopt(app: &App) -> Result<u64, StoreError> {
     Ok(adopted)
 }
 
-async fn verify_chain(
+pub(super) async fn verify_chain(
     books: &Books<'_>,
     head: &Head,
     report: &mut Report,
 ) -> Result<(), StoreError> {
     let chain = head.end.chain;
     report.chains += 1;
-    let vouched =
-        head.pruned == Link::origin(chain) || head.pruned_mac == head.pruned.pruned_mac(books.key);
-    if !vouched {
+    if !is_vouched(books, head) {
         report.add(chain, head.pruned.seq, FaultKind::Pruned);
     }
     let mut last = head.pruned;
     loop {
         let rows = books.store.audit_after(chain, last.seq, PIECE).await?;
+        let gap = rows
+            .first()
+            .is_none_or(|row| row.link(chain).seq != last.seq + 1);
+        if gap && let Some(pruned) = pruned_since(books, &last).await? {
+            last = pruned;
+            continue;
+        }
         if rows.is_empty() {
             return verify_end(books, &last, report).await;
         }
@@ -151,6 +156,19 @@ async fn verify_chain(
             last = found;
         }
     }
+}
+
+/// Whether an operator has pruned what is missing before the chain's first event.
+fn is_vouched(books: &Books<'_>, head: &Head) -> bool {
+    head.pruned == Link::origin(head.end.chain)
+        || head.pruned_mac == head.pruned.pruned_mac(books.key)
+}
+
+/// Where the chain begins by now, when an operator has pruned it beyond this place meanwhile.
+async fn pruned_since(books: &Books<'_>, place: &Link) -> Result<Option<Link>, StoreError> {
+    let head = books.store.audit_head(place.chain).await?;
+    let further = |head: &Head| head.pruned.seq > place.seq && is_vouched(books, head);
+    Ok(head.filter(further).map(|head| head.pruned))
 }
 
 /// Whether the chain ends where the last event is, or events have come meanwhile.
@@ -174,10 +192,11 @@ async fn verify_end(books: &Books<'_>, last: &Link, report: &mut Report) -> Resu
 /// Whether there are events after this place by now.
 async fn came_since(books: &Books<'_>, place: &Link) -> Result<bool, StoreError> {
     let next = books.store.audit_link(place.chain, place.seq + 1).await?;
-    Ok(next.is_some())
+    // They may be pruned already.
+    Ok(next.is_some() || pruned_since(books, place).await?.is_some())
 }
 
-async fn hold_against(
+pub(super) async fn hold_against(
     books: &Books<'_>,
     anchors: &Anchors,
     heads: &BTreeMap<ChainId, &Head>,
@@ -192,7 +211,12 @@ async fn hold_against(
         if kept.seq <= head.pruned.seq {
             continue;
         }
+        let before = Link {
+            seq: kept.seq - 1,
+            ..kept
+        };
         match books.store.audit_link(kept.chain, kept.seq).await? {
+            None if pruned_since(books, &before).await?.is_some() => {}
             None => report.add(kept.chain, kept.seq, FaultKind::Truncated),
             Some(found) if found != kept => report.add(kept.chain, kept.seq, FaultKind::Altered),
             Some(_) => {}
