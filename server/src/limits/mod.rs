@@ -54,6 +54,12 @@ fn guesses(user: UserId) -> String {
     format!("code:{user}")
 }
 
+/// Bounds how often one user takes their data away, which is a lot to read.
+pub(crate) async fn export(app: &App, user: UserId) -> Result<(), ApiError> {
+    let quota = app.config.limits.requests.then_some(EXPORTS);
+    take(app, format!("export:{user}"), quota).await
+}
+
 /// Bounds sign-ins at providers that one address begins.
 pub(crate) async fn provider_sign_in(app: &App, origin: &Origin) -> Result<(), ApiError> {
     take_for_address(app, "provider", Some(PROVIDER_SIGN_INS), origin).await
@@ -198,6 +204,7 @@ impl Standing {
     }
 }
 
+const EXPORTS: Quota = Quota::new(10, Duration::from_secs(3_600));
 /// Wrong codes of waiting agents.
 const GUESSES: Quota = Quota::new(10, Duration::from_secs(600));
 /// An agent tells every ten seconds; this is 50 users and keys, all the time.

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-pub(crate) use devices::{forget_device, list_devices};
+pub(crate) use devices::{OwnDevice, forget_device, list_devices};
 pub(crate) use key_ring::{KeyRing, rotate as rotate_signing_key};
 pub(crate) use list::{OwnSession, commit_end, end, list, sign_out_everywhere};
 pub(crate) use membership::Membership;

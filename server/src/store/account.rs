@@ -30,8 +30,7 @@ impl Store {
         actor: &str,
         rows: i64,
     ) -> Result<Vec<OwnEvent>, StoreError> {
-        const SQL: &str = "SELECT at, action, subject FROM audit_events WHERE actor = $1 \
-            ORDER BY at DESC, id DESC LIMIT $2";
+        const SQL: &str = EVENTS_OF;
         sql!(self, query_as(SQL, actor, rows).fetch_all)
     }
 }
@@ -120,5 +119,30 @@ impl Transaction {
             sql!(self, query(sql, user).execute)?;
         }
         Ok(())
+    }
+}
+
+const EVENTS_OF: &str = "SELECT at, action, subject FROM audit_events WHERE actor = $1 \
+    ORDER BY at DESC, id DESC LIMIT $2";
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Row};
+
+    use super::{EVENTS_OF, Store};
+    use crate::store::Target;
+
+    #[tokio::test]
+    async fn what_one_user_did_is_found_without_reading_what_others_did() {
+        let store = Store::open_in_memory().await;
+        let Target::Sqlite(pool) = store.target() else {
+            panic!("it is SQLite")
+        };
+        let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {EVENTS_OF}"));
+        let plan = sqlx::query(sql).bind("user:x").bind(1).fetch_all(pool);
+        let plan: Vec<String> = plan.await.unwrap().iter().map(|row| row.get(3)).collect();
+        let plan = plan.join(", ");
+        assert!(plan.contains("(actor=?)"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
 }

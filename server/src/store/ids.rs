@@ -147,6 +147,11 @@ impl TenantId {
     }
 }
 
+impl IdentityId {
+    /// Sorts before every other one.
+    pub(crate) const FIRST: Self = Self(Uuid::nil());
+}
+
 impl UserId {
     /// Belongs to nobody.
     pub(crate) const NOBODY: Self = Self(Uuid::nil());

@@ -31,6 +31,14 @@ pub(crate) struct StoredServiceKey {
     pub(crate) last_used_at: Option<UnixTime>,
 }
 
+/// A service API key, and the tenant that it works in.
+#[derive(FromRow)]
+pub(crate) struct OwnServiceKey {
+    pub(crate) tenant_id: TenantId,
+    #[sqlx(flatten)]
+    pub(crate) key: StoredServiceKey,
+}
+
 /// A service API key that counts, with what its owner may do now.
 #[derive(FromRow)]
 pub(crate) struct LiveServiceKey {
@@ -79,6 +87,18 @@ impl Store {
             last_used_at FROM service_api_keys WHERE tenant_id = $1 AND user_id = $2 \
             AND revoked_at IS NULL AND ($3 IS NULL OR id > $3) ORDER BY id LIMIT $4";
         sql!(self, query_as(SQL, tenant, user, after, rows).fetch_all)
+    }
+
+    /// The user's keys in every tenant that were not revoked, oldest first.
+    pub(crate) async fn service_keys_of(
+        &self,
+        user: UserId,
+        rows: i64,
+    ) -> Result<Vec<OwnServiceKey>, StoreError> {
+        const SQL: &str = "SELECT tenant_id, id, name, hint, permissions, created_at, expires_at, \
+            last_used_at FROM service_api_keys WHERE user_id = $1 AND revoked_at IS NULL \
+            ORDER BY id LIMIT $2";
+        sql!(self, query_as(SQL, user, rows).fetch_all)
     }
 
     pub(crate) async fn touch_service_key(

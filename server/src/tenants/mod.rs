@@ -14,7 +14,7 @@ pub(crate) use change_tenant::{add_tenant, change_tenant, show_tenant};
 pub(crate) use enter::enter;
 pub(crate) use invite::{invitations, invite, withdraw};
 pub(crate) use join::join;
-pub(crate) use list::{list, members};
+pub(crate) use list::{OwnTenant, list, members};
 pub(crate) use plan::{Plan, plans};
 pub(crate) use roles::{RoleName, delete_role, put_role, roles};
 
