@@ -149,7 +149,8 @@ pub enum Password {
     },
 }
 
-/// See [`super::Command::Mfa`]. Codes are asked for, or read from standard input.
+/// See [`super::Command::Mfa`]. Codes, and the password to start with, are asked for, or read from
+/// standard input.
 #[derive(Subcommand)]
 pub enum Mfa {
     /// Tell which second factors you have.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::error::CliError;
 use crate::output::{Reply, cell};
-use crate::secret_input::code;
+use crate::secret_input::{code, token};
 use crate::session::SignedIn;
 
 /// Tells which second factors the caller has.
@@ -20,9 +20,11 @@ pub(crate) async fn status(caller: &SignedIn) -> Result<Reply, CliError> {
     Ok(Reply::new(format!("{app}, {left} recovery codes"), mfa))
 }
 
-/// Makes a secret for an authenticator app.
+/// Makes a secret for an authenticator app, for who knows the password.
 pub(crate) async fn start(caller: &SignedIn) -> Result<Reply, CliError> {
-    let new = caller.ask(Method::POST, "/auth/mfa/totp/start").await?;
+    let body = json!({ "current_password": token("Present password: ")?.as_str() });
+    let path = "/auth/mfa/totp/start";
+    let new = caller.send_json(Method::POST, path, &body).await?;
     let human = format!(
         "secret: {}\n{}\nFeed it to your authenticator app, then run `keyferry mfa confirm`.",
         cell(&new, "secret"),

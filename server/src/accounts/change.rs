@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::mailed_token::MailedToken;
 use super::names::taken;
+use super::prove_password::prove_password;
 use super::register::FREE_TEXT;
 use super::register::free_text;
 use super::{Email, Me, Username, me};
@@ -47,7 +48,8 @@ pub(crate) async fn change_me(
     if let Some(email) = &change.email {
         limits::mail_by(app, user.id).await?;
         limits::mail(app, origin, email.text()).await?;
-        is_the_user(app, &user, request.current_password.as_ref()).await?;
+        let password = request.current_password.as_ref();
+        prove_password(app, origin, caller, (&user, password)).await?;
     }
     let entry = Entry {
         tenant: Some(caller.tenant_id()),
@@ -72,19 +74,6 @@ pub(crate) async fn change_me(
     draft.commit().await?;
     tell_by_mail(app, &user, link);
     me(app, caller).await
-}
-
-/// Refuses unless the password is the user's.
-pub(super) async fn is_the_user(
-    app: &App,
-    user: &StoredUser,
-    password: Option<&Secret>,
-) -> Result<(), ApiError> {
-    let wrong = |detail| ApiError::invalid("current_password", detail);
-    let password = password.ok_or_else(|| wrong("is missing"))?;
-    let stored = Some(user.password_hash.as_str());
-    let right = app.hasher.check(password.expose(), stored).await?;
-    right.then_some(()).ok_or_else(|| wrong("is wrong"))
 }
 
 fn parse(request: &MeChange) -> Result<AccountChange, ApiError> {

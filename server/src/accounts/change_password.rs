@@ -5,11 +5,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::NewPassword;
+use super::prove_password::prove_password;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::{ApiError, FieldError};
 use crate::secret::Secret;
-use crate::sessions::{self, SignedIn};
+use crate::sessions::{self, Origin, SignedIn};
 use crate::store::{
     EmailTokenPurpose, PasswordChange, SessionId, StoredUser, Transaction, UserId, uuid_v7,
 };
@@ -33,17 +34,15 @@ pub(crate) struct Replacement {
 /// Changes the caller's password. Every other session ends.
 pub(crate) async fn change_password(
     app: &App,
+    origin: &Origin,
     caller: &SignedIn,
     request: ChangeRequest,
 ) -> Result<(), ApiError> {
     let session = caller.session_id()?;
     let user = app.store.user_by_id(caller.user_id()).await?;
     let user = user.ok_or(ApiError::Unauthenticated)?;
-    let known = Some(user.password_hash.as_str());
-    let current = request.current_password.expose();
-    if !app.hasher.check(current, known).await? {
-        return Err(ApiError::invalid("current_password", "is wrong"));
-    }
+    let current = Some(&request.current_password);
+    prove_password(app, origin, caller, (&user, current)).await?;
     let new = Replacement::hash(app, &user, &request.new_password).await?;
     let entry = Entry {
         tenant: Some(caller.tenant_id()),
@@ -76,7 +75,7 @@ impl Replacement {
     }
 }
 
-/// Sets the password and ends every session but the one to keep.
+/// Sets the password and ends every session but the one to keep, and every login under way.
 pub(crate) async fn replace(
     app: &App,
     mut change: Transaction,
@@ -99,6 +98,7 @@ pub(crate) async fn replace(
     change.trim_password_history(new.user, history).await?;
     let purpose = EmailTokenPurpose::Reset;
     change.void_email_tokens(new.user, purpose, now).await?;
+    change.delete_mfa_challenges(new.user).await?;
     let ended = change.end_sessions(new.user, keep, now).await?;
     Ok(sessions::commit_end(app, change, &ended).await?)
 }

@@ -4,14 +4,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::change::is_the_user;
 use super::mfa;
+use super::prove_password::prove_password;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::secret::Secret;
-use crate::sessions::SignedIn;
+use crate::sessions::{Origin, SignedIn};
 
 /// The proof that it is the user who closes the account.
 #[derive(Deserialize, JsonSchema)]
@@ -26,6 +26,7 @@ pub(crate) struct Closing {
 /// their machines wipe.
 pub(crate) async fn close_me(
     app: &App,
+    origin: &Origin,
     caller: &SignedIn,
     request: Closing,
 ) -> Result<(), ApiError> {
@@ -33,7 +34,8 @@ pub(crate) async fn close_me(
     let id = caller.user_id();
     let user = app.store.user_by_id(id).await?;
     let user = user.ok_or(ApiError::Unauthenticated)?;
-    is_the_user(app, &user, Some(&request.current_password)).await?;
+    let password = Some(&request.current_password);
+    prove_password(app, origin, caller, (&user, password)).await?;
     if app.store.has_totp(id).await? {
         let code = request.code.as_ref().ok_or(ApiError::InvalidCode)?;
         mfa::check(app, id, code.expose()).await?;

@@ -11,6 +11,7 @@ mod me;
 pub(crate) mod mfa;
 mod names;
 mod password;
+mod prove_password;
 pub(crate) mod providers;
 mod register;
 mod reset_password;

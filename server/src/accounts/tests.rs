@@ -3,13 +3,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    change_me, change_password, close_me, export_me, forgot_password, register,
-    resend_verification, reset_password, verify_email,
+    add_api_key, change_me, change_password, close_me, export_me, forgot_password, register,
+    resend_verification, reset_password, start_totp, verify_email,
 };
 use crate::config::Config;
 use crate::error::ApiError;
-use crate::sessions::{SignedIn, sign_in, signed_in};
-use crate::store::{TenantId, UserId, sql};
+use crate::sessions::{Origin, SignedIn, sign_in, signed_in};
+use crate::store::{IdentityId, NewIdentity, TenantId, UserId, sql};
 use crate::testing::{ORIGIN, Server, server, server_with};
 
 const MAIL: &str = "ada@example.org";
@@ -217,10 +217,10 @@ async fn a_changed_password_keeps_only_the_session_that_changed_it() {
     let bearer = first["session_token"].as_str();
     let caller = signed_in(&server.app, &ORIGIN, bearer).await.unwrap();
     let wrong = json!({ "current_password": NEW, "new_password": NEW });
-    let refused = change_password(&server.app, &caller, request(wrong)).await;
+    let refused = change_password(&server.app, &ORIGIN, &caller, request(wrong)).await;
     assert_eq!(code(refused), Some("invalid_input"));
     let right = json!({ "current_password": OLD, "new_password": NEW });
-    change_password(&server.app, &caller, request(right))
+    change_password(&server.app, &ORIGIN, &caller, request(right))
         .await
         .unwrap();
     assert!(signed_in(&server.app, &ORIGIN, bearer).await.is_ok());
@@ -240,7 +240,7 @@ async fn the_last_passwords_are_not_used_again() {
     let change = async |from: &str, to: &str| {
         server.clock.advance(Duration::from_secs(1));
         let body = json!({ "current_password": from, "new_password": to });
-        code(change_password(&server.app, &caller, request(body)).await)
+        code(change_password(&server.app, &ORIGIN, &caller, request(body)).await)
     };
     let third = "Silver-Orchard-9-Kettle";
     assert_eq!(change(OLD, OLD).await, Some("weak_password"));
@@ -331,10 +331,10 @@ async fn a_closed_account_leaves_nothing_and_its_name_is_free() {
     let server = server().await;
     let ada = caller(&server).await;
     let wrong = request(json!({ "current_password": NEW }));
-    let refused = close_me(&server.app, &ada, wrong).await;
+    let refused = close_me(&server.app, &ORIGIN, &ada, wrong).await;
     assert_eq!(code(refused), Some("invalid_input"));
     let right = request(json!({ "current_password": OLD }));
-    close_me(&server.app, &ada, right).await.unwrap();
+    close_me(&server.app, &ORIGIN, &ada, right).await.unwrap();
     assert_eq!(
         code(try_password(&server, OLD).await),
         Some("invalid_credentials")
@@ -365,29 +365,123 @@ async fn the_only_owner_of_others_does_not_leave_them() {
     )
     .unwrap();
     let closing = || request(json!({ "current_password": OLD }));
-    let refused = close_me(&server.app, &ada, closing()).await;
+    let refused = close_me(&server.app, &ORIGIN, &ada, closing()).await;
     assert_eq!(code(refused), Some("last_owner"));
     let closing_eve = request(json!({ "current_password": "SecurePass123!" }));
-    close_me(&server.app, &eve, closing_eve).await.unwrap();
-    close_me(&server.app, &ada, closing()).await.unwrap();
+    close_me(&server.app, &ORIGIN, &eve, closing_eve)
+        .await
+        .unwrap();
+    close_me(&server.app, &ORIGIN, &ada, closing())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn an_export_tells_everything_but_secrets() {
     let server = server().await;
-    let ada = caller(&server).await;
+    let token = server.register("ada").await;
+    let origin = Origin {
+        peer: Some("192.0.2.1".parse().unwrap()),
+        user_agent: Some("a browser".into()),
+        ..ORIGIN
+    };
+    // Ids sort by time.
+    server.clock.advance(Duration::from_secs(1));
+    let claim = json!({ "username": "ada", "password": "SecurePass123!" });
+    sign_in(&server.app, &origin, request(claim)).await.unwrap();
+    let ada = signed_in(&server.app, &ORIGIN, Some(&token)).await.unwrap();
+    let eve = server.user("eve").await;
+    become_member(&server, (eve.tenant_id(), ada.user_id()), "viewer").await;
+    let key = json!({ "name": "backup" });
+    add_api_key(&server.app, &ada, request(key)).await.unwrap();
+    const THERE: &str = "INSERT INTO service_api_keys \
+        (id, tenant_id, user_id, name, hint, key_hash, created_at) \
+        SELECT zeroblob(16), $1, user_id, 'there', hint, zeroblob(32), created_at \
+        FROM service_api_keys";
+    sql!(server.app.store, query(THERE, eve.tenant_id()).execute).unwrap();
+    identity_of(&server, &ada).await;
+
     let export = export_me(&server.app, &ada).await.unwrap();
     let export = serde_json::to_value(export).unwrap();
-    assert_eq!(export["account"]["email"], MAIL);
-    assert_eq!(export["sessions"].as_array().unwrap().len(), 1);
-    let events = export["events"].as_array().unwrap();
-    assert!(
-        events
-            .iter()
-            .any(|event| event["action"] == "auth.register")
-    );
+    assert_eq!(export["account"]["username"], "ada");
+    let all = |member: &str, of: &str| -> Vec<String> {
+        let items = export[member].as_array().unwrap().iter();
+        items
+            .map(|item| item[of].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    assert_eq!(all("sessions", "user_agent"), ["a browser", ""]);
+    assert_eq!(all("devices", "network"), ["192.0.2.0/24"]);
+    assert_eq!(all("identities", "provider"), ["corp"]);
+    assert_eq!(all("tenants", "role"), ["owner", "viewer"]);
+    assert_eq!(all("api_keys", "name"), ["there", "backup"]);
+    let places = [eve.tenant_id().to_string(), ada.tenant_id().to_string()];
+    assert_eq!(all("api_keys", "tenant"), places);
+    assert!(all("events", "action").contains(&"auth.register".to_owned()));
+    assert_eq!(export["second_factors"]["totp"], false);
     let text = export.to_string();
-    assert!(!text.contains("$2b$") && !text.contains("kfs_"));
+    for secret in ["$2b$", "kfs_", "kf_"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_is_exported_ten_times_an_hour() {
+    let server = server().await;
+    let ada = caller(&server).await;
+    for _ in 0..10 {
+        export_me(&server.app, &ada).await.unwrap();
+    }
+    let refused = export_me(&server.app, &ada).await;
+    assert_eq!(code(refused), Some("rate_limited"));
+}
+
+async fn identity_of(server: &Server, user: &SignedIn) {
+    let now = server.app.clock.now();
+    let identity = NewIdentity {
+        id: IdentityId::new(now, &mut server.app.rng()),
+        user_id: user.user_id(),
+        provider: "corp",
+        issuer: "https://id.example.org",
+        subject: "ada-1",
+        created_at: now,
+    };
+    let mut change = server.app.store.begin().await.unwrap();
+    change.insert_identity(&identity).await.unwrap();
+    change.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_found_a_session_does_not_guess_the_password_for_long() {
+    const NOTED: &str =
+        "SELECT COUNT(*) FROM audit_events WHERE action = 'security.password_refused'";
+    let server = server().await;
+    let ada = caller(&server).await;
+    let origin = Origin {
+        peer: Some("192.0.2.1".parse().unwrap()),
+        ..ORIGIN
+    };
+    let change = async |current: &str| {
+        let body = json!({ "current_password": current, "new_password": NEW });
+        code(change_password(&server.app, &origin, &ada, request(body)).await)
+    };
+    let close = async |current: &str| {
+        let body = json!({ "current_password": current });
+        code(close_me(&server.app, &origin, &ada, request(body)).await)
+    };
+    for _ in 0..2 {
+        assert_eq!(change("Wrong-Guess-1").await, Some("invalid_input"));
+        assert_eq!(close("Wrong-Guess-1").await, Some("invalid_input"));
+        let set_up = request(json!({ "current_password": "Wrong-Guess-1" }));
+        let refused = start_totp(&server.app, &origin, &ada, set_up).await;
+        assert!(refused.is_err());
+    }
+    for password in ["Wrong-Guess-1", OLD] {
+        assert_eq!(change(password).await, Some("rate_limited"));
+        assert_eq!(close(password).await, Some("rate_limited"));
+    }
+    let noted: i64 = sql!(server.app.store, query_scalar(NOTED).fetch_one).unwrap();
+    assert_eq!(noted, 5, "the others were not looked at");
 }
 
 async fn become_member(server: &Server, (tenant, user): (TenantId, UserId), role: &str) {
@@ -404,7 +498,7 @@ async fn become_member(server: &Server, (tenant, user): (TenantId, UserId), role
 async fn close_both(server: &Server, both: [&SignedIn; 2]) -> Option<&'static str> {
     let close = async |who: &SignedIn| {
         let closing = request(json!({ "current_password": "SecurePass123!" }));
-        code(close_me(&server.app, who, closing).await)
+        code(close_me(&server.app, &ORIGIN, who, closing).await)
     };
     // The database keeps both waiting until their passwords were checked.
     let both_are_checked = async {

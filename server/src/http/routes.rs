@@ -39,14 +39,14 @@ routes! {
     POST   "/auth/email/resend"        anyone          => ACCEPTED   accounts::resend_verification(app, origin, body);
     POST   "/auth/password/forgot"     anyone          => ACCEPTED   accounts::forgot_password(app, origin, body);
     POST   "/auth/password/reset"      anyone          => NO_CONTENT accounts::reset_password(app, origin, body) then close;
-    POST   "/auth/password/change"     person          => NO_CONTENT accounts::change_password(app, caller, body) then close;
+    POST   "/auth/password/change"     person          => NO_CONTENT accounts::change_password(app, origin, caller, body) then close;
     GET    "/auth/me"                  newcomer        => OK         accounts::me(app, caller);
     PATCH  "/auth/me"                  person          => OK         accounts::change_me(app, origin, caller, body) then close;
-    DELETE "/auth/me"                  person          => NO_CONTENT accounts::close_me(app, caller, body) then close;
+    DELETE "/auth/me"                  person          => NO_CONTENT accounts::close_me(app, origin, caller, body) then close;
     GET    "/auth/me/export"           person          => OK         accounts::export_me(app, caller);
     GET    "/auth/mfa"                 newcomer        => OK         accounts::show_mfa(app, caller);
     POST   "/auth/mfa/verify"          anyone          => OK         cookies::verify_mfa(call, body) then close;
-    POST   "/auth/mfa/totp/start"      new_person      => CREATED    accounts::start_totp(app, caller) then close;
+    POST   "/auth/mfa/totp/start"      new_person      => CREATED    accounts::start_totp(app, origin, caller, body) then close;
     POST   "/auth/mfa/totp/confirm"    new_person      => OK         accounts::confirm_totp(app, caller, body) then close;
     DELETE "/auth/mfa/totp"            person          => NO_CONTENT accounts::remove_totp(app, caller, body) then close;
     POST   "/auth/mfa/recovery-codes"  person          => OK         accounts::renew_recovery_codes(app, caller, body) then close;

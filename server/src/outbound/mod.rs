@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::Response;
 
 pub(crate) use client::Client;
-pub(crate) use url::Url;
+pub(crate) use url::{Url, escaped};
 
 /// What a service answered, whole in memory.
 pub(crate) type Answer = Response<Bytes>;

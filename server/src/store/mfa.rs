@@ -218,6 +218,12 @@ impl Transaction {
         Ok(confirmed == 1)
     }
 
+    /// Ends the user's logins that still owe a second factor.
+    pub(crate) async fn delete_mfa_challenges(&mut self, user: UserId) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM mfa_challenges WHERE user_id = $1";
+        sql!(self, query(SQL, user).execute).map(drop)
+    }
+
     pub(crate) async fn delete_totp(&mut self, user: UserId) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM totp WHERE user_id = $1";
         sql!(self, query(SQL, user).execute).map(drop)

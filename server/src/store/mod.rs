@@ -75,7 +75,7 @@ pub(crate) use plans::StoredPlan;
 pub(crate) use records::{Record, RecordKind, Resealed};
 pub(crate) use restored::HeldBackRow;
 pub(crate) use server_keys::NewServerKey;
-pub(crate) use service_keys::{NewServiceKeyRow, StoredServiceKey};
+pub(crate) use service_keys::{NewServiceKeyRow, OwnServiceKey, StoredServiceKey};
 pub(crate) use sessions::{LiveSession, NewRefreshToken, NewSession, StoredRefreshToken};
 pub(crate) use signing_keys::{NewSigningKey, StoredSigningKey};
 pub(crate) use tenants::{StoredMember, StoredMembership};

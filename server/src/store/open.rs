@@ -9,8 +9,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, PgConnection};
 
-use super::{Pool, Store, StoreError, UnixTime, sql};
+use super::{Pool, Store, StoreError, UnixTime, in_time, sql};
 use crate::config::Database;
+use crate::traces;
 
 /// A step from one schema to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +89,10 @@ impl Store {
     pub(crate) async fn clock(&self, ours: UnixTime) -> Result<UnixTime, StoreError> {
         const SQL: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT";
         match &self.0 {
-            Pool::Postgres(pool) => Ok(sqlx::query_scalar(SQL).fetch_one(pool).await?),
+            Pool::Postgres(pool) => {
+                let span = traces::statement(&SQL);
+                in_time(span, sqlx::query_scalar(SQL).fetch_one(pool)).await
+            }
             Pool::Sqlite(_) => Ok(ours),
         }
     }

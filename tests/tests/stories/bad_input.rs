@@ -35,6 +35,7 @@ on_both_engines!(
     bytes_that_are_no_handshake_close_the_connection_without_a_reason,
     bytes_that_are_no_local_frame_do_not_disturb_the_agent,
     http_that_is_ambiguous_is_refused,
+    a_nul_is_refused_by_the_server_and_not_by_the_database,
 );
 
 async fn json_that_is_wrong_is_refused_with_the_field_at_fault(engine: Engine) {
@@ -82,6 +83,27 @@ async fn json_that_is_wrong_is_refused_with_the_field_at_fault(engine: Engine) {
         json!([]),
         "a refused request changed something"
     );
+}
+
+async fn a_nul_is_refused_by_the_server_and_not_by_the_database(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let token = token(&server).await;
+    let me = server
+        .ask(Method::GET, "/auth/me", Some(&token), None)
+        .await;
+    let me = format!("/members/{}", me.body["id"].as_str().unwrap());
+    let role = json!({ "role": "a\0b" });
+    let invitation = json!({ "email": "bob@example.org", "role": "a\0b" });
+    for (method, path, body) in [
+        (Method::GET, "/keys?cursor=YQBi", None),
+        (Method::GET, "/roles?cursor=YQBi", None),
+        (Method::PATCH, me.as_str(), Some(role)),
+        (Method::POST, "/invitations", Some(invitation)),
+    ] {
+        let answer = server.ask(method, path, Some(&token), body).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
+    }
 }
 
 async fn a_sealed_value_that_does_not_open_is_refused(engine: Engine) {

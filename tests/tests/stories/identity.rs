@@ -189,7 +189,9 @@ async fn join(
 
 /// Confirms an authenticator app, and gives the recovery codes.
 async fn set_up(server: &Server, session: &SecretString) -> Vec<Value> {
-    let start = ask(server, Method::POST, "/auth/mfa/totp/start", session, None).await;
+    let path = "/auth/mfa/totp/start";
+    let proof = Some(json!({ "current_password": PASSWORD }));
+    let start = ask(server, Method::POST, path, session, proof).await;
     assert_eq!(start.status, StatusCode::CREATED);
     let secret = start.body["secret"].as_str().unwrap();
     let body = json!({ "code": code_now(secret) });

@@ -22,7 +22,14 @@ async fn a_second_factor_is_set_up_used_and_removed(engine: Engine) {
     let stage = Stage::new(engine).await;
     let server = Server::start(&stage);
     let ada = Person::register(&stage, &server, "ada");
-    let secret = ada.ask(&["mfa", "start"]);
+    let guess = ada.run(&["mfa", "start"], b"a guess");
+    assert!(
+        guess.errors.contains("current_password"),
+        "{}",
+        guess.errors
+    );
+    let secret = ada.run(&["--json", "mfa", "start"], PASSWORD.as_bytes());
+    let secret: Value = serde_json::from_str(&secret.success().output).unwrap();
     let code = code_now(secret["secret"].as_str().unwrap());
     let confirmed = ada
         .run(&["--json", "mfa", "confirm"], code.as_bytes())

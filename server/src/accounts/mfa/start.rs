@@ -1,18 +1,20 @@
 //! A new secret for an authenticator app, which counts once it is confirmed.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::context;
 use crate::accounts::Profile;
+use crate::accounts::prove_password::prove_password;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::base32;
 use crate::error::ApiError;
-use crate::secret::Handed;
-use crate::sessions::SignedIn;
+use crate::outbound::escaped;
+use crate::secret::{Handed, Secret};
+use crate::sessions::{Origin, SignedIn};
 use crate::store::NewTotp;
 use crate::vault::seal;
 
@@ -25,12 +27,27 @@ pub(crate) struct NewSecret {
     otpauth_url: Handed,
 }
 
+/// The proof that it is the user: whoever sets the second factor up shuts everybody else out.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SettingUp {
+    current_password: Secret,
+}
+
 /// Makes a secret. An unconfirmed one from before is forgotten; a confirmed one must be removed
 /// first.
-pub(crate) async fn start_totp(app: &App, caller: &SignedIn) -> Result<NewSecret, ApiError> {
+pub(crate) async fn start_totp(
+    app: &App,
+    origin: &Origin,
+    caller: &SignedIn,
+    request: SettingUp,
+) -> Result<NewSecret, ApiError> {
     caller.session_id()?;
     let user = app.store.user_by_id(caller.user_id()).await?;
-    let profile = user.ok_or(ApiError::Unauthenticated)?.into_profile();
+    let user = user.ok_or(ApiError::Unauthenticated)?;
+    let password = Some(&request.current_password);
+    prove_password(app, origin, caller, (&user, password)).await?;
+    let profile = user.into_profile();
     let secret = app.arena.random(SECRET, &mut app.rng());
     let secret = secret.map_err(ApiError::internal)?;
     let place = context(caller.user_id());
@@ -63,22 +80,10 @@ pub(crate) async fn start_totp(app: &App, caller: &SignedIn) -> Result<NewSecret
 
 fn otpauth_url(profile: &Profile, secret: &str) -> Zeroizing<String> {
     let name = profile.username.as_deref().or(profile.email.as_deref());
-    let label = percent_encoded(name.unwrap_or("account"));
+    let label = escaped(name.unwrap_or("account"));
     Zeroizing::new(format!(
         "otpauth://totp/Keyferry:{label}?secret={secret}&issuer=Keyferry&algorithm=SHA1&digits=6&period=30"
     ))
-}
-
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 /// Bytes of a secret, as RFC 4226 §4 recommends.

@@ -3,7 +3,9 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
+use super::start::SettingUp;
 use super::{confirm_totp, remove_totp, renew_recovery_codes, show_mfa, start_totp};
+use crate::accounts::change_password;
 use crate::base32;
 use crate::error::ApiError;
 use crate::sessions::{SignedIn, sign_in, verify_mfa};
@@ -40,10 +42,18 @@ fn code<T>(result: Result<T, ApiError>) -> Option<&'static str> {
     result.err().map(|refused| refused.code())
 }
 
+fn proof<T: serde::de::DeserializeOwned>() -> T {
+    serde_json::from_value(json!({ "current_password": "SecurePass123!" })).unwrap()
+}
+
 /// A user with an app and recovery codes, half a minute later.
 async fn with_app(server: &Server, name: &str) -> (SignedIn, App, Vec<String>) {
     let caller = server.user(name).await;
-    let new = shown(start_totp(&server.app, &caller).await.unwrap());
+    let new = shown(
+        start_totp(&server.app, &ORIGIN, &caller, proof())
+            .await
+            .unwrap(),
+    );
     let secret = new["secret"].as_str().unwrap();
     let app = App(*base32::decode(secret).unwrap());
     let url = new["otpauth_url"].as_str().unwrap();
@@ -186,7 +196,9 @@ async fn a_second_step_is_over_after_five_minutes() {
 async fn an_app_counts_only_once_it_is_confirmed() {
     let server = server().await;
     let caller = server.user("ada").await;
-    start_totp(&server.app, &caller).await.unwrap();
+    start_totp(&server.app, &ORIGIN, &caller, proof())
+        .await
+        .unwrap();
     let refused = confirm_totp(&server.app, &caller, typed("000000")).await;
     assert_eq!(code(refused), Some("invalid_code"));
     assert!(password(&server, "ada").await["access_token"].is_string());
@@ -196,7 +208,7 @@ async fn an_app_counts_only_once_it_is_confirmed() {
 async fn an_app_is_removed_only_with_a_code_and_not_replaced_without() {
     let server = server().await;
     let (caller, app, _) = with_app(&server, "ada").await;
-    let replaced = start_totp(&server.app, &caller).await;
+    let replaced = start_totp(&server.app, &ORIGIN, &caller, proof()).await;
     assert_eq!(code(replaced), Some("already_exists"));
     let wrong = app.wrong_code(&server);
     let refused = remove_totp(&server.app, &caller, typed(&wrong)).await;
@@ -205,4 +217,30 @@ async fn an_app_is_removed_only_with_a_code_and_not_replaced_without() {
         .await
         .unwrap();
     assert!(password(&server, "ada").await["access_token"].is_string());
+}
+
+#[tokio::test]
+async fn a_new_password_ends_logins_that_the_old_one_began() {
+    let server = server().await;
+    let (caller, app, _) = with_app(&server, "ada").await;
+    let owed = password(&server, "ada").await;
+    let new = json!({
+        "current_password": "SecurePass123!", "new_password": "Copper-Meadow-4-Whistle",
+    });
+    let new = serde_json::from_value(new).unwrap();
+    change_password(&server.app, &ORIGIN, &caller, new)
+        .await
+        .unwrap();
+    let late = second(&server, &owed, &app.code(&server)).await;
+    assert_eq!(code(late), Some("invalid_mfa_token"));
+}
+
+#[tokio::test]
+async fn a_session_alone_sets_no_second_factor_up() {
+    let server = server().await;
+    let ada = server.user("ada").await;
+    let wrong = serde_json::from_value(json!({ "current_password": "a guess" })).unwrap();
+    let refused = start_totp(&server.app, &ORIGIN, &ada, wrong).await;
+    assert_eq!(code(refused), Some("invalid_input"));
+    assert!(serde_json::from_value::<SettingUp>(json!({})).is_err());
 }

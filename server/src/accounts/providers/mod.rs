@@ -24,16 +24,16 @@ use serde::Serialize;
 
 pub(crate) use callback::{Arrival, Return, come_back};
 pub(crate) use exchange::{ProviderCode, redeem};
-pub(crate) use identities::{list_identities, remove_identity};
+pub(crate) use identities::{Identity, list_identities, remove_identity};
 pub(crate) use start::{LIFE, Waiting, depart};
 
 use crate::app::App;
 use crate::config::ProviderSettings;
 use crate::error::ApiError;
-use crate::outbound::{Client, OutboundError, Url};
+use crate::outbound::{Client, OutboundError, Url, escaped};
 use crate::page::List;
 use crate::sessions::opaque::OpaqueToken;
-use discovery::Known;
+use discovery::Memory;
 
 /// Every provider of this server.
 pub(crate) struct Providers(Vec<Provider>);
@@ -42,7 +42,7 @@ pub(crate) struct Providers(Vec<Provider>);
 pub(crate) struct Provider {
     settings: ProviderSettings,
     client: Client,
-    known: tokio::sync::Mutex<Option<Known>>,
+    memory: tokio::sync::Mutex<Memory>,
 }
 
 /// What a provider's routes are called.
@@ -63,7 +63,7 @@ impl Providers {
             Ok(Provider {
                 client: Client::new(settings.ca_file.as_deref())?,
                 settings: settings.clone(),
-                known: tokio::sync::Mutex::default(),
+                memory: tokio::sync::Mutex::default(),
             })
         };
         settings.iter().map(one).collect::<Result<_, _>>().map(Self)
@@ -116,18 +116,6 @@ fn form(pairs: &[(&str, &str)]) -> String {
     let pairs = pairs.iter();
     let pairs = pairs.map(|(name, value)| format!("{name}={}", escaped(value)));
     pairs.collect::<Vec<_>>().join("&")
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(byte.into());
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
 }
 
 fn url(text: &str) -> Result<Url, ApiError> {

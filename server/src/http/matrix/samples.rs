@@ -80,7 +80,7 @@ impl World {
     }
 
     /// A device from which the victim has signed in.
-    async fn device(&self, victim: &Caller) -> String {
+    pub(super) async fn device(&self, victim: &Caller) -> String {
         let app = self.app();
         let now = app.clock.now();
         let id = DeviceId::new(now, &mut app.rng());
@@ -99,7 +99,7 @@ impl World {
     }
 
     /// The victim, as a provider knows them.
-    async fn identity(&self, victim: &Caller) -> String {
+    pub(super) async fn identity(&self, victim: &Caller) -> String {
         let app = self.app();
         let now = app.clock.now();
         let subject = self.new_name();
@@ -140,6 +140,7 @@ pub(super) fn refused_by_nature(route: &Route) -> Option<u16> {
         "cookies_sign_in" | "cookies_refresh" | "cookies_verify_mfa" => Some(401),
         "accounts_change_password"
         | "accounts_close_me"
+        | "accounts_start_totp"
         | "accounts_reset_password"
         | "accounts_verify_email"
         | "delivery_enrolments_poll"
