@@ -159,12 +159,16 @@ async fn enter(
         user: user.id,
         tenant: user.tenant_id,
     };
-    let keys = match public_key {
+    let handed = match public_key {
         Some(key) => Some(vault::hand_out(app, origin, member, key).await?),
         None => None,
     };
     let tokens = start(app, origin, member).await?;
-    Ok(SignInAnswer::new(tokens, user.into_profile()).with_keys(keys))
+    let answer = SignInAnswer::new(tokens, user.into_profile());
+    Ok(match handed {
+        Some(handed) => answer.with_keys(handed),
+        None => answer,
+    })
 }
 
 const LIFE: Duration = Duration::from_secs(5 * 60);

@@ -13,7 +13,7 @@ use crate::error::ApiError;
 use crate::limits::Attempt;
 use crate::secret::Secret;
 use crate::store::{StoredUser, UserId};
-use crate::vault::{ClientKey, SealedKeys};
+use crate::vault::{ClientKey, HandedOut, SealedKeys};
 
 /// Who the caller claims to be.
 #[derive(Deserialize, JsonSchema)]
@@ -59,12 +59,15 @@ pub(crate) struct SignInAnswer {
     user: Profile,
     /// Only for a login that sent a public key.
     encrypted_api_keys: Option<SealedKeys>,
+    /// Whether there are more keys than fit into an answer.
+    encrypted_api_keys_truncated: bool,
 }
 
 impl SignInAnswer {
     pub(super) fn new(tokens: Tokens, user: Profile) -> Self {
         Self {
             encrypted_api_keys: None,
+            encrypted_api_keys_truncated: false,
             tokens,
             user_id: user.id,
             username: user.username.clone(),
@@ -72,9 +75,10 @@ impl SignInAnswer {
         }
     }
 
-    pub(super) fn with_keys(self, keys: Option<SealedKeys>) -> Self {
+    pub(super) fn with_keys(self, handed: HandedOut) -> Self {
         Self {
-            encrypted_api_keys: keys,
+            encrypted_api_keys: Some(handed.keys),
+            encrypted_api_keys_truncated: handed.truncated,
             ..self
         }
     }

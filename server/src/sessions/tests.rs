@@ -382,6 +382,36 @@ async fn a_login_with_a_public_key_gets_the_keys_that_its_user_may_read() {
     assert_eq!(viewer["encrypted_api_keys"], json!({}));
 }
 
+#[tokio::test]
+async fn a_login_says_when_there_are_more_keys_than_it_hands_out() {
+    let server = testing::server().await;
+    let ada = server.user("ada").await;
+    let put = async |number: u32| {
+        let key = json!({
+            "provider": "custom", "value": "a value", "policy": { "delivery": "raw" },
+        });
+        let key = serde_json::from_value(key).unwrap();
+        let name = format!("key-{number}").parse().unwrap();
+        crate::vault::put(&server.app, &ada, name, key)
+            .await
+            .unwrap();
+    };
+    let (_, public) = X25519HkdfSha256::derive_keypair(&[7; 32]);
+    let claim = json!({
+        "username": "ada", "password": "SecurePass123!",
+        "public_key": Base64UrlUnpadded::encode_string(&public.to_bytes()),
+    });
+    for number in 0..100 {
+        put(number).await;
+    }
+    let whole = login(&server, claim.clone()).await.unwrap();
+    assert_eq!(whole["encrypted_api_keys_truncated"], false);
+    put(100).await;
+    let most = login(&server, claim).await.unwrap();
+    assert_eq!(most["encrypted_api_keys"].as_object().unwrap().len(), 100);
+    assert_eq!(most["encrypted_api_keys_truncated"], true);
+}
+
 /// What any HPKE library makes of it.
 fn opened(private: &<X25519HkdfSha256 as Kem>::PrivateKey, info: &[u8], sealed: &[u8]) -> Vec<u8> {
     let (enc, body) = sealed.split_at(32);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use keyferry_protocol::agreement::PublicKey;
@@ -25,8 +26,16 @@ use crate::store::DeliverableVersion;
 #[derive(Clone, Copy)]
 pub(crate) struct ClientKey(PublicKey);
 
-/// Every key that the client may read, by name.
+/// The keys that the client may read, by name.
 pub(crate) type SealedKeys = BTreeMap<String, SealedKey>;
+
+/// What is handed out at once.
+#[derive(Default)]
+pub(crate) struct HandedOut {
+    pub(crate) keys: SealedKeys,
+    /// Whether there are more, which an agent would get.
+    pub(crate) truncated: bool,
+}
 
 /// The current version of a key, for the owner of the client's private key alone.
 #[derive(Serialize, JsonSchema)]
@@ -44,11 +53,11 @@ pub(crate) async fn hand_out(
     origin: &Origin,
     member: Member,
     to: ClientKey,
-) -> Result<SealedKeys, ApiError> {
+) -> Result<HandedOut, ApiError> {
     let membership = Membership::load(app, member).await?;
     let membership = membership.ok_or(ApiError::Unauthenticated)?;
     let needed = [Permission::VaultRead, Permission::VmEnroll];
-    let mut handed = SealedKeys::new();
+    let mut handed = HandedOut::default();
     if !needed
         .iter()
         .all(|one| membership.role.permissions().permit(*one))
@@ -59,14 +68,18 @@ pub(crate) async fn hand_out(
     for found in app.store.deliverable_versions(member.tenant, now).await? {
         let policy: Policy = serde_json::from_str(&found.policy).map_err(ApiError::internal)?;
         let current = found.version == found.current_version;
-        if !current || !policy.admits_any_reader(now) || handed.len() == MOST {
+        if !current || !policy.admits_any_reader(now) {
             continue;
         }
+        if handed.keys.len() == MOST {
+            handed.truncated = true;
+            break;
+        }
         if let Some(sealed) = seal_one(app, member, &found, to).await? {
-            handed.insert(found.name, sealed);
+            handed.keys.insert(found.name, sealed);
         }
     }
-    note(app, origin, member, &handed).await?;
+    note(app, origin, member, &handed.keys).await?;
     Ok(handed)
 }
 
@@ -122,14 +135,27 @@ async fn note(
     Ok(audit::append(app, &entry).await?)
 }
 
+impl From<ClientKey> for PublicKey {
+    fn from(key: ClientKey) -> Self {
+        key.0
+    }
+}
+
+impl FromStr for ClientKey {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
+        match Base64UrlUnpadded::decode(text, &mut bytes) {
+            Ok(decoded) if decoded.len() == 32 => Ok(Self(PublicKey(bytes))),
+            _ => Err("is 32 bytes in base64url"),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for ClientKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        let mut bytes = [0; 32];
-        match Base64UrlUnpadded::decode(text.as_bytes(), &mut bytes) {
-            Ok(decoded) if decoded.len() == 32 => Ok(Self(PublicKey(bytes))),
-            _ => Err(D::Error::custom("no base64url of 32 bytes")),
-        }
+        text.parse().map_err(D::Error::custom)
     }
 }
 

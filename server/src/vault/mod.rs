@@ -19,7 +19,7 @@ mod value;
 
 pub(crate) use adopt::{Adopted, adopt};
 pub(crate) use change_policy::change_policy;
-pub(crate) use hand_out::{ClientKey, SealedKeys, hand_out};
+pub(crate) use hand_out::{ClientKey, HandedOut, SealedKeys, hand_out};
 pub(crate) use key::{Provider, record_context};
 pub(crate) use list::{list, show, versions};
 pub(crate) use put::put;

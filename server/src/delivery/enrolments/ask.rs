@@ -17,6 +17,7 @@ use crate::secret::Handed;
 use crate::sessions::Origin;
 use crate::sessions::opaque::{OpaqueToken, Purpose};
 use crate::store::{EnrolmentId, NewEnrolment, StoreError, TenantId};
+use crate::vault::ClientKey;
 
 /// The body of `POST /enrolments`.
 #[derive(Deserialize, JsonSchema)]
@@ -40,7 +41,9 @@ pub(crate) struct Asked {
 
 /// Notes a request, for a person to find by its code.
 pub(crate) async fn ask(app: &App, origin: &Origin, asking: Asking) -> Result<Asked, ApiError> {
-    let agent = parse_key(&asking.agent_key)?;
+    let agent = asking.agent_key.parse::<ClientKey>();
+    let agent = agent.map_err(|detail| ApiError::invalid("agent_key", detail))?;
+    let agent = PublicKey::from(agent);
     if let Some(name) = &asking.name {
         parse_name(name)?;
     }
@@ -85,14 +88,6 @@ pub(crate) async fn ask(app: &App, origin: &Origin, asking: Asking) -> Result<As
         expires_in: LIFE.as_secs(),
         interval: INTERVAL.as_secs(),
     })
-}
-
-fn parse_key(text: &str) -> Result<PublicKey, ApiError> {
-    let mut key = [0; 32];
-    match Base64UrlUnpadded::decode(text, &mut key) {
-        Ok(bytes) if bytes.len() == 32 => Ok(PublicKey(key)),
-        _ => Err(ApiError::invalid("agent_key", "is 32 bytes in base64url")),
-    }
 }
 
 /// Strangers can make us hold so many, for ten minutes.
