@@ -183,20 +183,18 @@ fn connections(sources: &Sources) -> Result<ConnectionLimits, ConfigError> {
 
 /// A choice that is no unless the operator says yes.
 pub(super) fn choice(sources: &Sources, setting: &'static str) -> Result<bool, ConfigError> {
-    match sources.text(setting) {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(_) => Err(wrong(setting, "must be true or false")),
-    }
+    Ok(said(sources, setting)?.unwrap_or(false))
 }
 
 /// A choice that is yes unless the operator says no.
 pub(super) fn unless_off(sources: &Sources, setting: &'static str) -> Result<bool, ConfigError> {
-    match sources.text(setting) {
-        None | Some("true") => Ok(true),
-        Some("false") => Ok(false),
-        Some(_) => Err(wrong(setting, "must be true or false")),
-    }
+    Ok(said(sources, setting)?.unwrap_or(true))
+}
+
+fn said(sources: &Sources, setting: &'static str) -> Result<Option<bool>, ConfigError> {
+    let word = sources.text(setting);
+    let said = word.map(str::parse).transpose();
+    said.map_err(|_| wrong(setting, "must be true or false"))
 }
 
 pub(super) fn number<N>(

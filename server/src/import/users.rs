@@ -149,6 +149,10 @@ fn is_bcrypt(hash: &str) -> bool {
             .and_then(|cost| cost.parse::<u8>().ok())
             .is_some_and(|cost| (4..=20).contains(&cost))
         && hash.get(6..7) == Some("$")
+        && hash
+            .bytes()
+            .skip(7)
+            .all(|letter| letter.is_ascii_alphanumeric() || b"./".contains(&letter))
 }
 
 const USER: &str = "user";

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::routes::ROUTES;
 use super::table::{Access, Route, parameter, segments};
 use crate::sessions::BuiltIn;
+use crate::store::sql;
 use callers::Case;
 use samples::refused_by_nature;
 use world::{World, assert_same};
@@ -26,7 +27,7 @@ fn plain() -> impl Iterator<Item = &'static Route> {
 /// The caller does what the table says, or is refused and has changed nothing.
 async fn assert_table_holds(world: &World, route: &Route, case: &Case) {
     let request = world.request(route, &case.caller).await;
-    let before = world.rows().await;
+    let before = world.rows(case.caller.user).await;
     let (status, answer) = world.ask(&request, Some(&case.caller.bearer)).await;
     let wanted = if case.is_permitted(route) {
         refused_by_nature(route).unwrap_or(route.status.as_u16())
@@ -40,7 +41,7 @@ async fn assert_table_holds(world: &World, route: &Route, case: &Case) {
     );
     if wanted >= 400 {
         let what = format!("{} with {}", request.0, case.label);
-        assert_same(&before, &world.rows().await, &what);
+        assert_same(&before, &world.rows(case.caller.user).await, &what);
     }
 }
 
@@ -53,14 +54,14 @@ async fn nobody_passes_without_a_token_that_counts() {
         let mut bearers = callers::shut_out(&world).await;
         bearers.push(("no session token", "kfs_AAAA".to_owned()));
         bearers.push(("no access token", "a.b.c".to_owned()));
-        let before = world.rows().await;
+        let before = world.rows(victim.user).await;
         let (status, answer) = world.ask(&request, None).await;
         assert_eq!(status, 401, "{}: {answer}", request.0);
         for (who, bearer) in bearers {
             let (status, answer) = world.ask(&request, Some(&bearer)).await;
             assert_eq!(status, 401, "{} with {who}: {answer}", request.0);
         }
-        assert_same(&before, &world.rows().await, &request.0);
+        assert_same(&before, &world.rows(victim.user).await, &request.0);
     }
 }
 
@@ -110,7 +111,7 @@ async fn another_tenant_sees_and_changes_nothing() {
     for route in guarded() {
         let (outsider, victim) = (world.outsider().await, world.insider("owner").await);
         let request = world.request(route, &victim).await;
-        let before = world.rows().await;
+        let before = world.rows(victim.user).await;
         let (status, answer) = world.ask(&request, Some(&outsider.bearer)).await;
         let names_a_thing = segments(route.path).any(|part| parameter(part).is_some());
         if names_a_thing && route.method != hyper::Method::PUT {
@@ -132,7 +133,7 @@ async fn another_tenant_sees_and_changes_nothing() {
             "{} tells the name of the tenant: {told}",
             request.0
         );
-        assert_same(&before, &world.rows().await, &request.0);
+        assert_same(&before, &world.rows(victim.user).await, &request.0);
     }
 }
 
@@ -159,5 +160,23 @@ async fn lists_hold_only_what_the_own_tenant_has() {
         let (status, foreign) = world.ask(&list, Some(&outsider.bearer)).await;
         assert_eq!(status, 200);
         assert!(!foreign.to_string().contains(&target), "{}", list.0);
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_what_belongs_to_one_user_is_seen() {
+    let world = World::new().await;
+    let victim = world.insider("owner").await;
+    world.device(&victim).await;
+    world.identity(&victim).await;
+    for change in [
+        "DELETE FROM devices",
+        "DELETE FROM identities",
+        "UPDATE sessions SET ended_at = 1",
+        "UPDATE users SET password_hash = 'another'",
+    ] {
+        let before = world.rows(victim.user).await;
+        sql!(world.app().store, query(change).execute).unwrap();
+        assert_ne!(before, world.rows(victim.user).await, "{change}");
     }
 }

@@ -151,32 +151,40 @@ impl World {
         self.make_own(&owner, line, body).await
     }
 
-    /// Everything that the tenant has, but for who is signed in, which key was used when, and what
-    /// the audit says.
-    pub(super) async fn rows(&self) -> Vec<String> {
+    /// Everything that the tenant has, but for who is signed in and what the audit says, and
+    /// everything that belongs to this user, but for when something was used.
+    pub(super) async fn rows(&self, user: UserId) -> Vec<String> {
+        let of_tenant = self.rows_with("tenant_id", "tenants", self.tenant.bytes());
+        let of_tenant = of_tenant.await;
+        let of_user = self.rows_with("user_id", "users", user.bytes()).await;
+        let left_out = [
+            "sessions:",
+            "refresh_tokens:",
+            "audit_events:",
+            "mfa_challenges:",
+        ];
+        let told = |row: &String| !left_out.iter().any(|table| row.starts_with(table));
+        of_tenant.into_iter().filter(told).chain(of_user).collect()
+    }
+
+    /// The rows of every table that name `id` in this column, and the one that it is the id of.
+    async fn rows_with(&self, column: &str, own: &str, id: [u8; 16]) -> Vec<String> {
+        const TABLES: &str = "SELECT m.name, \
+            group_concat('quote(' || c.name || ')', ' || '','' || ') \
+            FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' \
+            AND c.name NOT IN ('last_used_at', 'last_seen_at') \
+            GROUP BY m.name HAVING SUM(c.name = $1) > 0 OR m.name = $2";
         let Target::Sqlite(pool) = self.app().store.target() else {
             panic!("these tests run on SQLite")
         };
-        let tables = "SELECT m.name, group_concat('quote(' || c.name || ')', ' || '','' || ') \
-            FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name <> 'last_used_at' \
-            GROUP BY m.name HAVING SUM(c.name = 'tenant_id') > 0 OR m.name = 'tenants'";
+        let tables = sqlx::query(TABLES).bind(column).bind(own).fetch_all(pool);
         let mut rows = Vec::new();
-        for table in sqlx::query(tables).fetch_all(pool).await.unwrap() {
+        for table in tables.await.unwrap() {
             let (name, columns): (String, String) = (table.get(0), table.get(1));
-            if [
-                "sessions",
-                "refresh_tokens",
-                "audit_events",
-                "mfa_challenges",
-            ]
-            .contains(&name.as_str())
-            {
-                continue;
-            }
-            let tenant = if name == "tenants" { "id" } else { "tenant_id" };
-            let sql = format!("SELECT {columns} FROM {name} WHERE {tenant} = $1 ORDER BY 1");
+            let column = if name == own { "id" } else { column };
+            let sql = format!("SELECT {columns} FROM {name} WHERE {column} = $1 ORDER BY 1");
             let found = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(sql))
-                .bind(self.tenant)
+                .bind(id.as_slice())
                 .fetch_all(pool);
             let found = found.await.unwrap().into_iter();
             rows.extend(found.map(|row| format!("{name}: {row}")));

@@ -137,3 +137,13 @@ async fn a_stopping_server_closes_its_connections() {
     line.server.stopper.stop();
     assert!(hear_out(&mut stream).await.starts_with("HTTP/1.1 200"));
 }
+
+#[tokio::test]
+async fn the_index_names_each_path_once() {
+    let line = Line::open().await;
+    let (_, index) = line.ask("GET /", "", "").await;
+    let paths = index["endpoints"].as_array().unwrap();
+    for (place, path) in paths.iter().enumerate() {
+        assert!(!paths[..place].contains(path), "{path}");
+    }
+}
