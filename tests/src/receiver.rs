@@ -1,18 +1,23 @@
 //! A service that takes what it is sent by HTTP, and keeps it for the story.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use crate::PATIENCE;
 
 /// A webhook, or a collector.
 pub struct Receiver {
-    authority: String,
+    origin: String,
     status: Arc<AtomicU16>,
     sent: UnboundedReceiver<Sent>,
 }
@@ -37,21 +42,40 @@ impl Sent {
 impl Receiver {
     /// Listens on a free port, and answers everything with this status.
     pub async fn start(status: u16) -> Self {
+        Self::listen(status, None).await
+    }
+
+    /// The same behind TLS, for `localhost`; `authority` is where its certificate is put.
+    pub async fn start_with_tls(status: u16, authority: &Path) -> Self {
+        Self::listen(status, Some(acceptor(authority))).await
+    }
+
+    async fn listen(status: u16, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let authority = listener.local_addr().unwrap().to_string();
+        let address = listener.local_addr().unwrap();
+        let origin = match tls {
+            None => format!("http://{address}"),
+            Some(_) => format!("https://localhost:{}", address.port()),
+        };
         let (sender, sent) = unbounded_channel();
         let status = Arc::new(AtomicU16::new(status));
         let answers = Arc::clone(&status);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let received = answer(stream, &answers).await;
+                let received = match &tls {
+                    None => answer(stream, &answers).await,
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => answer(stream, &answers).await,
+                        Err(_) => None,
+                    },
+                };
                 if received.is_some_and(|received| sender.send(received).is_err()) {
                     return;
                 }
             }
         });
         Self {
-            authority,
+            origin,
             status,
             sent,
         }
@@ -59,7 +83,7 @@ impl Receiver {
 
     /// Where it is.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.authority)
+        format!("{}{path}", self.origin)
     }
 
     /// Answers with another status from now on.
@@ -79,7 +103,10 @@ impl Receiver {
     }
 }
 
-async fn answer(mut stream: TcpStream, status: &AtomicU16) -> Option<Sent> {
+async fn answer<S>(mut stream: S, status: &AtomicU16) -> Option<Sent>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut bytes = Vec::new();
     let sent = loop {
         let mut piece = [0; 4096];
@@ -93,7 +120,22 @@ async fn answer(mut stream: TcpStream, status: &AtomicU16) -> Option<Sent> {
     let status = status.load(Ordering::Relaxed);
     let answer = format!("HTTP/1.1 {status} -\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     stream.write_all(answer.as_bytes()).await.ok()?;
+    stream.shutdown().await.ok()?;
     Some(sent)
+}
+
+/// A certificate that is its own authority.
+fn acceptor(authority: &Path) -> TlsAcceptor {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(authority, made.cert.pem()).unwrap();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], PrivateKeyDer::from(key))
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 fn whole(bytes: &[u8]) -> Option<Sent> {

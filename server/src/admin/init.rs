@@ -35,7 +35,7 @@ pub(super) struct InitFlags {
     #[arg(long)]
     password_stdin: bool,
     /// Write fresh secrets into this file, .env or one that ends in .toml, and use it from then
-    /// on. One that is there stays as it is
+    /// on. In one that is there only the secrets that it leaves empty are filled
     #[arg(long, value_name = "FILE")]
     secrets_file: Option<PathBuf>,
     /// Only write the file with the secrets, for containers that are not there yet
@@ -105,6 +105,7 @@ fn note(told: &mut Value, what: &str, how: impl Into<Value>) {
 const fn word(kept: Kept) -> &'static str {
     match kept {
         Kept::Written => "written",
+        Kept::Filled => "filled",
         Kept::AsItWas => "kept",
     }
 }

@@ -36,10 +36,10 @@ fn write_to_stderr(format: LogFormat, traces: Option<&Traces>) {
     let no_spans: Directive = format!("{}=off", traces::TARGET)
         .parse()
         .expect("a target's name and a level are a directive");
+    let wanted = config::environment("KEYFERRY_LOG").filter(|wanted| !wanted.is_empty());
     let filter = EnvFilter::builder()
         .with_default_directive(Level::INFO.into())
-        .with_env_var("KEYFERRY_LOG")
-        .from_env_lossy()
+        .parse_lossy(wanted.as_deref().unwrap_or(USUAL))
         .add_directive(no_spans);
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let log = match format {
@@ -51,3 +51,6 @@ fn write_to_stderr(format: LogFormat, traces: Option<&Traces>) {
         .with(traces.map(Traces::layer))
         .init();
 }
+
+/// PostgreSQL notices, at every start, that there is a schema already.
+const USUAL: &str = "info,sqlx::postgres::notice=warn";

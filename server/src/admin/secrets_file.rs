@@ -1,7 +1,7 @@
 //! A settings file with fresh secrets, for `init`.
 
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -16,40 +16,87 @@ use super::Failure;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kept {
     Written,
+    /// It was there, and the secrets that it left empty are in it now.
+    Filled,
     AsItWas,
 }
 
-/// Writes the file, unless it is there. A data folder that has a master key goes on with that.
+/// A setting and its secret.
+type Named = (&'static str, Zeroizing<String>);
+
+/// Writes the file, or fills what one that is there leaves empty. A data folder that has a master
+/// key goes on with that.
 pub(super) fn write_secrets(path: &Path, data_dir: &Path) -> Result<Kept, Failure> {
-    let opened = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    let mut file = match opened {
-        Ok(file) => file,
-        Err(cause) if cause.kind() == ErrorKind::AlreadyExists => return Ok(Kept::AsItWas),
-        Err(cause) => return Err(format!("cannot write {}: {cause}", path.display()).into()),
-    };
     let form = Form::of(path);
+    let secrets = secrets(form, data_dir);
+    let failed = |cause: io::Error| format!("cannot write {}: {cause}", path.display());
+    if path.exists() {
+        return Ok(fill(path, form, &secrets).map_err(failed)?);
+    }
     let mut text = Zeroizing::new(String::with_capacity(2_048));
     text.push_str(
         "# Made by `keyferry-server init`. Whoever has this file and the database has every key.\n",
     );
     if data_dir.join("master.key").exists() {
         text.push_str("# The master key is in the data folder.\n");
-    } else {
-        form.add(&mut text, "ENCRYPTION_KEY", &padded());
     }
-    form.add(&mut text, "JWT_SECRET_KEY", &plain());
+    for (name, secret) in &secrets {
+        form.add(&mut text, name, secret);
+    }
+    write_new(path, &text).map_err(failed)?;
+    Ok(Kept::Written)
+}
+
+fn secrets(form: Form, data_dir: &Path) -> Vec<Named> {
+    let mut secrets = Vec::new();
+    if !data_dir.join("master.key").exists() {
+        secrets.push(("ENCRYPTION_KEY", padded()));
+    }
+    secrets.push(("JWT_SECRET_KEY", plain()));
     if form == Form::Env {
         // For docker-compose.yml alone; the server itself reads DATABASE_URL and REDIS_URL.
-        form.add(&mut text, "POSTGRES_PASSWORD", &plain());
-        form.add(&mut text, "REDIS_PASSWORD", &plain());
+        secrets.push(("POSTGRES_PASSWORD", plain()));
+        secrets.push(("REDIS_PASSWORD", plain()));
     }
+    secrets
+}
+
+fn fill(path: &Path, form: Form, secrets: &[Named]) -> io::Result<Kept> {
+    let before = Zeroizing::new(std::fs::read_to_string(path)?);
+    let mut text = Zeroizing::new(String::with_capacity(before.len() + 2_048));
+    let mut kept = Kept::AsItWas;
+    for line in before.lines() {
+        match secrets.iter().find(|(name, _)| is_left_empty(line, name)) {
+            Some((name, secret)) => {
+                form.add(&mut text, name, secret);
+                kept = Kept::Filled;
+            }
+            None => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    if kept == Kept::Filled {
+        let draft = path.with_added_extension("new");
+        write_new(&draft, &text)?;
+        std::fs::rename(&draft, path)?;
+    }
+    Ok(kept)
+}
+
+fn is_left_empty(line: &str, name: &str) -> bool {
+    line.split_once('=').is_some_and(|(setting, value)| {
+        setting.trim().eq_ignore_ascii_case(name) && ["", "''", "\"\""].contains(&value.trim())
+    })
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(path)?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    Ok(Kept::Written)
+    file.sync_all()
 }
 
 /// How a file writes its settings.

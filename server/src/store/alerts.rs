@@ -70,3 +70,49 @@ impl Transaction {
         sql!(self, query(SQL, event.id, event.at).execute).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use crate::audit::{self, Entry};
+    use crate::testing;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn one_server_at_a_time_has_an_alert_and_a_dead_one_loses_it() {
+        let server = testing::server().await;
+        let (app, store) = (&server.app, &server.app.store);
+        let entry = Entry {
+            tenant: None,
+            actor: "operator",
+            action: "vm.wipe",
+            subject: None,
+            detail: json!({}),
+            correlation: Uuid::nil(),
+        };
+        audit::append(app, &entry).await.unwrap();
+        let due = async || store.due_alerts(app.clock.now()).await.unwrap();
+        let (one, other) = (due().await, due().await);
+        let until = app.clock.now() + LONG;
+        assert!(store.claim_alert(&one[0], until).await.unwrap());
+        assert!(!store.claim_alert(&other[0], until).await.unwrap());
+        assert!(due().await.is_empty());
+
+        // Whoever has it is dead.
+        server.clock.advance(LONG);
+        let again = due().await;
+        assert_eq!((again[0].event.id, again[0].attempts), (one[0].event.id, 1));
+        assert!(store.claim_alert(&again[0], until + LONG).await.unwrap());
+        // A word of the first one, should it live after all, is too late.
+        store.put_off_alert(&one[0], until).await.unwrap();
+        assert!(due().await.is_empty());
+        store.delete_alert(one[0].event.id).await.unwrap();
+        server.clock.advance(LONG);
+        assert!(due().await.is_empty());
+    }
+}

@@ -100,7 +100,8 @@ pub(crate) fn request(method: &'static str, route: &'static str, id: Uuid) -> Sp
 
 /// What a request was answered.
 pub(crate) fn answered(request: &Span, status: u16) {
-    request.record("http.response.status_code", status);
+    // Unsigned, it would arrive as a text.
+    request.record("http.response.status_code", i64::from(status));
     if status >= 500 {
         request.record("otel.status_code", "error");
     }
@@ -126,6 +127,7 @@ pub(crate) fn handshake(session: Uuid) -> Span {
 
 /// Keys on their way to an agent.
 pub(crate) fn delivery(session: Uuid, changes: usize) -> Span {
+    let changes = i64::try_from(changes).unwrap_or(i64::MAX);
     info_span!(target: TARGET, "deliver keys", keyferry.session = %session, keyferry.changes = changes)
 }
 

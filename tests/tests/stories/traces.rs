@@ -65,14 +65,24 @@ impl Collected {
     }
 }
 
-fn attribute(span: &Span, name: &str) -> String {
-    let mut all = span.attributes.iter();
-    let found = all.find(|attribute| attribute.key == name);
-    match found.and_then(|found| found.value.clone()?.value) {
+fn text(span: &Span, name: &str) -> String {
+    match attribute(span, name) {
         Some(Value::StringValue(text)) => text,
-        Some(Value::IntValue(number)) => number.to_string(),
         other => panic!("{name} is {other:?} in {span:?}"),
     }
+}
+
+fn number(span: &Span, name: &str) -> i64 {
+    match attribute(span, name) {
+        Some(Value::IntValue(number)) => number,
+        other => panic!("{name} is {other:?} in {span:?}"),
+    }
+}
+
+fn attribute(span: &Span, name: &str) -> Option<Value> {
+    let mut all = span.attributes.iter();
+    let found = all.find(|attribute| attribute.key == name)?;
+    found.value.clone()?.value
 }
 
 async fn requests_and_deliveries_are_traced_without_a_secret(engine: Engine) {
@@ -97,13 +107,13 @@ async fn requests_and_deliveries_are_traced_without_a_secret(engine: Engine) {
     assert_eq!(first.field("x-key"), "of-the-collector");
     collected.take(&first.body);
     let put = collected.until(&mut collector, "PUT /keys/{name}").await;
-    assert_eq!(attribute(&put, "http.route"), "/keys/{name}");
-    assert_eq!(attribute(&put, "http.response.status_code"), "201");
-    assert_eq!(attribute(&put, "keyferry.request_id").len(), 36);
+    assert_eq!(text(&put, "http.route"), "/keys/{name}");
+    assert_eq!(number(&put, "http.response.status_code"), 201);
+    assert_eq!(text(&put, "keyferry.request_id").len(), 36);
     let register = collected.until(&mut collector, "POST /auth/register").await;
     let delivery = collected.until(&mut collector, "deliver keys").await;
     collected.until(&mut collector, "agent handshake").await;
-    assert_eq!(attribute(&delivery, "keyferry.changes"), "1");
+    assert_eq!(number(&delivery, "keyferry.changes"), 1);
 
     // What waits is told when the server stops.
     server.ask(Method::GET, "/health", None, None).await;
@@ -115,7 +125,7 @@ async fn requests_and_deliveries_are_traced_without_a_secret(engine: Engine) {
     let written = parts.iter().find(|part| part.name == "COMMIT");
     assert!(written.is_some(), "{parts:?}");
     let insert = parts.iter().find(|part| part.name == "INSERT").unwrap();
-    assert!(attribute(insert, "db.query.text").contains("$1"));
+    assert!(text(insert, "db.query.text").contains("$1"));
     assert!(
         collected
             .parts_of(&delivery)
@@ -165,10 +175,35 @@ async fn a_trace_of_somebody_else_goes_on_for_a_proxy_of_ours_alone(engine: Engi
         assert_eq!(trace == TRACE, is_followed, "{proxies}");
         assert_eq!(!span.parent_span_id.is_empty(), is_followed, "{proxies}");
         // To look a stranger's request up by what he calls it, this is enough.
-        let id = attribute(&span, "keyferry.request_id").replace('-', "");
+        let id = text(&span, "keyferry.request_id").replace('-', "");
         assert_eq!(id, TRACE, "{proxies}");
         assert!(server.terminate().success());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_behind_tls_is_told_when_its_authority_is_known() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let authority = stage.path("collector.pem");
+    let mut collector = Receiver::start_with_tls(200, &authority).await;
+    let url = collector.url("");
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str());
+    let often = ("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let mut server = Server::start_with(&stage, &[endpoint, often]);
+    server.ask(Method::GET, "/health", None, None).await;
+    until("it is not trusted", async || {
+        let log = server.log();
+        log.contains("the collector does not take traces")
+            .then_some(())
+    })
+    .await;
+    assert!(server.terminate().success());
+    assert!(collector.so_far().is_empty());
+    let authority = authority.to_str().unwrap();
+    let known = ("OTEL_EXPORTER_OTLP_CERTIFICATE", authority);
+    let server = Server::start_with(&stage, &[endpoint, often, known]);
+    server.ask(Method::GET, "/health", None, None).await;
+    Collected::new().until(&mut collector, "GET /health").await;
 }
 
 async fn a_collector_that_is_away_holds_nobody_up(engine: Engine) {

@@ -15,6 +15,7 @@ use super::database::query;
 on_both_engines!(
     init_makes_secrets_an_admin_and_tries_it_all_and_keeps_what_is_there,
     stats_and_sweep_say_what_they_see_and_do,
+    secrets_that_a_file_leaves_empty_are_filled_and_nothing_else_of_it,
     accounts_are_looked_after_on_the_command_line,
 );
 
@@ -74,6 +75,33 @@ async fn init_makes_secrets_an_admin_and_tries_it_all_and_keeps_what_is_there(en
             .output
             .contains("--username")
     );
+}
+
+async fn secrets_that_a_file_leaves_empty_are_filled_and_nothing_else_of_it(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let operator = Operator::of(&stage);
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../.env.example");
+    let example = std::fs::read_to_string(example).unwrap();
+    let file = stage.path("filled");
+    std::fs::write(&file, &example).unwrap();
+    let init = ["init", "--secrets-file", file.to_str().unwrap()];
+    let init = [&init[..], &["--secrets-only"]].concat();
+    assert_eq!(operator.ask(&init)["secrets"], "filled");
+    let filled = std::fs::read_to_string(&file).unwrap();
+    let mut changed = Vec::new();
+    for (before, after) in example.lines().zip(filled.lines()) {
+        if before != after {
+            assert!(after.len() > before.len() + 40, "{before}");
+            changed.push(before);
+        }
+    }
+    let empty = ["ENCRYPTION_KEY=", "POSTGRES_PASSWORD=", "REDIS_PASSWORD="];
+    assert_eq!(changed, empty);
+    assert_eq!(example.lines().count(), filled.lines().count());
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(operator.ask(&init)["secrets"], "kept");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), filled);
 }
 
 async fn stats_and_sweep_say_what_they_see_and_do(engine: Engine) {
