@@ -3,11 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::local::{Delivery, Reply, Request, VERSION};
 use keyferry_protocol::memory::{Arena, MappedPage, MemoryError, self_test};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use crate::agent_socket::{AgentSocket, Arrival};
 use crate::key::{Change, Held};
@@ -66,16 +68,7 @@ impl Client {
 
     /// Connects to the agent at another socket.
     pub async fn connect_to(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let mut socket = AgentSocket::connect(path.as_ref()).await?;
-        socket.send(&Request::Hello { version: VERSION }).await?;
-        match socket.next().await?.reply {
-            Reply::Welcome {
-                version: VERSION, ..
-            } => {}
-            Reply::Welcome { version, .. } => return Err(Error::Version(version)),
-            Reply::Refused(refusal) => return Err(refusal.into()),
-            _ => return Err(Error::Protocol(None)),
-        }
+        let socket = in_time(greeted(path.as_ref())).await?;
         Ok(Self::spawn(|asked, opened| converse(socket, asked, opened)))
     }
 
@@ -157,11 +150,12 @@ impl Connection {
     async fn ask(&self, request: Request) -> Result<Arrival, Error> {
         let (answer, answered) = oneshot::channel();
         let asked = Asked { request, answer };
-        self.requests
-            .send(asked)
-            .await
-            .map_err(|_| Error::AgentGone)?;
-        let arrival = answered.await.map_err(|_| Error::AgentGone)??;
+        let arrival = in_time(async {
+            let sent = self.requests.send(asked).await;
+            sent.map_err(|_| Error::AgentGone)?;
+            answered.await.map_err(|_| Error::AgentGone)?
+        });
+        let arrival = arrival.await?;
         match arrival.reply {
             Reply::Refused(refusal) => Err(refusal.into()),
             _ => Ok(arrival),
@@ -190,6 +184,32 @@ impl Connection {
             .or_insert_with(|| watch::Sender::new(held.now()));
         Ok(changes.subscribe())
     }
+}
+
+/// A connection whose agent has welcomed us.
+async fn greeted(path: &Path) -> Result<AgentSocket, Error> {
+    let mut socket = AgentSocket::connect(path).await?;
+    let sent = socket.send(&Request::Hello { version: VERSION }).await;
+    // An agent that has no place left says so before it listens, and hangs up.
+    let arrival = match socket.next().await {
+        Ok(arrival) => arrival,
+        Err(gone) => return Err(sent.err().unwrap_or(gone)),
+    };
+    match arrival.reply {
+        Reply::Welcome {
+            version: VERSION, ..
+        } => Ok(socket),
+        Reply::Welcome { version, .. } => Err(Error::Version(version)),
+        Reply::Refused(refusal) => Err(refusal.into()),
+        _ => Err(Error::Protocol(None)),
+    }
+}
+
+/// An agent that is stopped or stuck must not hang who asks it, a health check least of all.
+async fn in_time<T>(asking: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(TO_ANSWER, asking)
+        .await
+        .map_err(|_elapsed| Error::AgentSilent)?
 }
 
 /// Runs until the agent or the last holder ends, then lets go of every page.
@@ -254,3 +274,5 @@ impl Opened {
         self.changes.clear();
     }
 }
+
+const TO_ANSWER: Duration = Duration::from_secs(10);

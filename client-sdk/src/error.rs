@@ -54,6 +54,12 @@ pub enum Error {
     /// The agent has ended. With nobody to enforce the lease, this handle has let go of its page.
     #[error("the Keyferry agent has ended, and its keys with it; connect again when it runs")]
     AgentGone,
+    /// The agent is stopped or stuck.
+    #[error(
+        "the Keyferry agent does not answer; see what it is doing with `systemctl status \
+         keyferry-agent`, and start it again"
+    )]
+    AgentSilent,
     /// The value has line ends or other control characters.
     #[error("this key's value cannot be part of an HTTP header; ask its owner what it is for")]
     NotAHeader,
@@ -101,6 +107,7 @@ impl Error {
             Self::Revoked => RefusalCode::Revoked.as_str(),
             Self::LeaseOver => RefusalCode::LeaseOver.as_str(),
             Self::AgentGone => "agent_gone",
+            Self::AgentSilent => "agent_silent",
             Self::Ticket(_) | Self::Target(_) => "bad_ticket",
             Self::TicketRefused => "ticket_refused",
             Self::Server(_) => "server",

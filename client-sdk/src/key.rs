@@ -54,18 +54,17 @@ impl KeyHandle {
     /// Lends the current value to `read`, then wipes the copy. No system call is made.
     ///
     /// What `read` makes of the bytes is its own affair: a `String` or a header made from them
-    /// outlives this call in ordinary memory. One reader at a time; others wait.
+    /// outlives this call in ordinary memory. Readers do not wait for each other, and one may read
+    /// again from within.
     pub fn expose<T>(&self, read: impl FnOnce(&[u8]) -> T) -> Result<T, Error> {
         self.expose_version(|_version, bytes| read(bytes))
     }
 
     /// [`expose`](Self::expose), and tells the version that was read.
     pub fn expose_version<T>(&self, read: impl FnOnce(u32, &[u8]) -> T) -> Result<T, Error> {
-        let mut reading = self.held.lock();
-        let Reading { page, copy } = &mut *reading;
-        let page = page.as_ref().ok_or(Error::AgentGone)?;
-        let copy = Lent(copy);
-        let version = page.read(copy.0).map_err(Error::of_reading)?;
+        let page = self.held.page().ok_or(Error::AgentGone)?;
+        let mut copy = Lent(ValueBuffer::new(&self.held.arena)?);
+        let version = page.read(&mut copy.0).map_err(Error::of_reading)?;
         Ok(read(version, copy.0.expose()))
     }
 
@@ -100,10 +99,8 @@ impl KeyHandle {
     /// What the page holds now. No system call is made.
     pub fn now(&self) -> Result<Change, Error> {
         self.held
-            .lock()
-            .page
-            .as_ref()
-            .map(look)
+            .page()
+            .map(|page| look(&page))
             .ok_or(Error::AgentGone)
     }
 
@@ -148,22 +145,21 @@ impl Watch {
     }
 }
 
-/// The page and the room to read it into. The connection's task takes the page away when the
-/// agent ends.
-pub(crate) struct Held(Mutex<Reading>);
-
-struct Reading {
-    page: Option<MappedPage>,
-    copy: ValueBuffer,
+/// The page, until the connection's task takes it away when the agent ends, and locked room to read
+/// it into.
+pub(crate) struct Held {
+    page: Mutex<Option<Arc<MappedPage>>>,
+    arena: Arena,
 }
 
 impl Held {
     pub(crate) fn new(page: MappedPage, arena: &Arena) -> Result<Self, MemoryError> {
-        let copy = ValueBuffer::new(arena)?;
-        Ok(Self(Mutex::new(Reading {
-            page: Some(page),
-            copy,
-        })))
+        // There is room for a reader from now on.
+        drop(ValueBuffer::new(arena)?);
+        Ok(Self {
+            page: Mutex::new(Some(Arc::new(page))),
+            arena: arena.clone(),
+        })
     }
 
     pub(crate) fn now(&self) -> Change {
@@ -171,17 +167,20 @@ impl Held {
             version: 0,
             state: PageState::Empty,
         };
-        self.lock().page.as_ref().map_or(gone, look)
+        self.page().map_or(gone, |page| look(&page))
     }
 
-    /// Unmaps the page: the kernel zeroes it when its last holder has.
+    /// Unmaps the page, as soon as nobody reads it: the kernel zeroes it when its last holder has.
     pub(crate) fn let_go(&self) {
-        self.lock().page = None;
+        *self.lock() = None;
     }
 
-    /// A reader that panicked has wiped its copy all the same.
-    fn lock(&self) -> MutexGuard<'_, Reading> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn page(&self) -> Option<Arc<MappedPage>> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<MappedPage>>> {
+        self.page.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -191,9 +190,9 @@ fn look(page: &MappedPage) -> Change {
 }
 
 /// A copy that is wiped when its reader returns or panics.
-struct Lent<'a>(&'a mut ValueBuffer);
+struct Lent(ValueBuffer);
 
-impl Drop for Lent<'_> {
+impl Drop for Lent {
     fn drop(&mut self) {
         self.0.wipe();
     }

@@ -30,6 +30,9 @@ pub struct Status {
     pub proxy: Option<Proxy>,
     /// What would make this machine safer, or get the agent going again.
     pub advice: Vec<String>,
+    /// Keys, and processes that use the proxy, that are too many to be told.
+    #[serde(default)]
+    pub left_out: usize,
 }
 
 /// In one word, how an agent is.

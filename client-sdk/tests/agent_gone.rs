@@ -24,9 +24,15 @@ mod tests {
             .unwrap();
         assert_eq!(key.expose(<[u8]>::to_vec).unwrap(), b"sk-value");
         assert_eq!(shared_read_only_mappings(), 1);
+        let within = key.expose(|outer| key.expose(|inner| inner == outer));
+        assert!(within.unwrap().unwrap());
 
-        agent.end();
-        assert_eq!(key.changes().count(), 0, "the changes end with the agent");
+        // Nobody has to wait for a reader that takes its time.
+        let later_changes = key.expose(|_| {
+            agent.end();
+            key.changes().count()
+        });
+        assert_eq!(later_changes.unwrap(), 0, "the changes end with the agent");
         assert!(matches!(key.expose(|_| ()), Err(Error::AgentGone)));
         assert!(matches!(key.now(), Err(Error::AgentGone)));
         assert_eq!(shared_read_only_mappings(), 0);

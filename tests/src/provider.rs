@@ -2,7 +2,9 @@
 //! certificate of a private authority.
 
 use std::convert::Infallible;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -155,9 +157,19 @@ async fn listen(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<State>)
             let Ok(stream) = acceptor.accept(stream).await else {
                 return;
             };
-            let service = service_fn(move |request| {
-                let state = Arc::clone(&state);
-                async move { Ok::<_, Infallible>(state.answer(request, connection).await) }
+            let used = Arc::new(AtomicBool::new(false));
+            let service = service_fn(move |request: Request<Incoming>| {
+                let (state, used) = (Arc::clone(&state), used.swap(true, Ordering::Relaxed));
+                async move {
+                    let tired = used && request.uri().path() == "/v1/fresh-only";
+                    let answer = state.answer(request, connection).await;
+                    // It hangs up without a word.
+                    if tired {
+                        Err(io::Error::other("tired"))
+                    } else {
+                        Ok(answer)
+                    }
+                }
             });
             let http = hyper::server::conn::http1::Builder::new();
             let serving = http.serve_connection(TokioIo::new(stream), service);

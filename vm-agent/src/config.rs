@@ -1,9 +1,11 @@
 //! The settings file. Everything in it has a default, and nothing in it is secret.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use keyferry_protocol::ids::KeyName;
 use serde::Deserialize;
 
 /// The settings of an agent.
@@ -41,7 +43,29 @@ pub struct PolicyConfig {
     /// Starts a helper that tells programs apart, for rules that name one.
     pub identify_programs: bool,
     /// Rules for single keys: they stand instead of everything above.
-    pub keys: BTreeMap<String, KeyRule>,
+    pub keys: BTreeMap<Named, KeyRule>,
+}
+
+/// A key's name: one that no key can have would leave a key without its rule.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Named(pub KeyName);
+
+impl TryFrom<String> for Named {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let name = text.parse().map(Self);
+        name.map_err(|_| {
+            format!("`{text}` is no name of a key: 1 to 64 letters, digits, -, _ or .")
+        })
+    }
+}
+
+impl Borrow<KeyName> for Named {
+    fn borrow(&self) -> &KeyName {
+        &self.0
+    }
 }
 
 /// Who may have one key.
@@ -56,14 +80,32 @@ pub struct KeyRule {
     pub programs: Vec<ProgramRule>,
 }
 
-/// One program. What is named has to fit.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// One program. What is named has to fit, and something has to be named.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "WrittenProgram")]
 pub struct ProgramRule {
     /// Its path.
     pub exe: Option<String>,
     /// The SHA-256 of its file.
     pub sha256: Option<Sha256Hex>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenProgram {
+    exe: Option<String>,
+    sha256: Option<Sha256Hex>,
+}
+
+impl TryFrom<WrittenProgram> for ProgramRule {
+    type Error = &'static str;
+
+    fn try_from(WrittenProgram { exe, sha256 }: WrittenProgram) -> Result<Self, Self::Error> {
+        if exe.is_none() && sha256.is_none() {
+            return Err("a rule for a program names its exe or its sha256");
+        }
+        Ok(Self { exe, sha256 })
+    }
 }
 
 /// 64 hexadecimal digits.
@@ -114,20 +156,53 @@ pub struct ProxyConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Tools connected at once.
-    pub connections: usize,
+    /// Tools connected at once; one user may have half of them.
+    pub connections: Count<4096>,
     /// Keys that one tool has open at once; each takes 12 KiB of locked memory.
-    pub pages_per_connection: usize,
-    /// Connections to the proxy at once.
-    pub proxy_connections: usize,
+    pub pages_per_connection: Count<256>,
+    /// Connections to the proxy at once; one user may have half of them.
+    pub proxy_connections: Count<4096>,
+}
+
+/// 1 to `MOST`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct Count<const MOST: u64>(u64);
+
+impl<const MOST: u64> Count<MOST> {
+    /// As a number of things.
+    pub fn get(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
+    /// As a number of seconds.
+    pub fn seconds(self) -> Duration {
+        Duration::from_secs(self.0)
+    }
+
+    /// As a number of milliseconds.
+    pub fn milliseconds(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl<const MOST: u64> TryFrom<u64> for Count<MOST> {
+    type Error = String;
+
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        let known = (1..=MOST).contains(&number);
+        known
+            .then_some(Self(number))
+            .ok_or_else(|| format!("{number} is not between 1 and {MOST}"))
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 128,
-            pages_per_connection: 32,
-            proxy_connections: 256,
+            connections: Count(256),
+            pages_per_connection: Count(32),
+            proxy_connections: Count(512),
         }
     }
 }
@@ -137,28 +212,16 @@ impl Default for Limits {
 #[serde(default, deny_unknown_fields)]
 pub struct Reconnect {
     /// The first wait is up to this long, in milliseconds.
-    pub first_ms: u64,
+    pub first_ms: Count<LONGEST_WAIT>,
     /// No wait is longer than this, in milliseconds.
-    pub longest_ms: u64,
-}
-
-impl Reconnect {
-    /// The first wait is up to this long.
-    pub fn first(&self) -> Duration {
-        Duration::from_millis(self.first_ms)
-    }
-
-    /// No wait is longer than this.
-    pub fn longest(&self) -> Duration {
-        Duration::from_millis(self.longest_ms)
-    }
+    pub longest_ms: Count<LONGEST_WAIT>,
 }
 
 impl Default for Reconnect {
     fn default() -> Self {
         Self {
-            first_ms: 100,
-            longest_ms: 30_000,
+            first_ms: Count(100),
+            longest_ms: Count(30_000),
         }
     }
 }
@@ -169,40 +232,19 @@ impl Default for Reconnect {
 pub struct SessionSettings {
     /// After so many seconds a fresh handshake takes over; the server ends a session after 70
     /// minutes (PROTOCOL.md §5).
-    pub renew_seconds: RenewSeconds,
-}
-
-/// 1 to 3300 seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "u64")]
-pub struct RenewSeconds(u64);
-
-impl RenewSeconds {
-    /// As a span of time.
-    pub fn span(self) -> Duration {
-        Duration::from_secs(self.0)
-    }
-}
-
-impl TryFrom<u64> for RenewSeconds {
-    type Error = &'static str;
-
-    fn try_from(seconds: u64) -> Result<Self, Self::Error> {
-        let known = (1..=LONGEST_SESSION).contains(&seconds);
-        known
-            .then_some(Self(seconds))
-            .ok_or("a session lives for 1 to 3300 seconds")
-    }
+    pub renew_seconds: Count<LONGEST_SESSION>,
 }
 
 impl Default for SessionSettings {
     fn default() -> Self {
         Self {
-            renew_seconds: RenewSeconds(LONGEST_SESSION),
+            renew_seconds: Count(LONGEST_SESSION),
         }
     }
 }
 
+/// In milliseconds: who waits longer has given its machine up.
+const LONGEST_WAIT: u64 = 3_600_000;
 /// In seconds: well below the hour after which a session's keys are to be replaced.
 const LONGEST_SESSION: u64 = 55 * 60;
 
@@ -281,16 +323,16 @@ mod tests {
             renew_seconds = 60
         "#;
         let config: Config = toml::from_str(text).unwrap();
-        assert_eq!(config.policy.keys["openai"].uids, [1001]);
+        let openai: KeyName = "openai".parse().unwrap();
+        assert_eq!(config.policy.keys[&openai].uids, [1001]);
+        let limits = &config.limits;
         assert_eq!(
-            (
-                config.limits.connections,
-                config.limits.pages_per_connection
-            ),
+            (limits.connections.get(), limits.pages_per_connection.get()),
             (4, 32)
         );
-        assert_eq!(config.reconnect.first(), Duration::from_millis(10));
-        assert_eq!(config.session.renew_seconds.span(), Duration::from_secs(60));
+        let (first, life) = (config.reconnect.first_ms, config.session.renew_seconds);
+        assert_eq!(first.milliseconds(), Duration::from_millis(10));
+        assert_eq!(life.seconds(), Duration::from_secs(60));
     }
 
     #[test]
@@ -301,6 +343,11 @@ mod tests {
             "[policy.keys.openai]\nprograms = [{ sha256 = \"12\" }]",
             "[session]\nrenew_seconds = 0",
             "[session]\nrenew_seconds = 3301",
+            "[limits]\nconnections = 0",
+            "[limits]\nproxy_connections = 18446744073709551615",
+            "[reconnect]\nlongest_ms = 0",
+            "[policy.keys.\"open ai\"]\nuids = [1]",
+            "[policy.keys.openai]\nprograms = [{}]",
         ] {
             assert!(toml::from_str::<Config>(text).is_err(), "{text}");
         }

@@ -59,6 +59,13 @@ impl Lease {
         self.granted = Some(Granted { length, at: now });
     }
 
+    /// The same, unless one is running.
+    pub fn begin(&mut self, length: Duration, now: Moment) {
+        if self.granted.is_none() {
+            self.renew(length, now);
+        }
+    }
+
     /// Nothing is held any more.
     pub fn end(&mut self) {
         self.granted = None;
@@ -191,6 +198,17 @@ mod tests {
         assert_eq!(
             lease.judge(moment(1100, 0)),
             Verdict::Left(Duration::from_secs(700))
+        );
+    }
+
+    #[test]
+    fn a_lease_begins_where_none_is_running() {
+        let mut lease = Lease::new(moment(0, 0));
+        lease.begin(LENGTH, moment(100, 0));
+        lease.begin(LENGTH, moment(500, 0));
+        assert_eq!(
+            lease.judge(moment(600, 0)),
+            Verdict::Left(Duration::from_secs(400))
         );
     }
 

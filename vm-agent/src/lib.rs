@@ -10,6 +10,7 @@ pub mod harden;
 pub mod keyring;
 pub mod lease;
 pub mod machine;
+mod places;
 pub mod programs;
 pub mod proxy;
 pub mod socket;

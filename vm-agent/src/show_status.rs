@@ -87,6 +87,13 @@ fn lines(out: &mut String, status: &Status) -> std::fmt::Result {
         let mark = if step.degraded { " (degraded)" } else { "" };
         writeln!(out, "hardening   {:<18} {}{mark}", step.step, step.level)?;
     }
+    if status.left_out > 0 {
+        writeln!(
+            out,
+            "and         {} more keys and programs",
+            status.left_out
+        )?;
+    }
     for advice in &status.advice {
         writeln!(out, "advice      {advice}")?;
     }

@@ -35,12 +35,13 @@ impl Pages {
         Self { level, keys }
     }
 
-    /// Holds a version in its page. A key that may not be read is not kept.
+    /// Holds a version in its page. A key that may not be read is not kept, nor an older version than
+    /// what this session has told.
     pub(super) fn put(&mut self, put: &Put<'_>) -> (Outcome, Changes) {
         let Some(own) = self.own(&put.key) else {
             return (Outcome::Refused, Vec::new());
         };
-        if own.state == PageState::Live && own.version > put.version {
+        if own.state == PageState::Live && own.confirmed && own.version > put.version {
             return (Outcome::Wiped, Vec::new());
         }
         own.delivery = put.delivery;

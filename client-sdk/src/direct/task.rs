@@ -22,12 +22,18 @@ use crate::link::{LinkError, Received};
 pub(super) struct Task {
     line: Line,
     pages: Pages,
-    lease: Duration,
-    /// On the boot-time clock, which does not stand still in suspension.
-    leased_at: Duration,
+    /// While anything is held.
+    lease: Option<Lease>,
+    cut_off: bool,
     heard_at: Duration,
     opened_at: Duration,
     batch: Batch,
+}
+
+struct Lease {
+    length: Duration,
+    /// On the boot-time clock, which does not stand still in suspension.
+    at: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,8 +52,8 @@ impl Task {
         Ok(Self {
             line: Line::Open(Box::new(link), Box::new(uplink)),
             pages: Pages::new(level),
-            lease,
-            leased_at: now,
+            lease: Some(Lease::until_told(lease)),
+            cut_off: false,
             heard_at: now,
             opened_at: now,
             batch: Batch::Awaited,
@@ -99,7 +105,9 @@ impl Task {
             Step::Failed(attempt) => self.line = Line::Trying(attempt),
             Step::Attached(attached, uplink) => {
                 let now = boot_time();
-                (self.lease, self.leased_at) = (attached.lease, now);
+                // What is held is not confirmed yet: it stays on its own lease.
+                self.lease
+                    .get_or_insert_with(|| Lease::until_told(attached.lease));
                 (self.heard_at, self.opened_at) = (now, now);
                 self.batch = Batch::Awaited;
                 self.pages.begin_batch();
@@ -132,7 +140,7 @@ impl Task {
         }
         if let Some(reply) = reply {
             self.line.say(&reply).await?;
-            if self.lease.is_zero() {
+            if self.cut_off {
                 self.line = Line::Over;
             }
         }
@@ -158,7 +166,7 @@ impl Task {
             ToAgent::Lease { seconds } => return Ok(self.renew(seconds)),
             ToAgent::Wipe => {
                 let changes = self.pages.wipe(PageState::Revoked);
-                self.lease = Duration::ZERO;
+                self.cut_off = true;
                 return Ok((Some(ToServer::Held(self.pages.held())), changes));
             }
             ToAgent::ServerKey { key } => {
@@ -179,8 +187,7 @@ impl Task {
     }
 
     fn renew(&mut self, seconds: u32) -> (Option<ToServer>, Changes) {
-        self.lease = Duration::from_secs(seconds.into());
-        self.leased_at = boot_time();
+        self.lease = Some(Lease::of(Duration::from_secs(seconds.into())));
         if self.batch == Batch::Told {
             return (None, Vec::new());
         }
@@ -192,8 +199,10 @@ impl Task {
     /// Every second: ends what is over, and asks the server for a sign of life now and then.
     async fn beat(&mut self, opened: &Mutex<Opened>) {
         let now = boot_time();
-        if now.saturating_sub(self.leased_at) >= self.lease {
+        if self.lease.take_if(|lease| lease.is_over(now)).is_some() {
             tell(opened, self.pages.wipe(PageState::LeaseOver));
+            // The server believes that all of it is here: only a new session tells it again.
+            self.line.reopen(&LinkError::TimedOut);
         }
         tell(opened, self.pages.expire(wall_time()));
         let silent = now.saturating_sub(self.heard_at);
@@ -227,6 +236,22 @@ impl Task {
             },
             Err(code) => refused(code, advice(code)),
         }
+    }
+}
+
+impl Lease {
+    fn of(length: Duration) -> Self {
+        let at = boot_time();
+        Self { length, at }
+    }
+
+    /// Of a session that has told nothing yet.
+    fn until_told(length: Duration) -> Self {
+        Self::of(length.min(TO_TELL_ALL))
+    }
+
+    fn is_over(&self, now: Duration) -> bool {
+        now.saturating_sub(self.at) >= self.length
     }
 }
 
@@ -278,6 +303,8 @@ const PULSE: u64 = 10;
 const SILENCE: Duration = Duration::from_secs(35);
 /// Then a fresh handshake replaces the session's keys (PROTOCOL.md §5).
 const LONGEST_SESSION: Duration = Duration::from_secs(55 * 60);
+/// A server that has not told all keys by then does not renew a lease either.
+const TO_TELL_ALL: Duration = Duration::from_secs(30);
 const TO_SAY_GOODBYE: Duration = Duration::from_secs(2);
 const NO_PROXY: &str = "a program without an agent has no proxy; run `keyferry-agent`";
 const NO_STATUS: &str = "a program without an agent has no status";

@@ -16,10 +16,11 @@ use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
-use super::{Endpoint, Link, LinkError, Received, ServerUrl, Socket, Transport, of_websocket};
+use super::{
+    Endpoint, Link, LinkError, Received, ServerUrl, Socket, Transport, of_close, of_websocket,
+};
 use crate::ClientCertificate;
 use crate::tls::{ServerTrust, SpkiPin};
 
@@ -129,12 +130,9 @@ pub async fn attach(
             channel
         };
         let mut link = Link::new(socket, channel);
-        match link.next().await {
-            Ok(Received::Message(accept)) => Ok((link, accept)),
-            Ok(Received::Pong) => Err(LinkError::Protocol("a pong instead of a welcome")),
-            // One opaque close, no reason on the wire: PROTOCOL.md §6.
-            Err(LinkError::Closed) => Err(LinkError::Refused),
-            Err(error) => Err(error),
+        match link.next().await? {
+            Received::Message(accept) => Ok((link, accept)),
+            Received::Pong => Err(LinkError::Protocol("a pong instead of a welcome")),
         }
     })
     .await
@@ -182,10 +180,8 @@ async fn say(socket: &mut Socket, message: Vec<u8>) -> Result<(), LinkError> {
 async fn hear(socket: &mut Socket) -> Result<Bytes, LinkError> {
     match socket.next().await {
         Some(Ok(Message::Binary(message))) => Ok(message),
-        Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Again => {
-            Err(LinkError::Unavailable)
-        }
-        Some(Ok(Message::Close(_))) | None => Err(LinkError::Refused),
+        Some(Ok(Message::Close(frame))) => Err(of_close(frame.as_ref())),
+        None => Err(LinkError::Closed),
         Some(Ok(_)) => Err(LinkError::Protocol(
             "a handshake message that is not binary",
         )),

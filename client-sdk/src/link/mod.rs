@@ -18,6 +18,7 @@ use keyferry_protocol::wire::ToServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
@@ -110,10 +111,8 @@ impl Link {
                 }
                 Some(Ok(Message::Pong(_))) => return Ok(Received::Pong),
                 Some(Ok(Message::Ping(_))) => {}
-                Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Again => {
-                    return Err(LinkError::Unavailable);
-                }
-                Some(Ok(Message::Close(_))) | None => return Err(LinkError::Closed),
+                Some(Ok(Message::Close(frame))) => return Err(of_close(frame.as_ref())),
+                None => return Err(LinkError::Closed),
                 Some(Ok(_)) => return Err(LinkError::Protocol("a message that is not binary")),
                 Some(Err(error)) => return Err(of_websocket(error)),
             }
@@ -141,9 +140,9 @@ impl Link {
             .map_err(of_websocket)
     }
 
-    /// Closes in good order.
+    /// Closes in good order, if the server is there to hear it.
     pub async fn close(mut self) {
-        let _already_closed = self.socket.close(None).await;
+        let _as_well_as_can_be = timeout(TO_CLOSE, self.socket.close(None)).await;
     }
 
     /// Where messages are opened into.
@@ -164,6 +163,16 @@ trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
+/// A server refuses a credential by 1008 alone (PROTOCOL.md §8): a balancer that is restarted closes
+/// connections too.
+fn of_close(frame: Option<&CloseFrame>) -> LinkError {
+    match frame.map(|frame| frame.code) {
+        Some(CloseCode::Policy) => LinkError::Refused,
+        Some(CloseCode::Again) => LinkError::Unavailable,
+        _ => LinkError::Closed,
+    }
+}
+
 fn of_websocket(error: tungstenite::Error) -> LinkError {
     match error {
         tungstenite::Error::Io(error) => LinkError::Unreachable(error),
@@ -175,3 +184,4 @@ fn of_websocket(error: tungstenite::Error) -> LinkError {
 }
 
 const TO_TAKE: Duration = Duration::from_secs(10);
+const TO_CLOSE: Duration = Duration::from_secs(1);

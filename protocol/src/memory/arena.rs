@@ -176,6 +176,7 @@ impl Chunk {
         if !is_locked(block) {
             return Err(MemoryError::NotLockable);
         }
+        keep_from_children(block)?;
         // SAFETY: the block is `len` writable bytes that nobody else knows yet; memsec fills it
         // with a pattern, and slots are handed out zeroed.
         unsafe { memsec::memzero(block.cast::<u8>().as_ptr(), len) };
@@ -197,6 +198,14 @@ impl Drop for Chunk {
             unsafe { memsec::free(*block) };
         }
     }
+}
+
+/// memsec keeps it from core dumps alone. A block of whole pages begins at one.
+fn keep_from_children(block: NonNull<[u8]>) -> Result<(), MemoryError> {
+    let start = block.cast::<u8>().as_ptr().cast();
+    // SAFETY: the range is exactly this block, whose bytes stay as they are here.
+    unsafe { rustix::mm::madvise(start, block.len(), rustix::mm::Advice::LinuxDontFork) }
+        .map_err(MemoryError::refused("keep from children"))
 }
 
 /// Keys and credentials; tickets; values with their message around them; the largest message.
@@ -285,6 +294,25 @@ mod tests {
             Err(rustix::io::Errno::FAULT)
         );
         assert_eq!(read(ProtectionLevel::Mlock), Ok(13));
+    }
+
+    #[test]
+    fn no_child_inherits_a_secret() {
+        for arena in arenas() {
+            let secret = arena.hold(b"sk-0123456789").unwrap();
+            let at = secret.expose().as_ptr().addr();
+            let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let is_around = |line: &str| {
+                let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+                let bound = |digits| usize::from_str_radix(digits, 16).ok();
+                Some((bound(start)?..bound(end)?).contains(&at))
+            };
+            let mut lines = smaps.lines();
+            lines.find(|line| is_around(line) == Some(true)).unwrap();
+            let flags = lines.find_map(|line| line.strip_prefix("VmFlags:"));
+            let flags = flags.unwrap();
+            assert!(flags.split_whitespace().any(|flag| flag == "dc"), "{flags}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use hyper::{Method, StatusCode};
 use keyferry_cli::rest::{Answer, Ask, Rest, RestError};
 use keyferry_sdk::status::Health;
+use keyferry_sdk::{Client, PageState};
 use keyferry_tests::{
     Agent, Engine, PASSWORD, Person, Redis, Replicas, Secret, Server, Stage, until,
 };
@@ -161,6 +162,44 @@ async fn a_paused_postgresql_is_told_in_time_and_served_again_after() {
             .await
             .unwrap();
         (me.status == StatusCode::OK).then_some(())
+    })
+    .await;
+}
+
+/// The server keeps the sessions open meanwhile, and believes afterwards that nothing has changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_longer_than_the_lease_ends_the_keys_and_they_come_back_by_themselves() {
+    let stage = Stage::with_own_postgres().await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let shortened = stage
+        .change(
+            "UPDATE provider_keys SET policy = \
+             REPLACE(policy, '\"lease_seconds\":900', '\"lease_seconds\":3')",
+        )
+        .await;
+    assert_eq!(shortened, 1);
+    let settings = "[reconnect]\nlongest_ms = 200\n";
+    let agent = Agent::enrol_with(&stage, &ada, "kali-1", settings).await;
+    let ticket = ada.ticket_for_new_vm("my-program");
+    let program = Client::direct(ticket.trim().as_bytes()).await.unwrap();
+    let key = program.key("openai").await.unwrap();
+    agent.until_holding("openai", 1).await;
+
+    let database = stage.database().unwrap();
+    database.pause();
+    until("the leases are over", async || {
+        let over = agent.key("openai").await?.state == "lease_over";
+        (over && key.now().ok()?.state == PageState::LeaseOver).then_some(())
+    })
+    .await;
+    assert_ne!(agent.status().await.health, Health::Healthy);
+    database.resume();
+    agent.until_holding("openai", 1).await;
+    agent.until_healthy().await;
+    until("the program has its key again", async || {
+        (key.now().ok()?.state == PageState::Live).then_some(())
     })
     .await;
 }

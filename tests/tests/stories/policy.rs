@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use keyferry_tests::{
-    Agent, Engine, Person, Provider, Secret, Server, Stage, binary, on_both_engines, until,
+    Agent, Engine, Person, Provider, Secret, Server, Stage, Tool, binary, on_both_engines, until,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +19,7 @@ on_both_engines!(
     a_changed_policy_reaches_the_machines_at_once,
     a_key_is_given_to_the_programs_that_its_owner_names,
     a_program_is_known_by_its_content_wherever_it_is,
+    a_narrowed_policy_reaches_the_pages_and_tokens_that_are_out,
     a_budget_bounds_the_requests_of_a_machine,
     a_revoked_key_takes_what_is_under_way_with_it,
 );
@@ -197,6 +198,33 @@ impl Caller {
         stream.read_to_string(&mut answer).await.unwrap();
         answer
     }
+}
+
+async fn a_narrowed_policy_reaches_the_pages_and_tokens_that_are_out(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let key = Secret::fresh();
+    let provider = Provider::start(&stage, &key).await;
+    ada.put_for_host(("openai", "openai"), &provider.host(), &key);
+    ada.run(&["keys", "policy", "openai", "--raw"], b"")
+        .success();
+    let agent = Agent::enrol_with(&stage, &ada, "kali-1", &provider.agent_settings()).await;
+    let mut tool = Tool::open_watching_the_page(&stage, &agent, "openai").await;
+    assert_eq!(tool.next_event()["event"], "live");
+    let caller = Caller::of(&agent, "openai").await;
+    assert!(caller.ask().await.starts_with("HTTP/1.1 200"));
+
+    ada.run(&["keys", "policy", "openai", "--tool", "uid=4711"], b"")
+        .success();
+    assert_eq!(tool.next_event()["event"], "revoked");
+    let refused = caller.ask().await;
+    assert!(
+        refused.starts_with("HTTP/1.1 403") && refused.contains("Keyferry-Error: not_permitted"),
+        "{refused}"
+    );
+    assert_eq!(provider.seen().len(), 1);
+    assert_eq!(agent.key("openai").await.unwrap().state, "live");
 }
 
 async fn a_budget_bounds_the_requests_of_a_machine(engine: Engine) {

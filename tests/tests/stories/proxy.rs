@@ -26,6 +26,10 @@ struct World {
 
 impl World {
     async fn with<'a>(stage: &'a Stage, key_name: &str) -> (Self, Person<'a>) {
+        Self::with_settings(stage, key_name, "").await
+    }
+
+    async fn with_settings<'a>(stage: &'a Stage, key_name: &str, more: &str) -> (Self, Person<'a>) {
         let server = Server::start(stage);
         let ada = Person::register(stage, &server, "ada");
         let key = Secret::fresh();
@@ -33,7 +37,7 @@ impl World {
         let known = ["openai", "anthropic", "groq", "google"].contains(&key_name);
         let preset = if known { key_name } else { "custom" };
         ada.put_for_host((key_name, preset), &provider.host(), &key);
-        let settings = provider.agent_settings();
+        let settings = provider.agent_settings() + more;
         let agent = Agent::enrol_with(stage, &ada, "kali-1", &settings).await;
         agent.until_holding(key_name, 1).await;
         let world = Self {
@@ -396,4 +400,69 @@ async fn exec_says_what_is_missing() {
     assert_eq!(unknown.code, 6, "{unknown:?}");
     assert!(unknown.errors.contains("not_found"), "{unknown:?}");
     assert_eq!(exec(&[]).code, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_has_to_be_sent_twice_is_one_request() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let (world, ada) = World::with(&stage, "openai").await;
+    let budget = ["keys", "policy", "openai", "--requests-per-minute", "2"];
+    ada.run(&budget, b"").success();
+    until("the budget is in force", async || {
+        (world.agent.log().matches("key delivered").count() == 2).then_some(())
+    })
+    .await;
+    let raw = Raw::of(&world.agent, "openai").await;
+    let mut stream = raw.connect().await;
+    let request = format!(
+        "GET /v1/fresh-only HTTP/1.1\r\nX-Api-Key: {}\r\n",
+        raw.token
+    );
+    // The host hangs up on the second one, which is sent again on another connection.
+    let two = format!("{request}\r\n{request}Connection: close\r\n\r\n");
+    stream.write_all(two.as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+    let connections: Vec<_> = world
+        .provider
+        .seen()
+        .iter()
+        .map(|seen| seen.connection)
+        .collect();
+    assert_eq!(connections, [1, 1, 2]);
+    let tools = world.agent.status().await.proxy.unwrap().tools;
+    assert_eq!(tools[0].requests, 2);
+    let said = raw.ask("/v1/models").await;
+    assert_eq!(refused(&said), (429, "budget_requests_per_minute"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_strangers_take_nobodys_place() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let few = "[limits]\nproxy_connections = 4\n";
+    let (world, _ada) = World::with_settings(&stage, "openai", few).await;
+    let port = world.agent.status().await.proxy.unwrap().port;
+    // Nobody has a token yet.
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    }
+    let raw = Raw::of(&world.agent, "openai").await;
+    assert_eq!(raw.ask("/v1/models").await.0, 200);
+    // And who has one leaves half of the places to others.
+    drop(silent);
+    let _silent = [raw.connect().await, raw.connect().await];
+    let token = &raw.token;
+    let request =
+        format!("GET /v1/models HTTP/1.1\r\nX-Api-Key: {token}\r\nConnection: close\r\n\r\n");
+    // Those who only hear that there is no place are few at once as well.
+    until("it is told that there are too many", async || {
+        let mut stream = raw.connect().await;
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        answer.contains("too_many_connections").then_some(())
+    })
+    .await;
 }

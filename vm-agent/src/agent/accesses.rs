@@ -1,6 +1,7 @@
 //! Counts who opened what, until the server is told.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::wire::Access;
@@ -18,21 +19,34 @@ struct Kind {
 }
 
 impl Accesses {
-    /// Past the bound only what is already counted goes on being counted.
+    /// Past the bound there is one line for all the rest, so that nothing goes uncounted.
     pub(super) fn note(&mut self, access: Access) {
-        let kind = Kind {
-            key: access.key.clone(),
-            version: access.version,
-            uid: access.uid,
-            allowed: access.allowed,
-        };
-        if let Some(known) = self.0.get_mut(&kind) {
-            known.count = known.count.saturating_add(access.count);
-            known.sent = known.sent.saturating_add(access.sent);
-            known.received = known.received.saturating_add(access.received);
-            known.at = access.at;
-        } else if self.0.len() < MOST {
-            self.0.insert(kind, access);
+        let kind = Kind::of(&access);
+        if self.0.len() < MOST || self.0.contains_key(&kind) {
+            self.add(kind, access);
+        } else {
+            let rest = Access {
+                key: no_key(),
+                version: 0,
+                uid: NOBODY,
+                ..access
+            };
+            self.add(Kind::of(&rest), rest);
+        }
+    }
+
+    fn add(&mut self, kind: Kind, access: Access) {
+        match self.0.entry(kind) {
+            Entry::Vacant(place) => {
+                place.insert(access);
+            }
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                known.count = known.count.saturating_add(access.count);
+                known.sent = known.sent.saturating_add(access.sent);
+                known.received = known.received.saturating_add(access.received);
+                known.at = known.at.max(access.at);
+            }
         }
     }
 
@@ -41,7 +55,27 @@ impl Accesses {
     }
 }
 
-const MOST: usize = 256;
+impl Kind {
+    fn of(access: &Access) -> Self {
+        Self {
+            key: access.key.clone(),
+            version: access.version,
+            uid: access.uid,
+            allowed: access.allowed,
+        }
+    }
+}
+
+/// What stands for every name that this machine holds no key of (PROTOCOL.md §6): who makes up names
+/// fills no list with them.
+pub(super) fn no_key() -> KeyName {
+    "-".parse().expect("a dash is a key's name")
+}
+
+/// With the lines of the rest, allowed and refused, as much as one message holds.
+const MOST: usize = 510;
+/// The kernel gives this number to no user.
+const NOBODY: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -87,6 +121,10 @@ mod tests {
     fn a_flood_of_users_is_bounded() {
         let mut accesses = Accesses::default();
         (0..10_000).for_each(|uid| accesses.note(access(uid, 1)));
-        assert_eq!(accesses.take().len(), MOST);
+        let told = accesses.take();
+        assert_eq!(told.len(), MOST + 1);
+        let rest = told.iter().find(|access| access.uid == NOBODY).unwrap();
+        assert_eq!(rest.key, no_key());
+        assert_eq!(told.iter().map(|access| access.count).sum::<u32>(), 10_000);
     }
 }

@@ -4,6 +4,7 @@ use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::local::{Refusal, RefusalCode};
 use keyferry_protocol::wire::Access;
 
+use super::accesses::no_key;
 use super::{Agent, lock, refusal};
 use crate::keyring::Route;
 use crate::proxy::{Holder, Lent, Loan, Refused};
@@ -33,9 +34,23 @@ impl Agent {
         })
     }
 
+    /// Whether this user has a token at all.
+    pub(crate) fn has_lent_to(&self, uid: u32) -> bool {
+        lock(&self.tokens).are_held_by(uid)
+    }
+
     /// What a token stands for, when this user shows it.
     pub(crate) fn redeem(&self, token: &str, uid: u32) -> Result<Loan, Refused> {
-        lock(&self.tokens).redeem(token, uid)
+        let loan = lock(&self.tokens).redeem(token, uid)?;
+        self.still_lets(&loan)
+            .inspect_err(|_refused| self.note(&loan.key, 0, (uid, false)))?;
+        Ok(loan)
+    }
+
+    /// The owner of a key may have named other tools since its token was made.
+    fn still_lets(&self, loan: &Loan) -> Result<(), Refused> {
+        let lets = self.look(|keys| loan.peer.is_let(keys.tools(&loan.key)));
+        lets.then_some(()).ok_or(Refused::NotPermitted)
     }
 
     /// Where the key of a token goes.
@@ -44,25 +59,37 @@ impl Agent {
         route.map_err(|code| Refused::Key(self.why(code)))
     }
 
-    /// Reads the key for one request, which is counted and told to the server.
+    /// Takes one request from the key's budget, however often it has to be sent. It is counted and
+    /// told to the server.
+    pub(crate) fn charge(&self, loan: &Loan) -> Result<(), Refused> {
+        self.enforce_before_use();
+        let route = self.route(loan);
+        let version = route.as_ref().map_or(0, |route| route.version);
+        let charged = route.and_then(|_route| self.spend(loan));
+        self.note(&loan.key, version, (loan.peer.uid, charged.is_ok()));
+        charged?;
+        lock(&self.tokens).count(loan.token, (1, 0, 0));
+        Ok(())
+    }
+
+    /// Reads the key for a request that was charged.
     pub(crate) fn inject<T>(
         &self,
         loan: &Loan,
         read: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, Refused> {
         self.enforce_before_use();
-        self.spend(loan)?;
         let read = self.look(|keys| keys.expose(&loan.key, read));
-        let version = read.as_ref().map_or(0, |(version, _)| *version);
-        self.note(&loan.key, version, (loan.uid, read.is_ok()));
-        let (_, outcome) = read.map_err(|code| Refused::Key(self.why(code)))?;
-        lock(&self.tokens).count(loan.token, (1, 0, 0));
-        Ok(outcome)
+        read.map_err(|code| {
+            self.note(&loan.key, 0, (loan.peer.uid, false));
+            Refused::Key(self.why(code))
+        })
     }
 
     /// Whether a request that is under way may go on.
     pub(crate) fn goes_on(&self, loan: &Loan) -> Result<(), Refused> {
-        self.route(loan).map(drop)
+        self.route(loan)?;
+        self.still_lets(loan)
     }
 
     /// Counts what a request has moved; the server is told.
@@ -74,7 +101,7 @@ impl Agent {
             count: 0,
             sent,
             received,
-            ..self.access(&loan.key, version, (loan.uid, true))
+            ..self.access(&loan.key, version, (loan.peer.uid, true))
         };
         lock(&self.accesses).note(moved);
     }
@@ -82,14 +109,14 @@ impl Agent {
     fn spend(&self, loan: &Loan) -> Result<(), Refused> {
         let now = self.now().boot;
         let spent = lock(&self.keys).spend(&loan.key, now);
-        spent.map_err(|spent| {
-            self.note(&loan.key, 0, (loan.uid, false));
-            Refused::Spent(spent)
-        })
+        spent.map_err(Refused::Spent)
     }
 
     pub(super) fn note(&self, key: &KeyName, version: u32, (uid, allowed): (u32, bool)) {
-        let access = self.access(key, version, (uid, allowed));
+        let mut access = self.access(key, version, (uid, allowed));
+        if !self.look(|keys| keys.knows(key)) {
+            access.key = no_key();
+        }
         lock(&self.accesses).note(access);
     }
 

@@ -40,7 +40,7 @@ pub struct Agent {
     accesses: Mutex<Accesses>,
     tokens: Mutex<Tokens>,
     changes: watch::Sender<()>,
-    suspensions: watch::Sender<()>,
+    endings: watch::Sender<Verdict>,
     protection: ProtectionLevel,
     parts: Parts,
 }
@@ -78,7 +78,7 @@ impl Agent {
             accesses: Mutex::default(),
             tokens: Mutex::default(),
             changes: watch::Sender::new(()),
-            suspensions: watch::Sender::new(()),
+            endings: watch::Sender::new(Verdict::None),
             parts,
         }
     }
@@ -106,6 +106,11 @@ impl Agent {
         lock(&self.lease).renew(length, self.parts.clock.look());
     }
 
+    /// A session is open that has confirmed nothing yet: what is held stays on its own lease.
+    pub fn begin_lease(&self, length: Duration) {
+        lock(&self.lease).begin(length, self.parts.clock.look());
+    }
+
     /// Looks at the clocks and the host, and wipes what they have ended.
     pub fn enforce_lease(&self) -> Verdict {
         self.enforce(self.parts.clock.look())
@@ -122,11 +127,12 @@ impl Agent {
             Verdict::Over => {
                 warn!("the lease is over without a word from the server: all keys are wiped");
                 self.wipe(PageState::LeaseOver);
+                self.endings.send_replace(verdict);
             }
             Verdict::Jumped => {
                 warn!("this machine was suspended, restored or cloned: all keys are wiped");
                 self.wipe(PageState::LeaseOver);
-                self.suspensions.send_replace(());
+                self.endings.send_replace(verdict);
             }
             Verdict::None | Verdict::Left(_) => {
                 if lock(&self.keys).expire(now.wall) {
@@ -168,10 +174,10 @@ impl Agent {
         self.changes.subscribe()
     }
 
-    /// Wakes whenever this machine was suspended, restored or cloned: a session from before is not
-    /// to be used any more.
-    pub fn suspensions(&self) -> watch::Receiver<()> {
-        self.suspensions.subscribe()
+    /// Wakes whenever all keys were wiped, because the lease is over or this machine was suspended,
+    /// restored or cloned: a session from before is not to be used any more.
+    pub fn endings(&self) -> watch::Receiver<Verdict> {
+        self.endings.subscribe()
     }
 
     /// A tool has connected.
@@ -186,7 +192,7 @@ impl Agent {
     pub fn open(&self, guest: &Guest<'_>, peer: &Peer, key: &KeyName) -> Result<Opened, Refusal> {
         self.enforce_before_use();
         let outcome = self.permits(peer, key).and_then(|()| {
-            let opened = lock(&self.keys).open(guest.id, key);
+            let opened = lock(&self.keys).open(guest.id, peer, key);
             opened.map_err(|code| refusal(self.why(code), ""))
         });
         let version = outcome.as_ref().map_or(0, |opened| opened.version);
@@ -202,6 +208,12 @@ impl Agent {
     /// The accesses since the last time this was asked.
     pub fn take_accesses(&self) -> Vec<Access> {
         lock(&self.accesses).take()
+    }
+
+    /// The server could not be told of these.
+    pub fn put_back_accesses(&self, untold: Vec<Access>) {
+        let mut accesses = lock(&self.accesses);
+        untold.into_iter().for_each(|access| accesses.note(access));
     }
 
     /// Before the first session there are no keys to find.

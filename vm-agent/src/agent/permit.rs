@@ -55,8 +55,7 @@ impl Agent {
 
     fn owner_permits(&self, peer: &Peer, key: &KeyName) -> Result<(), String> {
         self.look(|keys| {
-            let tools = keys.tools(key);
-            if tools.is_empty() || tools.iter().any(|rule| fits(rule, peer)) {
+            if peer.is_let(keys.tools(key)) {
                 Ok(())
             } else {
                 Err(format!(
@@ -65,12 +64,6 @@ impl Agent {
             }
         })
     }
-}
-
-fn fits(rule: &ToolRule, peer: &Peer) -> bool {
-    rule.uid.is_none_or(|uid| uid == peer.uid)
-        && rule.gid.is_none_or(|gid| peer.is_in(gid))
-        && peer.runs(rule.exe.as_deref(), rule.sha256.as_ref())
 }
 
 /// The rule, and what kept it from fitting.

@@ -34,8 +34,8 @@ fn advice(code: RefusalCode) -> &'static str {
             "the agent has not reached its server yet; see `keyferry-agent status`"
         }
         RefusalCode::Busy => {
-            "the agent has no room for another page: close keys that are not used, or raise its \
-             limits and RLIMIT_MEMLOCK"
+            "the agent has no room for it: let some of this user's programs end, close keys that are \
+             not used, or raise the agent's limits and RLIMIT_MEMLOCK"
         }
         _ => "the request makes no sense to this agent; are both of the same version?",
     }

@@ -77,6 +77,19 @@ impl Agent {
                 tools: lock(&self.tokens).report(),
             }),
             advice: advice(self.protection, uplink.state),
+            left_out: 0,
+        }
+    }
+
+    /// The same as JSON of at most so many bytes. Programs under `exec`, and then keys, are left out
+    /// as far as they do not fit, and counted.
+    pub fn status_within(&self, bytes: usize) -> Vec<u8> {
+        let mut status = self.status();
+        loop {
+            let json = serde_json::to_vec(&status).expect("a status is plain data");
+            if json.len() <= bytes || !leave_out_half(&mut status) {
+                return json;
+            }
         }
     }
 
@@ -91,6 +104,22 @@ impl Agent {
             left_seconds: left.as_secs(),
         })
     }
+}
+
+/// Whether there was anything to leave out.
+fn leave_out_half(status: &mut Status) -> bool {
+    let programs = status.proxy.as_mut().map(|proxy| &mut proxy.tools);
+    let left_out = match programs {
+        Some(programs) if !programs.is_empty() => halve(programs),
+        _ => halve(&mut status.keys),
+    };
+    status.left_out += left_out;
+    left_out > 0
+}
+
+fn halve<T>(list: &mut Vec<T>) -> usize {
+    let kept = list.len() / 2;
+    list.drain(kept..).count()
 }
 
 fn hardening(step: &Step) -> Hardening {

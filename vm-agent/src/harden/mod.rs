@@ -9,6 +9,7 @@
 //! The order within is forced: Landlock and seccomp need no_new_privs, seccomp forbids the calls
 //! that the steps before it make.
 
+pub mod descriptors;
 pub mod dumps;
 pub mod files;
 pub mod memory;
@@ -89,6 +90,7 @@ impl HardenError {
 pub fn before_secrets(tolerance: Tolerance) -> Result<(ProtectionLevel, Vec<Step>), HardenError> {
     // The first look at a clock reads the auxiliary vector, which is closed to us afterwards.
     let _now = clock::now();
+    descriptors::make_room();
     let mut steps = vec![dumps::no_core_files()?, dumps::not_dumpable()?];
     steps.push(privileges::no_new_privileges()?);
     let (level, step) = memory::prove(tolerance)?;

@@ -19,6 +19,7 @@ use keyferry_protocol::memory::{Arena, LockedBox, PageState, ProtectionLevel, sc
 use keyferry_protocol::wire::{Delivery, Held, KeyPolicy, Outcome, Put, ToolRule};
 use keyferry_sdk::status;
 
+use crate::socket::Peer;
 use receiver::Receiver;
 pub use receiver::{Opened, ReceiverId, Share};
 pub use usage::{Bound, Spent, Usage};
@@ -74,14 +75,15 @@ impl Keyring {
         }
     }
 
-    /// Holds a version of a key, in every page of it too. An older one than what is held is not
-    /// wanted any more.
+    /// Holds a version of a key, in every page of it too. An older one than what this session has
+    /// told is not wanted any more; in a new session a key may have begun anew under its name.
     pub fn put(&mut self, put: &Put<'_>) -> Outcome {
         if self.entries.len() >= MOST_KEYS && !self.entries.contains_key(&put.key) {
             self.forget_the_ended();
         }
         let known = self.entries.get(&put.key);
-        if known.is_some_and(|entry| entry.value.is_some() && entry.version > put.version) {
+        let told = known.filter(|entry| entry.value.is_some() && entry.confirmed);
+        if told.is_some_and(|entry| entry.version > put.version) {
             return Outcome::Wiped;
         }
         if known.is_none() && self.entries.len() >= MOST_KEYS {
@@ -175,16 +177,27 @@ impl Keyring {
     }
 
     /// The page of this key for this tool.
-    pub fn open(&mut self, id: ReceiverId, key: &KeyName) -> Result<Opened, RefusalCode> {
+    pub fn open(
+        &mut self,
+        id: ReceiverId,
+        peer: &Peer,
+        key: &KeyName,
+    ) -> Result<Opened, RefusalCode> {
         let entry = self.entries.get_mut(key).ok_or(RefusalCode::NotFound)?;
         if entry.delivery == Delivery::Inject {
             return Err(RefusalCode::InjectOnly);
         }
         entry.live()?;
         let receiver = self.receivers.get_mut(&id).ok_or(RefusalCode::Busy)?;
-        let opened = receiver.open(key, entry, (self.arena.level(), self.limit))?;
+        let bounds = (self.arena.level(), self.limit);
+        let opened = receiver.open((key, entry), peer, bounds)?;
         entry.opened += 1;
         Ok(opened)
+    }
+
+    /// Whether there is a key of this name, or was one.
+    pub fn knows(&self, key: &KeyName) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// Where the proxy takes this key.
@@ -198,15 +211,14 @@ impl Keyring {
         })
     }
 
-    /// Shows the key itself to the proxy, whatever its delivery, and tells its version.
+    /// Shows the key itself to the proxy, whatever its delivery.
     pub fn expose<T>(
         &self,
         key: &KeyName,
         read: impl FnOnce(&[u8]) -> T,
-    ) -> Result<(u32, T), RefusalCode> {
+    ) -> Result<T, RefusalCode> {
         let entry = self.entries.get(key).ok_or(RefusalCode::NotFound)?;
-        let value = entry.live()?;
-        Ok((entry.version, read(value.expose())))
+        Ok(read(entry.live()?.expose()))
     }
 
     /// Which tools the key's owner lets use it; none for all that the machine's rules admit.
@@ -357,7 +369,7 @@ fn delivery_name(delivery: Delivery) -> &'static str {
     }
 }
 
-/// More names than this are refused: a status report of all fits one frame.
+/// More names than this are refused.
 const MOST_KEYS: usize = 256;
 
 #[cfg(test)]

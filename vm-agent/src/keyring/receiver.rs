@@ -9,6 +9,7 @@ use keyferry_protocol::memory::{PageState, ProtectionLevel, SecretPage, scrub};
 use keyferry_protocol::wire::Delivery;
 
 use super::{Entry, PageLimit};
+use crate::socket::Peer;
 
 /// A connected tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +41,8 @@ pub(super) struct Receiver(BTreeMap<KeyName, Shared>);
 
 struct Shared {
     page: SecretPage,
+    /// Who has opened it.
+    peer: Peer,
     version: u32,
     state: PageState,
 }
@@ -48,8 +51,8 @@ impl Receiver {
     /// The same page again when the tool asks again.
     pub(super) fn open(
         &mut self,
-        key: &KeyName,
-        entry: &Entry,
+        (key, entry): (&KeyName, &Entry),
+        peer: &Peer,
         (level, limit): (ProtectionLevel, PageLimit),
     ) -> Result<Opened, RefusalCode> {
         if !self.0.contains_key(key) {
@@ -59,10 +62,16 @@ impl Receiver {
             let page = SecretPage::new(level).map_err(|_used_up| RefusalCode::Busy)?;
             let empty = Shared {
                 page,
+                peer: peer.clone(),
                 version: 0,
                 state: PageState::Empty,
             };
             self.0.insert(key.clone(), empty);
+        }
+        if let Some(shared) = self.0.get_mut(key)
+            && shared.state != PageState::Live
+        {
+            shared.peer = peer.clone();
             self.publish(key, entry);
         }
         let shared = self.0.get(key).ok_or(RefusalCode::NotFound)?;
@@ -75,13 +84,13 @@ impl Receiver {
     }
 
     /// Shows the entry's value in this tool's page, if it has one. A key that has become
-    /// inject-only leaves it.
+    /// inject-only, or whose owner does not let this tool have it any more, leaves it.
     pub(super) fn publish(&mut self, key: &KeyName, entry: &Entry) {
         let Some(shared) = self.0.get_mut(key) else {
             return;
         };
         match (&entry.value, entry.delivery) {
-            (Some(value), Delivery::Raw) => {
+            (Some(value), Delivery::Raw) if shared.peer.is_let(&entry.policy.tools) => {
                 shared.page.publish(entry.version, value.expose());
                 scrub();
                 (shared.version, shared.state) = (entry.version, PageState::Live);

@@ -124,11 +124,44 @@ fn a_key_that_becomes_inject_only_leaves_the_pages() {
 }
 
 #[test]
+fn a_key_whose_owner_names_other_tools_leaves_the_pages_of_these() {
+    let mut ring = Ring::new();
+    ring.put("openai", 1, b"sk-one");
+    let tool = ring.keys.join();
+    let mut page = ring.open(tool, "openai");
+    let mut put_for = |uid| {
+        let rule = ToolRule {
+            uid: Some(uid),
+            ..ToolRule::default()
+        };
+        let mut put = a_put("openai", 1, b"sk-one");
+        put.policy.tools = vec![rule];
+        ring.keys.put(&put);
+    };
+    put_for(1001);
+    assert_eq!(page.read(), Err(ReadError::NotLive(PageState::Revoked)));
+    put_for(1000);
+    assert_eq!(page.read(), Ok((1, b"sk-one".to_vec())));
+}
+
+#[test]
 fn an_older_version_does_not_replace_a_newer_one() {
     let mut ring = Ring::new();
     ring.put("openai", 2, b"sk-two");
     assert_eq!(ring.put("openai", 1, b"sk-one"), Outcome::Wiped);
     assert_eq!(ring.keys.held().keys, [(name("openai"), 2)]);
+}
+
+#[test]
+fn a_key_that_began_anew_while_the_agent_was_away_is_held() {
+    let mut ring = Ring::new();
+    ring.put("openai", 2, b"sk-two");
+    let tool = ring.keys.join();
+    let mut page = ring.open(tool, "openai");
+    ring.keys.begin_batch();
+    assert_eq!(ring.put("openai", 1, b"sk-anew"), Outcome::Held);
+    ring.keys.end_batch();
+    assert_eq!(page.read(), Ok((1, b"sk-anew".to_vec())));
 }
 
 #[test]
@@ -234,7 +267,7 @@ impl Ring {
     }
 
     fn opened(&mut self, tool: ReceiverId, key: &str) -> Opened {
-        self.keys.open(tool, &name(key)).unwrap()
+        self.keys.open(tool, &peer(), &name(key)).unwrap()
     }
 
     fn open(&mut self, tool: ReceiverId, key: &str) -> Page {
@@ -244,7 +277,7 @@ impl Ring {
 
     fn refusal(&mut self, tool: ReceiverId, key: &str) -> RefusalCode {
         self.keys
-            .open(tool, &name(key))
+            .open(tool, &peer(), &name(key))
             .expect_err("it is to be refused")
     }
 }
@@ -256,6 +289,10 @@ impl Page {
         let version = self.0.read(&mut self.1)?;
         Ok((version, self.1.expose().to_vec()))
     }
+}
+
+fn peer() -> Peer {
+    Peer::of(1000, &[])
 }
 
 fn name(text: &str) -> KeyName {

@@ -9,7 +9,8 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
 
-/// The user who made the connection from `tool` to us. Both ends are on this machine.
+/// The user who made the connection from `tool` to us. Both ends are on this machine. A socket that
+/// no process has open any more has no user, though the kernel says root.
 pub(super) fn user_of(tool: SocketAddrV4, us: SocketAddrV4) -> io::Result<u32> {
     let diagnosis = open()?;
     send(&diagnosis, &question(tool, us), SendFlags::empty())?;
@@ -47,13 +48,16 @@ fn question(tool: SocketAddrV4, us: SocketAddrV4) -> Vec<u8> {
     bytes
 }
 
-/// `struct inet_diag_msg` has the user at 64, behind a header of 16.
+/// `struct inet_diag_msg` has the user at 64 and the inode at 68, behind a header of 16. Without an
+/// inode the socket is closing.
 fn user_in(answer: &[u8]) -> Option<u32> {
     let kind = u16::from_ne_bytes(*answer.get(4..)?.first_chunk()?);
     if kind != SOCK_DIAG_BY_FAMILY {
         return None;
     }
-    Some(u32::from_ne_bytes(*answer.get(80..)?.first_chunk()?))
+    let number = |at| Some(u32::from_ne_bytes(*answer.get(at..)?.first_chunk()?));
+    let (user, inode): (u32, u32) = (number(80)?, number(84)?);
+    (inode != 0).then_some(user)
 }
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -81,6 +85,17 @@ mod tests {
         let tool = TcpStream::connect(us).unwrap();
         let user = user_of(v4(tool.local_addr().unwrap()), us).unwrap();
         assert_eq!(user, rustix::process::geteuid().as_raw());
+    }
+
+    #[test]
+    fn a_connection_whose_tool_has_let_go_has_no_user() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let us = v4(listener.local_addr().unwrap());
+        let tool = TcpStream::connect(us).unwrap();
+        let _accepted = listener.accept().unwrap();
+        let address = v4(tool.local_addr().unwrap());
+        drop(tool);
+        assert!(user_of(address, us).is_err());
     }
 
     #[test]

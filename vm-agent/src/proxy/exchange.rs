@@ -2,7 +2,6 @@
 
 use std::future::pending;
 use std::io;
-use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -13,7 +12,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::client::TlsStream;
 
 use super::body::{Body, Broken, pass, receive, send};
-use super::caller::user_of;
 use super::destination::Destination;
 use super::refusal::Refused;
 use super::request::{LONGEST, Request};
@@ -29,6 +27,7 @@ pub(super) struct Line<'a> {
     inbox: BytesMut,
     host: Option<Host>,
     traffic: Traffic,
+    patience: Duration,
 }
 
 struct Host {
@@ -70,24 +69,28 @@ impl<'a> Line<'a> {
             inbox: BytesMut::new(),
             host: None,
             traffic: Traffic::default(),
+            patience: TO_BEGIN,
         }
     }
 
-    /// Serves the tool until one side has had enough.
-    pub(super) async fn serve(
-        mut self,
-        (tool, us): (SocketAddrV4, SocketAddrV4),
-    ) -> io::Result<()> {
+    /// Serves this user's tool until one side has had enough.
+    pub(super) async fn serve(mut self, user: Option<u32>) -> io::Result<()> {
         self.tool.set_nodelay(true)?;
-        let refused = match user_of(tool, us) {
-            Ok(uid) => self.serve_user(uid).await.err(),
-            Err(_unknown) => Some(Refused::UnknownCaller),
+        let refused = match user {
+            Some(uid) => self.serve_user(uid).await.err(),
+            None => Some(Refused::UnknownCaller),
         };
         self.host = None;
-        if let Some(refused) = refused {
-            tracing::debug!(code = refused.code(), "a request to the proxy is refused");
-            send(&mut self.tool, &refused.answer()).await?;
+        match refused {
+            Some(refused) => self.refuse(refused).await,
+            None => self.hang_up().await,
         }
+    }
+
+    /// Says why, and hangs up.
+    pub(super) async fn refuse(mut self, refused: Refused) -> io::Result<()> {
+        tracing::debug!(code = refused.code(), "a request to the proxy is refused");
+        send(&mut self.tool, &refused.answer()).await?;
         self.hang_up().await
     }
 
@@ -106,10 +109,11 @@ impl<'a> Line<'a> {
 
     /// The next head. A host that hangs up meanwhile is let go.
     async fn next_request(&mut self) -> Result<Option<Request>, Refused> {
-        let mut deadline = Instant::now() + IDLE;
+        let mut deadline = Instant::now() + self.patience;
         loop {
             if let Some((request, length)) = Request::parse(&self.inbox)? {
                 self.inbox.advance(length);
+                self.patience = IDLE;
                 return Ok(Some(request));
             }
             let first = self.inbox.is_empty();
@@ -118,7 +122,7 @@ impl<'a> Line<'a> {
                     if !matches!(read, Ok(Ok(1..))) {
                         return Ok(None);
                     }
-                    if first {
+                    if first && self.patience == IDLE {
                         deadline = Instant::now() + TO_SEND_HEAD;
                     }
                 }
@@ -134,15 +138,19 @@ impl<'a> Line<'a> {
         }
         let wanted = request.host.as_deref();
         let destination = Destination::choose(wanted, &route.provider, &route.hosts)?;
+        self.reach(&destination).await?;
+        self.agent.charge(loan)?;
         loop {
-            self.reach(&destination).await?;
             let repeat = self.host.as_ref().is_some_and(|host| host.used);
             let outcome = match self.send_head(&request, loan).await {
                 Ok(()) => self.relay_while_permitted(&mut request, loan).await,
                 Err(refused) => Err(refused),
             };
             match outcome {
-                Err(Refused::Closed) if repeat && request.may_be_repeated() => self.host = None,
+                Err(Refused::Closed) if repeat && request.may_be_repeated() => {
+                    self.host = None;
+                    self.reach(&destination).await?;
+                }
                 other => return other,
             }
         }
@@ -321,7 +329,8 @@ async fn download(
             Kind::Final => {
                 let passed = pass(&mut response.body, inbox, from, to, received).await;
                 return Ok(match passed {
-                    Ok(()) if response.keep_alive => Answered::Whole,
+                    // What follows an answer that nobody has asked for is no answer to the next.
+                    Ok(()) if response.keep_alive && inbox.is_empty() => Answered::Whole,
                     _ => Answered::Ended,
                 });
             }
@@ -367,6 +376,8 @@ async fn gone(host: &mut Option<Host>) {
     }
 }
 
+/// For the first head, whole.
+const TO_BEGIN: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(300);
 const TO_SEND_HEAD: Duration = Duration::from_secs(15);
 const TO_DRAIN: Duration = Duration::from_secs(1);

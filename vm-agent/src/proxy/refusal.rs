@@ -26,6 +26,10 @@ pub(crate) enum Refused {
     ProcessEnded,
     #[error("this token belongs to another user")]
     OtherUser,
+    #[error(
+        "the key's owner does not let this program use it any more; `keyferry keys policy` says who may"
+    )]
+    NotPermitted,
     #[error("the kernel does not tell whose connection this is")]
     UnknownCaller,
     #[error("{}", of_key(*.0))]
@@ -64,6 +68,10 @@ pub(crate) enum Refused {
     BadAnswer,
     #[error("there is no locked memory left for this request")]
     Busy,
+    #[error(
+        "this user has too many connections to the proxy at once; the administrator of this machine can raise `[limits] proxy_connections`, of which one user has half"
+    )]
+    TooMany,
 }
 
 impl Refused {
@@ -76,6 +84,7 @@ impl Refused {
             Self::UnknownToken => "unknown_token",
             Self::ProcessEnded => "process_ended",
             Self::OtherUser => "other_user",
+            Self::NotPermitted => "not_permitted",
             Self::UnknownCaller => "unknown_caller",
             Self::Key(code) => code.as_str(),
             Self::Spent(spent) => spent.what.code(),
@@ -89,6 +98,7 @@ impl Refused {
             Self::Closed => "upstream_closed",
             Self::BadAnswer => "bad_answer",
             Self::Busy => "busy",
+            Self::TooMany => "too_many_connections",
         }
     }
 
@@ -97,11 +107,12 @@ impl Refused {
             Self::Malformed => "400 Bad Request",
             Self::HeadTooLong => "431 Request Header Fields Too Large",
             Self::NoToken | Self::UnknownToken | Self::ProcessEnded => "401 Unauthorized",
-            Self::Key(RefusalCode::LeaseOver | RefusalCode::NotConnected) | Self::Busy => {
-                "503 Service Unavailable"
-            }
+            Self::Key(RefusalCode::LeaseOver | RefusalCode::NotConnected)
+            | Self::Busy
+            | Self::TooMany => "503 Service Unavailable",
             Self::Spent(_) => "429 Too Many Requests",
             Self::OtherUser
+            | Self::NotPermitted
             | Self::UnknownCaller
             | Self::Key(_)
             | Self::NoHost

@@ -12,7 +12,7 @@ use keyferry_sdk::status;
 use sha2::{Digest, Sha256};
 
 use super::refusal::Refused;
-use crate::socket::is_alive;
+use crate::socket::{Peer, is_alive};
 
 /// All tokens of this agent.
 #[derive(Default)]
@@ -25,10 +25,8 @@ pub struct TokenId([u8; 32]);
 /// The process that asked for a token.
 #[derive(Debug)]
 pub struct Holder {
-    /// Its number.
-    pub pid: i32,
-    /// Its user.
-    pub uid: u32,
+    /// As it was then.
+    pub peer: Peer,
     /// It itself.
     pub process: OwnedFd,
 }
@@ -51,8 +49,8 @@ pub struct Loan {
     pub key: KeyName,
     /// The token.
     pub token: TokenId,
-    /// The user that it was checked for.
-    pub uid: u32,
+    /// Who asked for it.
+    pub peer: Peer,
 }
 
 struct Grant {
@@ -64,13 +62,14 @@ struct Grant {
 }
 
 impl Tokens {
-    /// A new token; `None` when there are too many, or no random numbers.
+    /// A new token; `None` when there are too many, of all or of this process or user, or no random
+    /// numbers.
     pub fn issue(&mut self, key: KeyName, holder: Holder) -> Option<String> {
-        if self.0.len() >= MOST {
+        if !self.has_room(&holder) {
             self.forget_the_ended();
         }
         let mut random = [0; RANDOM];
-        if self.0.len() >= MOST || getrandom::fill(&mut random).is_err() {
+        if !self.has_room(&holder) || getrandom::fill(&mut random).is_err() {
             return None;
         }
         let token = format!("{PREFIX}{}", Base64UrlUnpadded::encode_string(&random));
@@ -85,6 +84,21 @@ impl Tokens {
         Some(token)
     }
 
+    fn has_room(&self, holder: &Holder) -> bool {
+        let of_user = |grant: &&Grant| grant.holder.peer.uid == holder.peer.uid;
+        let of_process = |grant: &&Grant| grant.holder.peer.pid == holder.peer.pid;
+        let grants = || self.0.values().filter(of_user);
+        self.0.len() < MOST
+            && grants().count() < MOST_OF_A_USER
+            && grants().filter(of_process).count() < MOST_OF_A_PROCESS
+    }
+
+    /// Whether a process of this user that lives has one.
+    pub(crate) fn are_held_by(&self, uid: u32) -> bool {
+        let mut grants = self.0.values();
+        grants.any(|grant| grant.holder.peer.uid == uid && is_alive(&grant.holder.process))
+    }
+
     /// What a token stands for, when this user shows it.
     pub(crate) fn redeem(&mut self, token: &str, uid: u32) -> Result<Loan, Refused> {
         let id = TokenId::of(token);
@@ -93,13 +107,13 @@ impl Tokens {
             self.0.remove(&id);
             return Err(Refused::ProcessEnded);
         }
-        if grant.holder.uid != uid {
+        if grant.holder.peer.uid != uid {
             return Err(Refused::OtherUser);
         }
         Ok(Loan {
             key: grant.key.clone(),
             token: id,
-            uid,
+            peer: grant.holder.peer.clone(),
         })
     }
 
@@ -117,8 +131,8 @@ impl Tokens {
         self.forget_the_ended();
         let line = |grant: &Grant| status::ProxyTool {
             key: grant.key.to_string(),
-            pid: grant.holder.pid,
-            uid: grant.holder.uid,
+            pid: grant.holder.peer.pid,
+            uid: grant.holder.peer.uid,
             requests: grant.requests,
             sent: grant.sent,
             received: grant.received,
@@ -153,6 +167,9 @@ const PREFIX: &str = "kfp_";
 const RANDOM: usize = 32;
 const LENGTH: usize = PREFIX.len() + 43;
 const MOST: usize = 1024;
+const MOST_OF_A_USER: usize = MOST / 2;
+/// Every key that an agent can hold.
+const MOST_OF_A_PROCESS: usize = MOST / 4;
 
 #[cfg(test)]
 mod tests {
@@ -161,11 +178,10 @@ mod tests {
     use super::*;
 
     fn holder(pid: Pid, uid: u32) -> Holder {
-        Holder {
-            pid: pid.as_raw_nonzero().get(),
-            uid,
-            process: pidfd_open(pid, PidfdFlags::empty()).unwrap(),
-        }
+        let mut peer = Peer::of(uid, &[]);
+        peer.pid = pid.as_raw_nonzero().get();
+        let process = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        Holder { peer, process }
     }
 
     fn issued(tokens: &mut Tokens, uid: u32) -> String {
@@ -218,22 +234,52 @@ mod tests {
         let pid = Pid::from_child(&child);
         let mut ended = vec![holder(pid, 1)];
         child.wait().unwrap();
-        while tokens.0.len() < MOST {
+        for number in 1..MOST {
             let process = match ended.pop() {
                 Some(holder) => holder.process,
                 None => holder(rustix::process::getpid(), 1).process,
             };
-            let holder = Holder {
-                pid: 1,
-                uid: 1,
-                process,
-            };
+            let user = u32::try_from(2 + number / MOST_OF_A_PROCESS).unwrap();
+            let peer = Peer::of(user, &[]);
+            let holder = Holder { peer, process };
             tokens.issue("openai".parse().unwrap(), holder).unwrap();
         }
         issued(&mut tokens, 1);
         let full = holder(rustix::process::getpid(), 1);
         assert!(tokens.issue("openai".parse().unwrap(), full).is_none());
         assert!(tokens.0.contains_key(&id));
+    }
+
+    #[test]
+    fn a_process_and_a_user_leave_tokens_for_others() {
+        let mut tokens = Tokens::default();
+        let mut issue = |pid, uid| {
+            let mut holder = holder(rustix::process::getpid(), uid);
+            holder.peer.pid = pid;
+            tokens.issue("openai".parse().unwrap(), holder).is_some()
+        };
+        let issued = |issue: &mut dyn FnMut(i32, u32) -> bool, pid| {
+            (0..MOST).take_while(|_| issue(pid, 1000)).count()
+        };
+        assert_eq!(issued(&mut issue, 1), MOST_OF_A_PROCESS);
+        assert_eq!(issued(&mut issue, 2), MOST_OF_A_USER - MOST_OF_A_PROCESS);
+        assert_eq!(issued(&mut issue, 3), 0);
+        assert!(issue(4, 1001));
+    }
+
+    #[test]
+    fn only_the_living_hold_tokens() {
+        let mut tokens = Tokens::default();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let of_child = holder(Pid::from_child(&child), 1000);
+        tokens.issue("openai".parse().unwrap(), of_child).unwrap();
+        assert!(tokens.are_held_by(1000) && !tokens.are_held_by(1001));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!tokens.are_held_by(1000));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) fn upstream(
         source: Source::Nobody,
         refusals: 0,
         backoff: Backoff::new(&config.reconnect),
-        session_life: config.session.renew_seconds.span(),
+        session_life: config.session.renew_seconds.seconds(),
         arena,
     };
     if let Some(path) = &from.channel {

@@ -77,13 +77,16 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
     let outward = Outward::new(&config.proxy, arena.clone())?;
 
     let (listener, gid) = socket::bind(&options.socket, config.socket_group.as_deref())?;
+    let own_uid = rustix::process::geteuid().as_raw();
+    let policy = Policy::new(config.policy, own_uid, gid);
+    if policy.names_others() {
+        socket::open_to_all(&options.socket)?;
+    }
     let bound = proxy::bind(config.proxy.port)?;
     steps.extend(harden::before_strangers(tolerance)?);
     report(&steps);
 
-    let keys = Keyring::new(arena, PageLimit(config.limits.pages_per_connection));
-    let own_uid = rustix::process::geteuid().as_raw();
-    let policy = Policy::new(config.policy, own_uid, gid);
+    let keys = Keyring::new(arena, PageLimit(config.limits.pages_per_connection.get()));
     let news = machine.news();
     let clock = Box::new(SystemClock::new(machine));
     let agent = Agent::new(

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::local::{
-    Delivery, LocalError, RefusalCode, Reply, Request, VERSION, split_frame,
+    Delivery, LocalError, MAX_FRAME, RefusalCode, Reply, Request, VERSION, split_frame,
 };
 use keyferry_protocol::memory::PageState;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -153,11 +153,8 @@ impl Tool<'_> {
         self.agent
             .identify(&mut self.peer, &wire.stream, &name)
             .await;
-        let holder = Holder {
-            pid: self.peer.pid,
-            uid: self.peer.uid,
-            process,
-        };
+        let peer = self.peer.clone();
+        let holder = Holder { peer, process };
         let reply = match self.agent.lend(&self.peer, holder, &name) {
             Ok(lent) => Reply::Proxied {
                 port: lent.port,
@@ -191,7 +188,7 @@ impl Tool<'_> {
     }
 
     fn report(&self) -> Vec<u8> {
-        serde_json::to_vec(&self.agent.status()).expect("a status is plain data")
+        self.agent.status_within(LONGEST_STATUS)
     }
 }
 
@@ -269,3 +266,5 @@ impl Wire {
 const TO_GREET: Duration = Duration::from_secs(5);
 const TO_TAKE: Duration = Duration::from_secs(5);
 const LONGEST_REQUEST: usize = 256;
+/// A frame, less its type.
+const LONGEST_STATUS: usize = MAX_FRAME - 1;

@@ -1,17 +1,18 @@
 //! Listening: the socket file, its owner and mode, and the bound on who is served at once.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use keyferry_protocol::local::{RefusalCode, Reply};
 use rustix::fs::{Gid, Mode};
-use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::{Peer, converse};
-use crate::agent::Agent;
+use crate::agent::{Agent, refusal};
+use crate::places::Places;
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,7 @@ pub enum BindError {
 }
 
 /// Makes the socket, mode 0660, of `group` if one is named; what a dead agent left is replaced.
-/// Gives the socket's group with it.
+/// Gives the socket's group with it. [`open_to_all`] makes it wider.
 pub fn bind(path: &Path, group: Option<&str>) -> Result<(UnixListener, u32), BindError> {
     let refused = |source| BindError::Refused {
         path: path.to_owned(),
@@ -62,18 +63,31 @@ pub fn bind(path: &Path, group: Option<&str>) -> Result<(UnixListener, u32), Bin
     Ok((listener, gid))
 }
 
-/// Serves whoever connects, up to the bound; the rest wait in the kernel's queue.
+/// Lets everybody connect, for rules that name users and groups beside the socket's own. Who is not
+/// named is told so by the agent.
+pub fn open_to_all(path: &Path) -> Result<(), BindError> {
+    let everybody = std::fs::Permissions::from_mode(0o666);
+    std::fs::set_permissions(path, everybody).map_err(|source| BindError::Refused {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Serves whoever connects, as far as there are places.
 pub async fn listen(agent: Arc<Agent>, listener: tokio::net::UnixListener) {
-    let places = Arc::new(Semaphore::new(agent.limits().connections));
+    let tools = Places::new(agent.limits().connections.get());
+    let strangers = Places::of_strangers();
     loop {
-        let place = Arc::clone(&places)
-            .acquire_owned()
-            .await
-            .expect("never closed");
         let accepted = listener.accept().await;
         let peer = accepted.and_then(|(stream, _)| Ok((Peer::of_socket(&stream)?, stream)));
         match peer {
             Ok((peer, stream)) => {
+                let admitted = agent.policy().admits(&peer).is_ok();
+                let places = if admitted { &tools } else { &strangers };
+                let Some(place) = places.take(peer.uid) else {
+                    turn_away(&stream);
+                    continue;
+                };
                 let agent = Arc::clone(&agent);
                 tokio::spawn(async move {
                     if let Err(error) = converse(&agent, stream, peer).await {
@@ -89,6 +103,12 @@ pub async fn listen(agent: Arc<Agent>, listener: tokio::net::UnixListener) {
             }
         }
     }
+}
+
+/// It is told why; nobody waits for it.
+fn turn_away(stream: &tokio::net::UnixStream) {
+    let refused = refusal(RefusalCode::Busy, "[limits] connections");
+    let _as_well_as_can_be = stream.try_write(&Reply::Refused(refused).encode());
 }
 
 /// Removes the socket of an agent that is no more.
@@ -131,8 +151,6 @@ const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

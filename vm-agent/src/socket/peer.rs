@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use keyferry_protocol::wire::ToolRule;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -67,6 +68,17 @@ impl Peer {
         };
         path.is_none_or(|path| path == program.path)
             && sha256.is_none_or(|sha256| *sha256 == program.sha256)
+    }
+
+    /// Whether the rules of a key's owner let it use the key; none let everybody.
+    pub fn is_let(&self, tools: &[ToolRule]) -> bool {
+        tools.is_empty() || tools.iter().any(|rule| self.fits(rule))
+    }
+
+    fn fits(&self, rule: &ToolRule) -> bool {
+        rule.uid.is_none_or(|uid| uid == self.uid)
+            && rule.gid.is_none_or(|gid| self.is_in(gid))
+            && self.runs(rule.exe.as_deref(), rule.sha256.as_ref())
     }
 
     /// Whether it belongs to this group.

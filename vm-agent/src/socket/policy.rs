@@ -29,9 +29,20 @@ impl Policy {
         if by_key { Ok(()) } else { self.general(peer) }
     }
 
+    /// Whether anybody is named beside those whom the socket's own mode lets in.
+    pub fn names_others(&self) -> bool {
+        let config = &self.config;
+        let others = |uids: &[u32], gids: &[u32]| {
+            let known = |uid: &u32| [ROOT, self.own_uid].contains(uid);
+            !uids.iter().all(known) || gids.iter().any(|gid| *gid != self.socket_gid)
+        };
+        let by_rule = |rule: &KeyRule| is_for_everybody(rule) || others(&rule.uids, &rule.gids);
+        others(&config.uids, &config.gids) || config.keys.values().any(by_rule)
+    }
+
     /// Whether this peer may have this key; otherwise the rule that says no.
     pub fn permits(&self, peer: &Peer, key: &KeyName) -> Result<(), String> {
-        match self.config.keys.get(key.as_str()) {
+        match self.config.keys.get(key) {
             Some(rule) if matches(rule, peer) => Ok(()),
             Some(_) => Err(format!("[policy.keys.{key}]")),
             None => self.general(peer),
@@ -40,7 +51,7 @@ impl Policy {
 
     /// Whether the rule of this key names programs.
     pub fn asks_for_programs(&self, key: &KeyName) -> bool {
-        let rule = self.config.keys.get(key.as_str());
+        let rule = self.config.keys.get(key);
         rule.is_some_and(|rule| !rule.programs.is_empty())
     }
 
@@ -66,8 +77,13 @@ fn matches(rule: &KeyRule, peer: &Peer) -> bool {
 
 /// By user or group; a rule that only names programs is for every user.
 fn is_named(rule: &KeyRule, peer: &Peer) -> bool {
-    let everybody = rule.uids.is_empty() && rule.gids.is_empty() && !rule.programs.is_empty();
-    everybody || rule.uids.contains(&peer.uid) || rule.gids.iter().any(|gid| peer.is_in(*gid))
+    is_for_everybody(rule)
+        || rule.uids.contains(&peer.uid)
+        || rule.gids.iter().any(|gid| peer.is_in(*gid))
+}
+
+fn is_for_everybody(rule: &KeyRule) -> bool {
+    rule.uids.is_empty() && rule.gids.is_empty() && !rule.programs.is_empty()
 }
 
 const ROOT: u32 = 0;
@@ -105,6 +121,25 @@ mod tests {
         let rule = Err("[policy] uids, gids".to_owned());
         assert_eq!(policy("").admits(&stranger), rule);
         assert_eq!(policy("").permits(&stranger, &key("openai")), rule);
+    }
+
+    #[test]
+    fn the_socket_is_opened_for_others_when_a_rule_names_some() {
+        for text in [
+            "uids = [1000]",
+            "gids = [27]",
+            "[keys.openai]\nuids = [1001]",
+            "[keys.openai]\nprograms = [{ exe = \"/usr/bin/curl\" }]",
+        ] {
+            assert!(policy(text).names_others(), "{text}");
+        }
+        for text in [
+            "",
+            "uids = [0, 990]\ngids = [991]",
+            "[keys.openai]\nuids = [0]",
+        ] {
+            assert!(!policy(text).names_others(), "{text}");
+        }
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub struct Backoff {
 impl Backoff {
     /// Waits as these settings say.
     pub fn new(reconnect: &Reconnect) -> Self {
-        let (first, longest) = (reconnect.first(), reconnect.longest());
+        let first = reconnect.first_ms.milliseconds();
+        let longest = reconnect.longest_ms.milliseconds();
         Self {
             first,
             longest: longest.max(first),

@@ -63,6 +63,7 @@ impl HostChannel {
     }
 
     async fn converse(&self, arena: &Arena) -> Result<Ticket, HostChannelError> {
+        self.forget_old_answers()?;
         let mut rest = REQUEST;
         while !rest.is_empty() {
             let written = when_ready(|| rustix::io::write(&self.port, rest)).await?;
@@ -80,6 +81,19 @@ impl HostChannel {
             }
             // Anything else is noise of an earlier boot.
         }
+    }
+
+    /// An answer to an earlier request may have come too late for it: it is not that to the next.
+    fn forget_old_answers(&self) -> Result<(), HostChannelError> {
+        let mut passing = Zeroizing::new([0; 256]);
+        for _ in 0..MOST_FORGOTTEN {
+            match rustix::io::read(&self.port, &mut *passing) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(HostChannelError::Unanswered(errno.into())),
+            }
+        }
+        Ok(())
     }
 
     async fn read_line(&self, arena: &Arena) -> Result<LockedBox, HostChannelError> {
@@ -127,5 +141,34 @@ const REQUEST: &[u8] = b"\nkeyferry-host/1 ticket\n";
 const PATIENCE: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 const LONGEST: usize = 8192;
+/// Pieces of 256 bytes: a host that never stops talking is heard all the same.
+const MOST_FORGOTTEN: usize = 1024;
 /// Where the port is found when nobody says.
 pub const USUAL: &str = "/dev/virtio-ports/org.keyferry.0";
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use keyferry_protocol::memory::self_test;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_came_too_late_is_not_that_to_the_next_request() {
+        let (ours, mut host) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        host.write_all(b"error too_late\n").unwrap();
+        let answering = std::thread::spawn(move || {
+            host.read_exact(&mut [0; REQUEST.len()]).unwrap();
+            host.write_all(b"error vm_cut_off\n").unwrap();
+            host
+        });
+        let channel = HostChannel { port: ours.into() };
+        let arena = Arena::new(self_test().unwrap()).unwrap();
+        let refused = channel.ticket(&arena).await.err().unwrap();
+        assert!(refused.to_string().ends_with("vm_cut_off"), "{refused}");
+        answering.join().unwrap();
+    }
+}

@@ -25,6 +25,7 @@ use session::{Ended, Session};
 
 use crate::agent::Agent;
 use crate::causes::with_causes;
+use crate::lease::Verdict;
 
 /// What the agent needs to get to its servers.
 pub struct Upstream {
@@ -51,15 +52,19 @@ pub struct Upstream {
 /// What ends or interrupts a session from this side.
 struct Interrupts<'a> {
     stop: &'a Notify,
-    suspended: watch::Receiver<()>,
+    endings: watch::Receiver<Verdict>,
 }
 
 impl Interrupts<'_> {
-    /// The agent is to stop, or this machine is no longer what it was.
+    /// The agent is to stop, this machine is no longer what it was, or there are no keys any more,
+    /// which the server does not know.
     async fn next(&mut self) -> Ended {
         tokio::select! {
             () = self.stop.notified() => Ended::Stopped,
-            _ = self.suspended.changed() => Ended::Jumped,
+            _ = self.endings.changed() => match *self.endings.borrow() {
+                Verdict::Over => Ended::LeaseOver,
+                _ => Ended::Jumped,
+            },
         }
     }
 }
@@ -67,8 +72,8 @@ impl Interrupts<'_> {
 /// Keeps a session until the agent is to stop (a permit of `stop` is kept, so that it is not
 /// missed), then wipes and says goodbye.
 pub async fn keep(agent: &Agent, mut upstream: Upstream, stop: &Notify, rng: &mut impl CryptoRng) {
-    let suspended = agent.suspensions();
-    let mut interrupts = Interrupts { stop, suspended };
+    let endings = agent.endings();
+    let mut interrupts = Interrupts { stop, endings };
     let mut server = 0;
     loop {
         if upstream.needs_a_ticket() {
@@ -90,7 +95,7 @@ pub async fn keep(agent: &Agent, mut upstream: Upstream, stop: &Notify, rng: &mu
             }
             Ended::CutOff => upstream.backoff.slow(rng),
             Ended::Jumped => {
-                interrupts.suspended.mark_unchanged();
+                interrupts.endings.mark_unchanged();
                 upstream.begin_anew(rng);
                 continue;
             }
@@ -98,14 +103,18 @@ pub async fn keep(agent: &Agent, mut upstream: Upstream, stop: &Notify, rng: &mu
                 server += 1;
                 upstream.refused(rng)
             }
-            Ended::Lost(_) | Ended::Drained => {
+            Ended::Lost(_) | Ended::Drained | Ended::LeaseOver => {
                 server += 1;
                 upstream.backoff.next(rng)
             }
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            interrupt = interrupts.next() => if matches!(interrupt, Ended::Stopped) { break },
+            interrupt = interrupts.next() => match interrupt {
+                Ended::Stopped => break,
+                Ended::Jumped => upstream.begin_anew(rng),
+                _ => {}
+            },
         }
     }
     agent.wipe(keyferry_protocol::memory::PageState::LeaseOver);
@@ -209,18 +218,18 @@ impl Upstream {
         };
         match attempt {
             Ok(link) => Entered::Session(Box::new(Session::new(link, target, self.session_life))),
-            Err(error) => Entered::Not(Ended::Lost(error)),
+            Err(ended) => Entered::Not(ended),
         }
     }
 
     /// Connects, and takes the credential that the server hands over into locked memory before
     /// telling it so: whichever of the two messages is lost, one credential is good on both sides.
-    async fn attach(&mut self, agent: &Agent, target: &Target) -> Result<Link, LinkError> {
+    async fn attach(&mut self, agent: &Agent, target: &Target) -> Result<Link, Ended> {
         let credential = self.credentials.offered().ok_or(LinkError::Refused)?;
         let (mut link, accept) = attach(&self.arena, target, &self.identity, credential).await?;
         let ready = self.accept(agent, &accept)?;
         drop(accept);
-        link.send(&ready).await?;
+        session::say(&mut link, agent, &ready).await?;
         Ok(link)
     }
 
@@ -232,7 +241,8 @@ impl Upstream {
             .take(&self.arena, accept.next_id, accept.next_secret)?;
         self.refusals = 0;
         agent.change(crate::keyring::Keyring::begin_batch);
-        agent.renew_lease(std::time::Duration::from_secs(accept.lease_seconds.into()));
+        let lease = std::time::Duration::from_secs(accept.lease_seconds.into());
+        agent.begin_lease(lease.min(TO_TELL_ALL));
         agent.uplink(|uplink| {
             uplink.state = ConnectionState::Connected;
             uplink.vm = Some(accept.vm.to_string());
@@ -260,6 +270,10 @@ fn note_end(agent: &Agent, ended: &Ended) {
             ConnectionState::Connecting,
             Some("this machine was suspended, restored or cloned".to_owned()),
         ),
+        Ended::LeaseOver => (
+            ConnectionState::Connecting,
+            Some("the lease ended without a word from the server".to_owned()),
+        ),
         Ended::Drained => (
             ConnectionState::Connecting,
             Some("the server is stopping".to_owned()),
@@ -286,6 +300,8 @@ fn note(agent: &Agent, state: ConnectionState, reason: Option<String>) {
     }
 }
 
+/// A server that has not told all keys by then does not renew a lease either.
+const TO_TELL_ALL: std::time::Duration = std::time::Duration::from_secs(30);
 /// A server in trouble refuses too; a person is not bothered for that.
 const REFUSALS_BEFORE_A_PERSON_IS_ASKED: u32 = 4;
 /// A denied machine asks again after this long.

@@ -24,8 +24,16 @@ pub(super) enum Ended {
     CutOff,
     /// This machine was suspended.
     Jumped,
+    /// The keys are gone, and the server believes that they are here.
+    LeaseOver,
     /// The agent is to stop.
     Stopped,
+}
+
+impl From<LinkError> for Ended {
+    fn from(error: LinkError) -> Self {
+        Self::Lost(error)
+    }
 }
 
 /// An open session.
@@ -73,10 +81,7 @@ impl Session {
             let step = tokio::select! {
                 received = self.link.next() => self.receive(agent, upstream, received).await,
                 _ = pulse.tick() => self.beat(agent).await,
-                () = sleep_until(self.renew_at) => {
-                    self.renew(agent, upstream).await;
-                    Ok(())
-                }
+                () = sleep_until(self.renew_at) => self.renew(agent, upstream).await,
                 interrupt = interrupts.next() => Err(interrupt),
             };
             match step {
@@ -97,7 +102,7 @@ impl Session {
         received: Result<Received, LinkError>,
     ) -> Result<(), Ended> {
         self.heard = Instant::now();
-        let Received::Message(message) = received.map_err(Ended::Lost)? else {
+        let Received::Message(message) = received? else {
             return Ok(());
         };
         if self.batch == Batch::Awaited {
@@ -108,20 +113,11 @@ impl Session {
         let step = self.carry_out(agent, upstream, &message);
         drop(message);
         scrub();
-        let (reply, ended) = step.map_err(Ended::Lost)?;
+        let (reply, ended) = step?;
         if let Some(reply) = reply {
-            self.send(agent, &reply).await?;
+            say(&mut self.link, agent, &reply).await?;
         }
         ended.map_or(Ok(()), Err)
-    }
-
-    /// In a copy of this machine the session's next nonce is the same: what the copy sends first
-    /// must not be under it.
-    async fn send(&mut self, agent: &Agent, message: &ToServer) -> Result<(), Ended> {
-        if agent.enforce_lease() == Verdict::Jumped {
-            return Err(Ended::Jumped);
-        }
-        self.link.send(message).await.map_err(Ended::Lost)
     }
 
     /// Changes first, words later: a revoked key is zeroed before anything is sent.
@@ -200,38 +196,62 @@ impl Session {
         if self.heard.elapsed() > SILENCE {
             return Err(Ended::Lost(LinkError::TimedOut));
         }
-        self.link.ping().await.map_err(Ended::Lost)?;
-        let accesses = agent.take_accesses();
-        if !accesses.is_empty() {
-            self.send(agent, &ToServer::Audit(accesses)).await?;
-        }
+        self.link.ping().await?;
+        self.tell_accesses(agent).await?;
         if self.link.sent() > MESSAGES / 2 {
             self.renew_at = Instant::now();
         }
         Ok(())
     }
 
+    async fn tell_accesses(&mut self, agent: &Agent) -> Result<(), Ended> {
+        let accesses = agent.take_accesses();
+        if accesses.is_empty() {
+            return Ok(());
+        }
+        let told = ToServer::Audit(accesses);
+        let sent = say(&mut self.link, agent, &told).await;
+        if let (Err(_), ToServer::Audit(untold)) = (&sent, told) {
+            agent.put_back_accesses(untold);
+        }
+        sent
+    }
+
     /// A fresh handshake on a new connection, which takes over: this one stays until it stands.
-    async fn renew(&mut self, agent: &Agent, upstream: &mut Upstream) {
+    async fn renew(&mut self, agent: &Agent, upstream: &mut Upstream) -> Result<(), Ended> {
         let attempt = timeout(TO_RENEW, upstream.attach(agent, &self.target));
-        match attempt.await.unwrap_or(Err(LinkError::TimedOut)) {
+        match attempt.await.unwrap_or(Err(LinkError::TimedOut.into())) {
             Ok(link) => {
                 let fresh = Self::new(link, self.target.clone(), self.life);
                 let old = std::mem::replace(self, fresh);
                 old.link.close().await;
             }
-            Err(error) => {
+            Err(Ended::Lost(error)) => {
                 debug!(%error, "the session could not be renewed yet");
                 self.renew_at = Instant::now() + RETRY;
             }
+            Err(ended) => return Err(ended),
         }
+        Ok(())
     }
 
     async fn say_goodbye(&mut self, agent: &Agent) {
         agent.wipe(PageState::LeaseOver);
-        let goodbye = self.link.send(&ToServer::Bye);
+        let goodbye = async {
+            self.tell_accesses(agent).await?;
+            say(&mut self.link, agent, &ToServer::Bye).await
+        };
         let _as_well_as_can_be = timeout(TO_SAY_GOODBYE, goodbye).await;
     }
+}
+
+/// In a copy of this machine the session's next nonce is the same: what the copy sends first must
+/// not be under it.
+pub(super) async fn say(link: &mut Link, agent: &Agent, message: &ToServer) -> Result<(), Ended> {
+    if agent.enforce_lease() == Verdict::Jumped {
+        return Err(Ended::Jumped);
+    }
+    Ok(link.send(message).await?)
 }
 
 fn held(agent: &Agent) -> ToServer {

@@ -1,17 +1,20 @@
 //! The real agent, against a small server made of the protocol crate, and the real SDK.
 
 #[cfg(test)]
+mod moved_clock;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod world;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyferry_protocol::wire::{Outcome, ToServer};
 use keyferry_sdk::status::{ConnectionState, Health};
 use keyferry_sdk::{Change, Client, Error, PageState};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use world::{World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,6 +155,105 @@ async fn without_a_word_from_the_server_the_lease_ends_every_key() {
     );
     assert!(status.last_error.is_some());
     assert_eq!(agent.status_command(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_lease_that_ended_in_an_open_session_the_keys_come_back() {
+    let mut world = World::new().await;
+    world.server.put("openai", 1, b"sk-first").await;
+    let agent = world.agent().await;
+    let key = agent.tool().await.key("openai").await.unwrap();
+    // The connection stays, and answers pings; nobody renews the lease.
+    world.server.lease(1).await;
+    eventually(async || key.now().unwrap().state == PageState::LeaseOver).await;
+    eventually(async || key.now().unwrap().state == PageState::Live).await;
+    assert_eq!(world.server.sessions(), 2);
+    eventually(async || agent.status().await.health == Health::Healthy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_confirms_no_key_prolongs_no_lease_however_often_it_welcomes() {
+    let mut world = World::new().await;
+    world.server.put("openai", 1, b"sk-first").await;
+    let agent = world.agent().await;
+    let key = agent.tool().await.key("openai").await.unwrap();
+    world.server.lease(2).await;
+    world.server.fall_silent();
+    let begin = Instant::now();
+    while key.now().unwrap().state == PageState::Live {
+        let sessions = world.server.sessions();
+        world.server.drop_connection().await;
+        eventually(async || world.server.sessions() > sessions).await;
+        assert!(
+            begin.elapsed() < Duration::from_secs(10),
+            "{sessions} sessions"
+        );
+    }
+    assert_eq!(key.now().unwrap().state, PageState::LeaseOver);
+    assert!(world.server.sessions() > 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_deleted_and_stored_anew_while_the_agent_was_away_is_held() {
+    let mut world = World::new().await;
+    world.server.put("openai", 2, b"sk-second").await;
+    let agent = world.agent().await;
+    let key = agent.tool().await.key("openai").await.unwrap();
+    // In this session it is an old message; in the next one it is what there is.
+    world.server.put("openai", 1, b"sk-anew").await;
+    assert_eq!(key.expose(<[u8]>::to_vec).unwrap(), b"sk-second");
+    world.server.drop_connection().await;
+    eventually(async || key.now().unwrap().version == 1).await;
+    assert_eq!(key.expose(<[u8]>::to_vec).unwrap(), b"sk-anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_made_up_names_hides_no_access() {
+    let mut world = World::new().await;
+    world.server.put("openai", 1, b"sk-first").await;
+    let agent = world.agent().await;
+    let tool = agent.tool().await;
+    for number in 0..600 {
+        let unknown = tool.key(&format!("made-up-{number}")).await;
+        assert_eq!(unknown.unwrap_err().code(), "not_found");
+    }
+    tool.key("openai").await.unwrap();
+    // What was not told yet is told before the goodbye.
+    agent.signal(Signal::TERM);
+    let mut told = Vec::new();
+    loop {
+        match world.server.hears(|_| true).await {
+            ToServer::Audit(accesses) => told.extend(accesses),
+            ToServer::Bye => break,
+            _ => {}
+        }
+    }
+    let count = |name: &str, allowed| {
+        let of = told.iter().filter(|told| told.key.as_str() == name);
+        of.filter(|told| told.allowed == allowed)
+            .map(|told| told.count)
+            .sum::<u32>()
+    };
+    assert_eq!(
+        (count("openai", true), count("-", false)),
+        (1, 600),
+        "{told:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_closes_without_refusing_is_only_tried_again() {
+    let mut world = World::new().await;
+    world.server.close_everyone_with(CloseCode::Away);
+    let agent = world.agent_without_session().await;
+    eventually(async || agent.status().await.connection.attempts > 2).await;
+    let status = agent.status().await;
+    assert_eq!(
+        status.connection.state,
+        ConnectionState::Connecting,
+        "{status:?}"
+    );
+    assert!(!status.advice.iter().any(|line| line.contains("ticket")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -390,4 +492,54 @@ async fn tools_that_go_leave_no_pages() {
             .await
             .is_ok()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_stuck_hangs_nobody_who_asks() {
+    let mut world = World::new().await;
+    let agent = world.agent().await;
+    let tool = agent.tool().await;
+    agent.signal(Signal::STOP);
+    let asking = async { tokio::join!(Client::connect_to(&agent.socket), tool.status()) };
+    let (new, old) = tokio::time::timeout(Duration::from_secs(15), asking)
+        .await
+        .expect("they hear in time");
+    assert_eq!(new.err().unwrap().code(), "agent_silent");
+    assert_eq!(old.unwrap_err().code(), "agent_silent");
+    agent.signal(Signal::CONT);
+    tool.status().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_whom_a_rule_names_need_not_be_in_the_sockets_group() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let mut world = World::new().await;
+    let agent = world.agent_with("[policy]\nuids = [65534]\n").await;
+    assert_eq!(agent.status_command_of(65534), (Some(0), String::new()));
+    let (code, error) = agent.status_command_of(65533);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("not_permitted"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_very_many_keys_and_programs_can_be_told() {
+    let mut world = World::new().await;
+    let long = "x".repeat(58);
+    for number in 0..250 {
+        world
+            .server
+            .put(&format!("{long}-{number:05}"), 1, b"sk")
+            .await;
+    }
+    let agent = world.agent().await;
+    let tool = agent.tool().await;
+    for number in 0..250 {
+        tool.proxied(&format!("{long}-{number:05}")).await.unwrap();
+    }
+    let status = agent.status().await;
+    let programs = status.proxy.unwrap().tools.len();
+    assert_eq!(status.keys.len() + programs + status.left_out, 500);
+    assert!(programs > 0 && status.left_out > 0, "{programs} programs");
 }

@@ -17,6 +17,7 @@ use keyferry_protocol::wire::{Delivery, ToServer};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use certificate::Certificate;
 use session::session;
@@ -35,7 +36,9 @@ struct Shared {
     credentials: Mutex<Secrets>,
     keys: Mutex<BTreeMap<String, Stored>>,
     sessions: AtomicUsize,
-    refusing: AtomicBool,
+    ended: AtomicUsize,
+    refusing: Mutex<Option<CloseCode>>,
+    tongue_tied: AtomicBool,
     commands: broadcast::Sender<Command>,
     hear: mpsc::UnboundedSender<ToServer>,
     told: Notify,
@@ -99,7 +102,9 @@ impl Server {
             credentials: Mutex::new(credentials),
             keys: Mutex::default(),
             sessions: AtomicUsize::new(0),
-            refusing: AtomicBool::new(false),
+            ended: AtomicUsize::new(0),
+            refusing: Mutex::default(),
+            tongue_tied: AtomicBool::new(false),
             commands: broadcast::Sender::new(16),
             hear,
             told: Notify::new(),
@@ -120,6 +125,16 @@ impl Server {
     /// How many handshakes have succeeded.
     pub(crate) fn sessions(&self) -> usize {
         self.shared.sessions.load(Ordering::SeqCst)
+    }
+
+    /// How many connections have ended.
+    pub(crate) fn ended(&self) -> usize {
+        self.shared.ended.load(Ordering::SeqCst)
+    }
+
+    /// What was said and nobody has waited for.
+    pub(crate) fn heard_since(&mut self) -> Vec<ToServer> {
+        std::iter::from_fn(|| self.heard.try_recv().ok()).collect()
     }
 
     pub(crate) async fn put(&mut self, name: &str, version: u32, value: &[u8]) {
@@ -179,7 +194,17 @@ impl Server {
     }
 
     pub(crate) fn refuse_everyone(&self) {
-        self.shared.refusing.store(true, Ordering::SeqCst);
+        self.close_everyone_with(CloseCode::Policy);
+    }
+
+    /// In the middle of the handshake.
+    pub(crate) fn close_everyone_with(&self, code: CloseCode) {
+        *self.shared.refusing.lock().unwrap() = Some(code);
+    }
+
+    /// From the next session on it welcomes, and then tells no key and no lease.
+    pub(crate) fn fall_silent(&self) {
+        self.shared.tongue_tied.store(true, Ordering::SeqCst);
     }
 
     /// Nobody answers any more.
@@ -227,13 +252,14 @@ async fn listen(shared: Arc<Shared>, listener: TcpListener, certificate: Option<
             .map(|certificate| certificate.acceptor.clone());
         tokio::spawn(async move {
             match acceptor {
-                None => session(shared, Box::new(stream)).await,
+                None => session(Arc::clone(&shared), Box::new(stream)).await,
                 Some(acceptor) => {
                     if let Ok(stream) = acceptor.accept(stream).await {
-                        session(shared, Box::new(stream)).await;
+                        session(Arc::clone(&shared), Box::new(stream)).await;
                     }
                 }
             }
+            shared.ended.fetch_add(1, Ordering::SeqCst);
         });
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -171,6 +172,25 @@ impl AgentProcess {
             .status()
             .unwrap()
             .code()
+    }
+
+    /// The same of another user, who is in no group, and what it complained about.
+    pub(crate) fn status_command_of(&self, uid: u32) -> (Option<i32>, String) {
+        let folder = self.socket.parent().unwrap();
+        let everybody = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder, everybody).unwrap();
+        let answer = Command::new("setpriv")
+            .args([format!("--reuid={uid}"), format!("--regid={uid}")])
+            .arg("--clear-groups")
+            .arg(binary(folder))
+            .args(["status", "--socket"])
+            .arg(&self.socket)
+            .output()
+            .unwrap();
+        (
+            answer.status.code(),
+            String::from_utf8(answer.stderr).unwrap(),
+        )
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{Command, Shared};
 
@@ -43,7 +45,9 @@ pub(super) async fn session(shared: Arc<Shared>, stream: Stream) {
         .await
         .unwrap();
     let Some((sender, receiver)) = shake_hands(&shared, &mut socket).await else {
-        let _gone = socket.close(None).await;
+        let code = shared.refusing.lock().unwrap().unwrap_or(CloseCode::Policy);
+        let reason = String::new().into();
+        let _gone = socket.close(Some(CloseFrame { code, reason })).await;
         return;
     };
     let mut session = Session {
@@ -92,7 +96,7 @@ async fn shake_hands(
     let (awaiting, second) = offered.reply(&mut rng).unwrap();
     socket.send(Message::Binary(second.into())).await.ok()?;
     let third = binary(socket).await?;
-    if shared.refusing.load(Ordering::SeqCst) {
+    if shared.refusing.lock().unwrap().is_some() {
         return None;
     }
     let secret = shared.arena.hold(&known?).unwrap();
@@ -134,6 +138,9 @@ impl Session {
         // From here on only the newest is good: a retired one would show a clone.
         let newest = HashMap::from([((CredentialKind::Reattach, CredentialId(id)), secret)]);
         *shared.credentials.lock().unwrap() = newest;
+        if shared.tongue_tied.load(Ordering::SeqCst) {
+            return;
+        }
         let names: Vec<_> = shared.keys.lock().unwrap().keys().cloned().collect();
         for name in names {
             self.carry_out(shared, Command::Put(name)).await;

@@ -1,0 +1,93 @@
+//! An agent within the test's own process, so that its clocks can be moved.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use keyferry_agent::agent::{Agent, Parts};
+use keyferry_agent::clock::{self, Clock, Moment};
+use keyferry_agent::config::{Limits, PolicyConfig, Reconnect};
+use keyferry_agent::keyring::{Keyring, PageLimit};
+use keyferry_agent::socket::Policy;
+use keyferry_agent::upstream::{self, Backoff, Source, Upstream};
+use keyferry_protocol::handshake::Claims;
+use keyferry_protocol::memory::{Arena, self_test};
+use keyferry_protocol::ticket::Ticket;
+use keyferry_protocol::wire::ToServer;
+use keyferry_sdk::link::{Credentials, Identity};
+use tokio::sync::Notify;
+
+use super::server::Server;
+use super::world::eventually;
+
+/// So many seconds of suspension since the start.
+#[derive(Clone, Default)]
+struct Suspended(Arc<AtomicU64>);
+
+impl Clock for Suspended {
+    fn now(&self) -> Moment {
+        let mut now = clock::now();
+        now.boot += Duration::from_secs(self.0.load(Ordering::SeqCst));
+        now
+    }
+
+    fn look(&self) -> Moment {
+        self.now()
+    }
+}
+
+fn agent(arena: &Arena, suspended: &Suspended) -> Agent {
+    let parts = Parts {
+        policy: Policy::new(PolicyConfig::default(), 0, 0),
+        limits: Limits::default(),
+        steps: Vec::new(),
+        proxy_port: 0,
+        programs: None,
+        clock: Box::new(suspended.clone()),
+    };
+    Agent::new(Keyring::new(arena.clone(), PageLimit(1)), parts)
+}
+
+fn upstream(arena: &Arena, server: &Server) -> Upstream {
+    let claims = Claims {
+        boot_id: [0; 16],
+        agent_version: "test".to_owned(),
+        protection: arena.level(),
+        capabilities: 0,
+    };
+    let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
+    let mut upstream = Upstream {
+        arena: arena.clone(),
+        targets: Vec::new(),
+        shown: None,
+        identity: Identity::fresh(arena, claims, &mut rng).unwrap(),
+        credentials: Credentials::none(),
+        source: Source::Nobody,
+        refusals: 0,
+        backoff: Backoff::new(&Reconnect::default()),
+        session_life: Duration::from_secs(60),
+    };
+    let ticket = Ticket::parse(arena, server.ticket().as_bytes()).unwrap();
+    upstream.enrol_with(ticket).unwrap();
+    upstream
+}
+
+#[tokio::test]
+async fn a_machine_that_is_another_by_now_says_no_goodbye_in_its_old_session() {
+    let mut server = Server::start().await;
+    let (arena, suspended) = (
+        Arena::new(self_test().unwrap()).unwrap(),
+        Suspended::default(),
+    );
+    let (agent, upstream) = (agent(&arena, &suspended), upstream(&arena, &server));
+    let (stop, mut rng) = (Notify::new(), rand_core::UnwrapErr(getrandom::SysRng));
+    let keeping = upstream::keep(&agent, upstream, &stop, &mut rng);
+    let meanwhile = async {
+        server.hears(|said| matches!(said, ToServer::Held(_))).await;
+        suspended.0.store(30, Ordering::SeqCst);
+        stop.notify_one();
+    };
+    tokio::join!(keeping, meanwhile);
+    eventually(async || server.ended() == 1).await;
+    assert_eq!(server.heard_since(), []);
+}
