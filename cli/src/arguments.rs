@@ -1,6 +1,7 @@
 //! What can be said on the command line. Nothing secret can.
 
 mod account;
+mod audit;
 mod keys;
 mod local;
 mod operators;
@@ -10,11 +11,15 @@ mod vms;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-pub use account::{Account, ApiKeys, Contact, Login, Mfa, Password, Register, Sessions};
+pub use account::{
+    Account, ApiKeys, Contact, Devices, Identities, Login, Logout, Mfa, Password, Register,
+    Sessions,
+};
+pub use audit::{Audit, AuditList, Moment};
 pub use keys::{ChangePolicy, KeyName, Keys, Provider, PutKey, RotateKey, Terms};
 pub use local::{AgentSocket, Exec, Read, Status};
-pub use operators::{AccountName, Admin};
-pub use team::{Invitations, Members, Roles, Tenants};
+pub use operators::{AccountName, Admin, Search};
+pub use team::{Invitations, Members, MfaDemand, Roles, Tenants};
 pub use vms::{Approve, Held, VmChoice, Vms};
 
 /// Keeps API keys on a server, and ferries them into virtual machines.
@@ -40,10 +45,13 @@ pub enum Command {
     /// Sign in to a server.
     Login(Login),
     /// End the session.
-    Logout,
+    Logout(Logout),
     /// See where you are signed in, and end a session.
     #[command(subcommand)]
     Sessions(Sessions),
+    /// See from where you have signed in, and forget a device.
+    #[command(subcommand)]
+    Devices(Devices),
     /// See, change, take away or close your account.
     #[command(subcommand)]
     Account(Account),
@@ -53,6 +61,9 @@ pub enum Command {
     /// A second factor for your logins.
     #[command(subcommand)]
     Mfa(Mfa),
+    /// The providers by which you can sign in.
+    #[command(subcommand)]
+    Identities(Identities),
     /// API keys for your own programs.
     #[command(subcommand)]
     ApiKeys(ApiKeys),
@@ -73,6 +84,9 @@ pub enum Command {
     /// For admins of the server: accounts, tenants and how much there is.
     #[command(subcommand)]
     Admin(Admin),
+    /// See what happened in your tenant, take it away, and verify it.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Store, list and change keys.
     #[command(subcommand)]
     Keys(Keys),

@@ -74,6 +74,20 @@ pub enum CliError {
         /// Their name.
         wanted: String,
     },
+    /// A time before all times was asked for.
+    #[error("that is too long ago to be a time")]
+    TooLongAgo,
+    /// The audit is not what was written, as the reply has told.
+    #[error("the audit is not what the server wrote; tell its operator")]
+    AuditChanged,
+    /// A file that was named cannot be used.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A secret would be shown.
     #[error(
         "standard output is a terminal, which remembers what it shows; pipe it, or add --force"

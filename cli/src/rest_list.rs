@@ -4,16 +4,27 @@ use hyper::Method;
 use serde_json::Value;
 
 use crate::error::CliError;
+use crate::rest::segment;
 use crate::session::SignedIn;
 
-/// Every item of a list, page by page.
+/// Every item of a list.
 pub(crate) async fn all_items(caller: &SignedIn, path: &str) -> Result<Vec<Value>, CliError> {
+    found_items(caller, path, None).await
+}
+
+/// Every item of a list that contains a text, page by page.
+pub(crate) async fn found_items(
+    caller: &SignedIn,
+    path: &str,
+    search: Option<&str>,
+) -> Result<Vec<Value>, CliError> {
+    let search = search.map_or_else(String::new, |text| format!("&q={}", segment(text)));
     let mut items = Vec::new();
     let mut cursor = None;
     loop {
         let query = match &cursor {
-            None => format!("{path}?limit=200"),
-            Some(cursor) => format!("{path}?limit=200&cursor={cursor}"),
+            None => format!("{path}?limit=200{search}"),
+            Some(cursor) => format!("{path}?limit=200{search}&cursor={cursor}"),
         };
         let mut page = caller.ask(Method::GET, &query).await?;
         if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {

@@ -9,7 +9,10 @@ use crate::error::CliError;
 use crate::events::{self, About, Form};
 use crate::output::Reply;
 use crate::secret_input::PasswordSource;
-use crate::{account, api_keys, enrolments, keys, local, mfa, operators, sessions, team, vms};
+use crate::{
+    account, api_keys, audit, devices, enrolments, identities, keys, local, mfa, operators,
+    sessions, team, vms,
+};
 
 /// Runs one command.
 pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
@@ -28,11 +31,13 @@ pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
     match arguments.command {
         Command::Register(it) => account::register(&app, it).await,
         Command::Login(it) => account::sign_in(&app, it).await,
-        Command::Logout => account::sign_out(&app).await,
+        Command::Logout(it) => account::sign_out(&app, &it).await,
         Command::Sessions(it) => run_sessions(&app, it).await,
+        Command::Devices(it) => devices::run(&app, it).await,
         Command::Account(it) => run_account(&app, it).await,
         Command::Password(it) => run_password(&app, it).await,
         Command::Mfa(it) => run_mfa(&app, it).await,
+        Command::Identities(it) => identities::run(&app, it).await,
         Command::ApiKeys(it) => run_api_keys(&app, it).await,
         Command::Tenants(it) => team::run_tenants(&app, it).await,
         Command::Members(it) => team::run_members(&app, it).await,
@@ -40,6 +45,7 @@ pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
         Command::Roles(it) => team::run_roles(&app, it).await,
         Command::Plans => team::plans(&app).await,
         Command::Admin(it) => operators::run(&app, it).await,
+        Command::Audit(it) => audit::run(&app, it, form).await,
         Command::Keys(it) => run_keys(&app, it).await,
         Command::Vms(it) => run_vms(&app, it, form).await,
         Command::Events => {

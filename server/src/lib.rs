@@ -25,6 +25,7 @@ mod network;
 mod operators;
 mod outbound;
 mod page;
+mod query;
 mod secret;
 mod sessions;
 mod stop;

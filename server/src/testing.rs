@@ -1,11 +1,15 @@
 //! A server in memory, for the tests beside the code.
 
+mod recipient;
+
 use getrandom::SysRng;
 use keyferry_protocol::memory::{self, Arena};
 use rand_core::UnwrapErr;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
+
+pub(crate) use recipient::Recipient;
 
 use crate::accounts::{self, PasswordHasher, Providers};
 use crate::app::{App, Parts};

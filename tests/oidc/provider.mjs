@@ -1,6 +1,9 @@
 // A certified OpenID Connect provider on a free port of this machine. It prints its issuer, then
 // reads the redirect URI of its one client. Who signs in is what the browser says in X-Account.
-import { createServer } from "node:http";
+// With a certificate and its key as arguments it speaks TLS.
+import { readFileSync } from "node:fs";
+import { createServer as createPlainServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import { createInterface } from "node:readline";
 import { Provider } from "oidc-provider";
 
@@ -43,16 +46,22 @@ async function interact(request, response) {
   await provider.interactionFinished(request, response, result, { mergeWithLastSubmission: true });
 }
 
-const server = createServer((request, response) => {
+const [certificate, key] = process.argv.slice(2);
+
+const listener = (request, response) => {
   const handle = request.url.startsWith("/interaction/") ? interact : provider.callback();
   handle(request, response).catch?.((error) => {
     console.error(error);
     response.writeHead(500).end();
   });
-});
+};
+
+const server = certificate
+  ? createTlsServer({ cert: readFileSync(certificate), key: readFileSync(key) }, listener)
+  : createPlainServer(listener);
 
 server.listen(0, "127.0.0.1", async () => {
-  const issuer = `http://127.0.0.1:${server.address().port}`;
+  const issuer = `${certificate ? "https" : "http"}://127.0.0.1:${server.address().port}`;
   console.log(issuer);
   for await (const line of createInterface({ input: process.stdin })) {
     provider = new Provider(issuer, settings(line));

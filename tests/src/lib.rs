@@ -10,6 +10,8 @@
 mod agent;
 mod authenticator;
 mod balancer;
+mod authority;
+mod browser;
 mod caller;
 mod curl;
 mod engine;
@@ -42,6 +44,8 @@ mod wire;
 pub use agent::Agent;
 pub use authenticator::code_now;
 pub use balancer::{Balancer, Front};
+pub use authority::Authority;
+pub use browser::{Browser, Said};
 pub use caller::Caller;
 pub use curl::{CurlAnswer, curl};
 pub use engine::Engine;

@@ -15,7 +15,6 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -29,7 +28,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::{Secret, Stage};
+use crate::{Authority, Secret, Stage};
 
 /// A running provider. It answers those who show its key, in whatever way its SDK does.
 pub struct Provider {
@@ -127,14 +126,9 @@ impl Drop for Provider {
 }
 
 fn acceptor(authority: &Path) -> TlsAcceptor {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    std::fs::write(authority, params.self_signed(&key).unwrap().pem()).unwrap();
-    let issuer = Issuer::new(params, key);
-    let own = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["localhost".to_owned(), NAME.to_owned()]).unwrap();
-    let certificate = params.signed_by(&own, &issuer).unwrap();
+    let private = Authority::new();
+    std::fs::write(authority, private.pem()).unwrap();
+    let (certificate, own) = private.certify(&["localhost", NAME]);
     let own = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.serialize_der()));
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()

@@ -1,5 +1,5 @@
-//! Who one is at a server: `keyferry register`, `login`, `sessions`, `account`, `password`, `mfa` and
-//! `api-keys`.
+//! Who one is at a server: `keyferry register`, `login`, `logout`, `sessions`, `devices`, `account`, `password`, `mfa`,
+//! `identities` and `api-keys`.
 
 use std::path::PathBuf;
 
@@ -74,6 +74,26 @@ pub enum Sessions {
     /// End one of them.
     End {
         /// Its id.
+        id: uuid::Uuid,
+    },
+}
+
+/// See [`super::Command::Logout`].
+#[derive(Args)]
+pub struct Logout {
+    /// End every session of yours, wherever it is.
+    #[arg(long)]
+    pub(crate) everywhere: bool,
+}
+
+/// See [`super::Command::Devices`].
+#[derive(Subcommand)]
+pub enum Devices {
+    /// List them, newest first.
+    List,
+    /// Forget one, and end its sessions.
+    Forget {
+        /// As the list tells it.
         id: uuid::Uuid,
     },
 }
@@ -163,6 +183,18 @@ pub enum Mfa {
     RecoveryCodes,
     /// Go without a second factor.
     Remove,
+}
+
+/// See [`super::Command::Identities`].
+#[derive(Subcommand)]
+pub enum Identities {
+    /// List them, oldest first.
+    List,
+    /// Take one away: it signs you in no more. Sessions that it began go on.
+    Unlink {
+        /// The provider's name, or the id that the list tells.
+        identity: String,
+    },
 }
 
 /// See [`super::Command::ApiKeys`].

@@ -5,8 +5,8 @@ use clap::{Args, Subcommand};
 /// See [`super::Command::Admin`].
 #[derive(Subcommand)]
 pub enum Admin {
-    /// List all accounts.
-    Users,
+    /// List the accounts.
+    Users(Search),
     /// Show one account.
     User(AccountName),
     /// Let an account that was locked after failed logins be tried again.
@@ -17,8 +17,8 @@ pub enum Admin {
     Enable(AccountName),
     /// Mail an account's owner a link to choose a new password.
     ResetPassword(AccountName),
-    /// List all tenants, with how much they have.
-    Tenants,
+    /// List the tenants, with how much they have.
+    Tenants(Search),
     /// Put a tenant on a plan.
     Plan {
         /// Its name or id.
@@ -28,6 +28,14 @@ pub enum Admin {
     },
     /// Count what there is on the server.
     Stats,
+}
+
+/// Which of them.
+#[derive(Args)]
+pub struct Search {
+    /// Only those with this text in a name or address.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
 }
 
 /// One account.

@@ -1,6 +1,6 @@
 //! Who works together: `keyferry tenants`, `members`, `invitations` and `roles`.
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 
 /// See [`super::Command::Tenants`].
 #[derive(Subcommand)]
@@ -24,8 +24,22 @@ pub enum Tenants {
         /// Its name or id.
         tenant: String,
     },
+    /// Say whether its members need a second factor for everything that they do; it counts at once.
+    Mfa {
+        /// Who demands it must have one.
+        demand: MfaDemand,
+    },
     /// Leave the tenant that you work in.
     Leave,
+}
+
+/// Whether members need a second factor.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MfaDemand {
+    /// Everybody does.
+    Required,
+    /// Everybody chooses.
+    Optional,
 }
 
 /// See [`super::Command::Members`].

@@ -8,14 +8,14 @@ use crate::arguments::Admin;
 use crate::error::CliError;
 use crate::output::{Reply, cell, table, time_cell};
 use crate::rest::segment;
-use crate::rest_list::{Kind, all_items, find_item};
+use crate::rest_list::{Kind, find_item, found_items};
 use crate::session::SignedIn;
 
 /// Runs one of the commands.
 pub(crate) async fn run(app: &App, command: Admin) -> Result<Reply, CliError> {
     let caller = app.signed_in().await?;
     match command {
-        Admin::Users => users(&caller).await,
+        Admin::Users(it) => users(&caller, it.search.as_deref()).await,
         Admin::User(it) => {
             let account = caller.ask(Method::GET, &path_of(&it.account)).await?;
             Ok(Reply::new(described(&account), account))
@@ -28,14 +28,14 @@ pub(crate) async fn run(app: &App, command: Admin) -> Result<Reply, CliError> {
             let answer = caller.ask(Method::POST, &path).await?;
             Ok(Reply::new(cell(&answer, "message"), answer))
         }
-        Admin::Tenants => tenants(&caller).await,
+        Admin::Tenants(it) => tenants(&caller, it.search.as_deref()).await,
         Admin::Plan { tenant, plan } => change_plan(&caller, &tenant, &plan).await,
         Admin::Stats => stats(&caller).await,
     }
 }
 
-async fn users(caller: &SignedIn) -> Result<Reply, CliError> {
-    let items = all_items(caller, "/admin/users").await?;
+async fn users(caller: &SignedIn, search: Option<&str>) -> Result<Reply, CliError> {
+    let items = found_items(caller, "/admin/users", search).await?;
     let row = |account: &Value| {
         [
             cell(account, "username"),
@@ -69,8 +69,8 @@ async fn act(caller: &SignedIn, account: &str, what: &str) -> Result<Reply, CliE
     Ok(Reply::new(described(&account), account))
 }
 
-async fn tenants(caller: &SignedIn) -> Result<Reply, CliError> {
-    let items = all_items(caller, TENANT.path).await?;
+async fn tenants(caller: &SignedIn, search: Option<&str>) -> Result<Reply, CliError> {
+    let items = found_items(caller, TENANT.path, search).await?;
     let row = |tenant: &Value| {
         [
             cell(tenant, "name"),

@@ -40,6 +40,14 @@ pub struct Answer {
     pub body: Value,
 }
 
+/// What reading an answer came to that is no JSON document.
+pub enum Fetched {
+    /// What it is.
+    Bytes(Bytes),
+    /// The server refuses.
+    Refused(Problem),
+}
+
 impl Rest {
     /// Nothing is connected yet.
     pub fn new(address: Address, trust: ServerTrust) -> Self {
@@ -83,6 +91,23 @@ impl Rest {
     pub async fn open(self) -> Result<Line, RestError> {
         let link = self.connect().await?;
         Ok(Line { rest: self, link })
+    }
+
+    /// Reads an answer that is no JSON document.
+    pub async fn fetch(&self, ask: Ask<'_>) -> Result<Fetched, RestError> {
+        let fetching = Box::pin(async {
+            let request = ask.into_request(&self.address)?;
+            let mut link = self.connect().await?;
+            let response = link.sender.send_request(request).await?;
+            if response.status().is_success() {
+                return Ok(Fetched::Bytes(collect(response, MAX_FETCHED).await?));
+            }
+            let answer = read(response).await?;
+            Ok(Fetched::Refused(Problem::new(answer.status, &answer.body)))
+        });
+        tokio::time::timeout(PATIENCE, fetching)
+            .await
+            .map_err(|_| RestError::TimedOut)?
     }
 
     /// Opens a stream of events.
@@ -196,6 +221,8 @@ impl<'a> Ask<'a> {
             .method(self.method)
             .uri(self.path)
             .header(header::HOST, address.authority())
+            // Without a version, so that a newer program is no other device.
+            .header(header::USER_AGENT, "keyferry")
             .header(header::ACCEPT, "application/json");
         if let Some(bearer) = self.bearer {
             let text = zeroize::Zeroizing::new(format!("Bearer {}", bearer.expose_secret()));
@@ -224,10 +251,7 @@ impl Answer {
 
 async fn read(response: Response<Incoming>) -> Result<Answer, RestError> {
     let status = response.status();
-    let bytes = Limited::new(response.into_body(), MAX_ANSWER)
-        .collect()
-        .await;
-    let bytes = bytes.map_err(RestError::Body)?.to_bytes();
+    let bytes = collect(response, MAX_ANSWER).await?;
     let body = match &bytes[..] {
         [] => Value::Null,
         bytes => serde_json::from_slice(bytes).map_err(|_| RestError::Answer)?,
@@ -235,5 +259,12 @@ async fn read(response: Response<Incoming>) -> Result<Answer, RestError> {
     Ok(Answer { status, body })
 }
 
+async fn collect(response: Response<Incoming>, most: usize) -> Result<Bytes, RestError> {
+    let collected = Limited::new(response.into_body(), most).collect().await;
+    Ok(collected.map_err(RestError::Body)?.to_bytes())
+}
+
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const MAX_ANSWER: usize = 1 << 20;
+/// A thousand events, each as long as an event can be.
+const MAX_FETCHED: usize = 1 << 26;

@@ -12,7 +12,7 @@ pub(crate) use address::segment;
 pub use address::{Address, AddressError};
 pub use certificate_files::CertificateFiles;
 pub use events::{Event, Events, Opened};
-pub use exchange::{Answer, Ask, Line, Rest};
+pub use exchange::{Answer, Ask, Fetched, Line, Rest};
 pub use first_contact::observed_pin;
 pub use problem::Problem;
 

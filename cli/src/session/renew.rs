@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Session, SessionFile};
 use crate::error::CliError;
-use crate::rest::{Ask, Events, Opened, Rest, RestError};
+use crate::rest::{Ask, Events, Fetched, Opened, Problem, Rest, RestError};
 
 /// A signed-in caller of the server.
 pub(crate) struct SignedIn {
@@ -72,14 +72,22 @@ impl SignedIn {
         let opened = self.rest.events(ask).await;
         match opened.map_err(|source| self.unreachable(source))? {
             Opened::Events(events) => Ok(events),
-            Opened::Refused(problem) if problem.code == "unauthenticated" => {
-                Err(CliError::SessionEnded)
-            }
-            Opened::Refused(problem) => Err(CliError::Refused(problem)),
+            Opened::Refused(problem) => Err(refusal(problem)),
         }
     }
 
-    fn unreachable(&self, source: RestError) -> CliError {
+    /// Reads what is no JSON document.
+    pub(crate) async fn fetch(&self, path: &str) -> Result<Bytes, CliError> {
+        let ask = Ask::new(Method::GET, path).signed_in(&self.session.access_token);
+        let fetched = self.rest.fetch(ask).await;
+        match fetched.map_err(|source| self.unreachable(source))? {
+            Fetched::Bytes(bytes) => Ok(bytes),
+            Fetched::Refused(problem) => Err(refusal(problem)),
+        }
+    }
+
+    /// What went wrong with the server.
+    pub(crate) fn unreachable(&self, source: RestError) -> CliError {
         CliError::Unreachable {
             server: self.rest.address().clone(),
             source,
@@ -89,11 +97,18 @@ impl SignedIn {
     async fn send(&self, ask: Ask<'_>) -> Result<Value, CliError> {
         let ask = ask.signed_in(&self.session.access_token);
         match send(&self.rest, ask).await {
-            Err(CliError::Refused(problem)) if problem.code == "unauthenticated" => {
-                Err(CliError::SessionEnded)
-            }
+            Err(CliError::Refused(problem)) => Err(refusal(problem)),
             other => other,
         }
+    }
+}
+
+/// Why a signed-in caller was refused.
+fn refusal(problem: Problem) -> CliError {
+    if problem.code == "unauthenticated" {
+        CliError::SessionEnded
+    } else {
+        CliError::Refused(problem)
     }
 }
 

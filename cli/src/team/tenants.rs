@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::arguments::Tenants;
+use crate::arguments::{MfaDemand, Tenants};
 use crate::error::CliError;
 use crate::output::{Reply, cell, table, time_cell};
 use crate::rest_list::{Kind, all_items, find_item};
@@ -28,11 +28,10 @@ pub(crate) async fn run(app: &App, command: Tenants) -> Result<Reply, CliError> 
             );
             Ok(Reply::new(human, tenant))
         }
-        Tenants::Rename { name } => {
-            let body = json!({ "name": name });
-            let path = "/tenants/current";
-            let tenant = caller.send_json(Method::PATCH, path, &body).await?;
-            Ok(Reply::new(described(&tenant), tenant))
+        Tenants::Rename { name } => change(&caller, &json!({ "name": name })).await,
+        Tenants::Mfa { demand } => {
+            let required = demand == MfaDemand::Required;
+            change(&caller, &json!({ "mfa_required": required })).await
         }
         Tenants::Enter { tenant } => enter(app, &caller, &tenant).await,
         Tenants::Leave => {
@@ -41,6 +40,12 @@ pub(crate) async fn run(app: &App, command: Tenants) -> Result<Reply, CliError> 
             Ok(Reply::new(human, json!({ "left": true })))
         }
     }
+}
+
+async fn change(caller: &SignedIn, body: &Value) -> Result<Reply, CliError> {
+    let path = "/tenants/current";
+    let tenant = caller.send_json(Method::PATCH, path, body).await?;
+    Ok(Reply::new(described(&tenant), tenant))
 }
 
 async fn list(caller: &SignedIn) -> Result<Reply, CliError> {
@@ -72,8 +77,12 @@ async fn enter(app: &App, caller: &SignedIn, wanted: &str) -> Result<Reply, CliE
 }
 
 fn described(tenant: &Value) -> String {
+    let demand = match tenant.get("mfa_required") {
+        Some(Value::Bool(true)) => ", members need a second factor",
+        _ => "",
+    };
     format!(
-        "{} ({}), you are its {}, on the plan {}",
+        "{} ({}), you are its {}, on the plan {}{demand}",
         cell(tenant, "name"),
         cell(tenant, "id"),
         cell(tenant, "role"),

@@ -36,7 +36,7 @@ fn write_to_stderr(format: LogFormat, traces: Option<&Traces>) {
     let no_spans: Directive = format!("{}=off", traces::TARGET)
         .parse()
         .expect("a target's name and a level are a directive");
-    let wanted = config::environment("KEYFERRY_LOG").filter(|wanted| !wanted.is_empty());
+    let wanted = config::environment(config::LOG).filter(|wanted| !wanted.is_empty());
     let filter = EnvFilter::builder()
         .with_default_directive(Level::INFO.into())
         .parse_lossy(wanted.as_deref().unwrap_or(USUAL))

@@ -4,6 +4,8 @@ mod alerts;
 mod audit;
 mod cache;
 mod cookies;
+#[cfg(test)]
+mod document;
 mod limits;
 mod log;
 mod mail;
@@ -35,7 +37,7 @@ pub(crate) use log::LogFormat;
 pub(crate) use mail::{MailSettings, SmtpSettings, SmtpTls};
 pub(crate) use master_key::MasterKeySource;
 pub(crate) use metrics::MetricsSettings;
-pub(crate) use names::{DATA_DIR, LISTEN, PLAIN_HTTP, PUBLIC_URL};
+pub(crate) use names::{DATA_DIR, LISTEN, LOG, PLAIN_HTTP, PUBLIC_URL};
 pub(crate) use offers::Offers;
 pub(crate) use providers::{IdTokenAlgorithm, ProviderSettings, SignUp};
 pub(crate) use sources::Sources;

@@ -77,6 +77,7 @@ pub(super) const OTEL_SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
 pub(super) const OTEL_DELAY: &str = "OTEL_BSP_SCHEDULE_DELAY";
 pub(super) const OTEL_QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
 pub(super) const OTEL_BATCH: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
+pub(crate) const LOG: &str = "KEYFERRY_LOG";
 pub(super) const LOG_FORMAT: &str = "KEYFERRY_LOG_FORMAT";
 pub(super) const TLS_CERT_FILE: &str = "KEYFERRY_TLS_CERT_FILE";
 pub(super) const TLS_KEY_FILE: &str = "KEYFERRY_TLS_KEY_FILE";
@@ -95,7 +96,8 @@ pub(super) const SWEEP_SECONDS: &str = "KEYFERRY_SWEEP_SECONDS";
 pub(super) const DRAIN_SECONDS: &str = "KEYFERRY_DRAIN_SECONDS";
 pub(super) const STOP_SECONDS: &str = "KEYFERRY_STOP_SECONDS";
 
-/// Every setting there is, by its environment name. In a TOML file the same name in lower case.
+/// Every setting there is but [`LOG`], by its environment name. In a TOML file the same name in
+/// lower case.
 pub(super) const SETTINGS: &[&str] = &[
     DATA_DIR,
     LISTEN,

@@ -10,6 +10,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::cache;
+#[cfg(test)]
+use super::document;
 use super::names::{
     ACCESS_MINUTES, BODY_SECONDS, DATABASE_CONNECTIONS, DATABASE_URL, DRAIN_SECONDS,
     FIRST_BYTE_SECONDS, HASH_ROUNDS, HEAD_SECONDS, HOST, JWT_ALGORITHM, JWT_SECRET_KEY, LISTEN,
@@ -183,11 +185,15 @@ fn connections(sources: &Sources) -> Result<ConnectionLimits, ConfigError> {
 
 /// A choice that is no unless the operator says yes.
 pub(super) fn choice(sources: &Sources, setting: &'static str) -> Result<bool, ConfigError> {
+    #[cfg(test)]
+    document::note(setting, false, None);
     Ok(said(sources, setting)?.unwrap_or(false))
 }
 
 /// A choice that is yes unless the operator says no.
 pub(super) fn unless_off(sources: &Sources, setting: &'static str) -> Result<bool, ConfigError> {
+    #[cfg(test)]
+    document::note(setting, true, None);
     Ok(said(sources, setting)?.unwrap_or(true))
 }
 
@@ -206,6 +212,8 @@ pub(super) fn number<N>(
 where
     N: FromStr + PartialOrd + Display,
 {
+    #[cfg(test)]
+    document::note(setting, &default, Some((range.start(), range.end())));
     let Some(text) = sources.text(setting) else {
         return Ok(default);
     };

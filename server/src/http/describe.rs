@@ -15,6 +15,7 @@ use super::segment::Segment;
 use crate::audit::{Filter, Lines};
 use crate::error::ApiError;
 use crate::metrics;
+use crate::operators::Search;
 
 /// Collects the schemas of every type that the routes take or give.
 pub(super) struct Schemas {
@@ -212,6 +213,11 @@ impl Operation<'_> {
         for (name, format) in Filter::PARAMETERS {
             self.query(name, format);
         }
+        self.page();
+    }
+
+    pub(super) fn search(&mut self) {
+        self.query(Search::PARAMETER, None);
         self.page();
     }
 

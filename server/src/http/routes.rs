@@ -98,13 +98,13 @@ routes! {
     POST   "/vms/{id}/wipe"            may(VmWrite)    => ACCEPTED   delivery::wipe_vm(app, caller, id);
     GET    "/vms/{id}/held"            may(VmRead)     => OK         delivery::held(app, caller, id, page);
 
-    GET    "/admin/users"              server_admin    => OK         operators::users(app, caller, page);
+    GET    "/admin/users"              server_admin    => OK         operators::users(app, caller, search);
     GET    "/admin/users/{account}"    server_admin    => OK         operators::show_user(app, caller, account);
     POST   "/admin/users/{account}/unlock"  server_admin => OK       operators::unlock_user(app, caller, account);
     POST   "/admin/users/{account}/disable" server_admin => OK       operators::disable_user(app, caller, account);
     POST   "/admin/users/{account}/enable"  server_admin => OK       operators::enable_user(app, caller, account);
     POST   "/admin/users/{account}/reset-password" server_admin => ACCEPTED operators::reset_user_password(app, caller, account);
-    GET    "/admin/tenants"            server_admin    => OK         operators::tenants(app, caller, page);
+    GET    "/admin/tenants"            server_admin    => OK         operators::tenants(app, caller, search);
     PATCH  "/admin/tenants/{tenant}"   server_admin    => OK         operators::change_tenant(app, caller, tenant, body);
     GET    "/admin/stats"              server_admin    => OK         operators::stats(app, caller);
 

@@ -15,6 +15,7 @@ use super::segment::Segment;
 use crate::audit::{After, Filter};
 use crate::error::ApiError;
 use crate::limits::{self, Standing};
+use crate::operators::Search;
 use crate::page::Page;
 use crate::sessions::{self, Origin, Permission, ServerAdmin, SignedIn};
 
@@ -118,6 +119,10 @@ impl Call<'_> {
         Filter::parse(self.head.query())
     }
 
+    pub(super) fn search(&self) -> Result<Search, ApiError> {
+        Search::parse(self.head.query())
+    }
+
     pub(super) fn after(&self) -> Result<After, ApiError> {
         After::parse(self.head.query())
     }
@@ -187,8 +192,8 @@ pub(super) fn parameter(part: &str) -> Option<&str> {
 /// `METHOD "path" access => STATUS use::case(its, arguments) then close;`
 /// where an argument is one of
 ///
-/// - `app`, `origin`, `caller`, `page`, `filter`, `after`, `body`: what their names say; `caller` is there only when
-///   the access rule makes one, so a use case that wants a proof compiles only under such a rule;
+/// - `app`, `origin`, `caller`, `page`, `filter`, `search`, `after`, `body`: what their names say; `caller` is there
+///   only when the access rule makes one, so a use case that wants a proof compiles only under such a rule;
 /// - `call`, `request`: everything, for what is not plain JSON;
 /// - any other name: the segment of the path with this name.
 ///
@@ -298,6 +303,9 @@ macro_rules! argument {
     (filter, $call:ident, $caller:ident, $request:ident) => {
         &$call.filter()?
     };
+    (search, $call:ident, $caller:ident, $request:ident) => {
+        &$call.search()?
+    };
     (after, $call:ident, $caller:ident, $request:ident) => {
         $call.after()?
     };
@@ -327,6 +335,9 @@ macro_rules! slot {
     };
     (filter = $slot:ident, $operation:ident) => {
         $operation.filter()
+    };
+    (search = $slot:ident, $operation:ident) => {
+        $operation.search()
     };
     (after = $slot:ident, $operation:ident) => {
         $operation.after()

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::gcra::Quota;
@@ -14,7 +15,7 @@ use crate::audit::Entry;
 use crate::error::ApiError;
 use crate::network::Network;
 use crate::sessions::Origin;
-use crate::store::{Failures, NewFailure, UnixTime, UserId};
+use crate::store::{Failures, NewFailure, Transaction, UnixTime, UserId};
 
 /// A try whose outcome is still open.
 pub(crate) struct Attempt<'a> {
@@ -81,9 +82,14 @@ impl<'a> Attempt<'a> {
             };
             let here = change.count_login_failure(&failure, &neighbours).await?;
             let everywhere = change.count_login_failure(&failure, EVERYWHERE).await?;
-            let locked = (everywhere >= i64::from(bounds.account)).then_some(now + bounds.lockout);
-            change.note_failed_login(self.user, locked).await?;
-            if here > i64::from(bounds.network) || everywhere > i64::from(bounds.account) {
+            let (network, account) = (i64::from(bounds.network), i64::from(bounds.account));
+            let locked = here >= network || everywhere >= account;
+            let until = locked.then_some(now + bounds.lockout);
+            change.note_failed_login(self.user, until).await?;
+            if here == network || everywhere == account {
+                self.tell_of_lock(&mut change).await?;
+            }
+            if here > network || everywhere > account {
                 refused = bounds.exceeded(bounds.lockout);
             }
         }
@@ -93,6 +99,20 @@ impl<'a> Attempt<'a> {
             Some(standing) if !standing.is_open() => Ok(standing.opens().err().unwrap_or(refused)),
             _ => Ok(refused),
         }
+    }
+
+    /// A name that no account has is written down too, since that takes its time.
+    async fn tell_of_lock(&self, change: &mut Transaction) -> Result<(), ApiError> {
+        let user = self.user.map(|user| user.to_string());
+        let entry = Entry {
+            tenant: None,
+            actor: "anyone",
+            action: "security.account_locked",
+            subject: user.as_deref(),
+            detail: json!({ "address": self.origin.peer }),
+            correlation: self.origin.request_id,
+        };
+        Ok(change.insert_audit_event(self.app, &entry).await?)
     }
 
     /// A locked account comes first: it is the longer wait.

@@ -2,6 +2,7 @@
 
 mod account_name;
 mod act;
+mod search;
 mod stats;
 mod tenants;
 mod users;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 pub(crate) use account_name::AccountName;
 pub(crate) use act::{Status, set_password, set_status, unlock};
+pub(crate) use search::Search;
 pub(crate) use stats::stats;
 pub(crate) use tenants::{change_plan, change_tenant, tenants};
 pub(crate) use users::{

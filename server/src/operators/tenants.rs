@@ -4,11 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Operator;
+use super::{Operator, Search};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
-use crate::page::{List, Page};
+use crate::page::List;
 use crate::sessions::ServerAdmin;
 use crate::store::{StoredTenant, TenantId, UnixTime};
 
@@ -31,17 +31,16 @@ pub(crate) struct PlanChange {
     plan: String,
 }
 
-/// Every tenant, oldest first.
+/// The tenants that are looked for, oldest first.
 pub(crate) async fn tenants(
     app: &App,
     _admin: &ServerAdmin,
-    page: &Page,
+    search: &Search,
 ) -> Result<List<HostedTenant>, ApiError> {
-    let stored = app
-        .store
-        .tenants(page.after_id_or_first()?, page.rows())
-        .await?;
-    let tenants = stored.into_iter().map(HostedTenant::from).collect();
+    let page = &search.page;
+    let after = page.after_id_or_first()?;
+    let stored = app.store.tenants(after, page.rows(), search.patterns());
+    let tenants = stored.await?.into_iter().map(HostedTenant::from).collect();
     Ok(List::new(tenants, page, |tenant| tenant.id.to_string()))
 }
 

@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::act::{self, Status};
-use super::{AccountName, Operator};
+use super::{AccountName, Operator, Search};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::page::{List, Page};
+use crate::page::List;
 use crate::sessions::ServerAdmin;
 use crate::store::{StoredAccount, StoredUser, UnixTime, UserId};
 
@@ -18,8 +18,12 @@ pub(crate) struct Account {
     username: Option<String>,
     email: Option<String>,
     full_name: Option<String>,
-    /// `active`, `pending` (the e-mail address waits to be verified) or `disabled`.
+    /// `active`, `pending` (the e-mail address waits to be verified), `locked` (after failed
+    /// logins, toward a network at least) or `disabled`.
     status: String,
+    /// Since the last login.
+    failed_login_attempts: i32,
+    locked_until: Option<UnixTime>,
     email_verified: bool,
     server_admin: bool,
     /// Whether logins ask for a second factor.
@@ -36,17 +40,17 @@ pub(crate) struct ResetMailed {
     message: &'static str,
 }
 
-/// Every account, oldest first.
+/// The accounts that are looked for, oldest first.
 pub(crate) async fn users(
     app: &App,
     _admin: &ServerAdmin,
-    page: &Page,
+    search: &Search,
 ) -> Result<List<Account>, ApiError> {
-    let stored = app
-        .store
-        .accounts(page.after_id_or_first()?, page.rows())
-        .await?;
-    let accounts = stored.into_iter().map(Account::from).collect();
+    let (page, now) = (&search.page, app.clock.now());
+    let after = page.after_id_or_first()?;
+    let stored = app.store.accounts(after, page.rows(), search.patterns());
+    let accounts = stored.await?.into_iter();
+    let accounts = accounts.map(|account| Account::at(account, now)).collect();
     Ok(List::new(accounts, page, |account| account.id.to_string()))
 }
 
@@ -122,17 +126,26 @@ pub(crate) async fn find_account(app: &App, name: &AccountName) -> Result<Stored
 
 async fn account(app: &App, id: UserId) -> Result<Account, ApiError> {
     let stored = app.store.account(id).await?;
-    stored.map(Account::from).ok_or(ApiError::NotFound)
+    let account = stored.map(|account| Account::at(account, app.clock.now()));
+    account.ok_or(ApiError::NotFound)
 }
 
-impl From<StoredAccount> for Account {
-    fn from(stored: StoredAccount) -> Self {
+impl Account {
+    fn at(stored: StoredAccount, now: UnixTime) -> Self {
+        let locked_until = stored.locked_until.filter(|until| *until > now);
+        let locked = locked_until.is_some() && stored.status == "active";
         Self {
+            status: if locked {
+                "locked".into()
+            } else {
+                stored.status
+            },
+            failed_login_attempts: stored.failed_login_attempts,
+            locked_until,
             id: stored.id,
             username: stored.username,
             email: stored.email,
             full_name: stored.full_name,
-            status: stored.status,
             email_verified: stored.email_verified,
             server_admin: stored.server_admin,
             second_factor: stored.second_factors > 0,

@@ -1,10 +1,6 @@
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use hpke::aead::AesGcm256;
-use hpke::kdf::HkdfSha256;
-use hpke::kem::X25519HkdfSha256;
-use hpke::{Deserializable, Kem, OpModeR, Serializable};
 use serde_json::{Value, json};
 
 use super::{Origin, Permission, SignedIn, refresh, sign_in, sign_out, signed_in};
@@ -12,7 +8,7 @@ use crate::accounts;
 use crate::error::ApiError;
 use crate::page::{List, Page};
 use crate::store::sql;
-use crate::testing::{self, ORIGIN, Server};
+use crate::testing::{self, ORIGIN, Recipient, Server};
 
 fn shown(answer: &impl serde::Serialize) -> Value {
     serde_json::to_value(answer).unwrap()
@@ -349,29 +345,19 @@ async fn a_login_with_a_public_key_gets_the_keys_that_its_user_may_read() {
             .await
             .unwrap();
     }
-    let (private, public) = X25519HkdfSha256::derive_keypair(&[7; 32]);
-    let public_key = Base64UrlUnpadded::encode_string(&public.to_bytes());
+    let recipient = Recipient::new();
     let claim = json!({ "username": "ada", "password": "SecurePass123!" });
     assert_eq!(
         login(&server, claim.clone()).await.unwrap()["encrypted_api_keys"],
         Value::Null
     );
     let mut with_key = claim.clone();
-    with_key["public_key"] = json!(public_key);
+    with_key["public_key"] = json!(recipient.public_key);
     let answer = login(&server, with_key.clone()).await.unwrap();
     let keys = answer["encrypted_api_keys"].as_object().unwrap();
     assert_eq!(keys.keys().collect::<Vec<_>>(), ["openai"]);
-    let sealed = keys["openai"]["sealed"].as_str().unwrap();
-    let sealed = Base64UrlUnpadded::decode_vec(sealed).unwrap();
-    let user = ada.user_id().bytes();
-    let info = [
-        b"keyferry login/1\0".as_slice(),
-        &user,
-        &[0, 0, 0, 1],
-        b"openai",
-    ]
-    .concat();
-    assert_eq!(opened(&private, &info, &sealed), b"sk-a-value");
+    let opened = recipient.openai_in(ada.user_id(), &answer);
+    assert_eq!(opened, b"sk-a-value");
 
     let mut useless = claim;
     useless["public_key"] = json!(Base64UrlUnpadded::encode_string(&[0; 32]));
@@ -396,10 +382,9 @@ async fn a_login_says_when_there_are_more_keys_than_it_hands_out() {
             .await
             .unwrap();
     };
-    let (_, public) = X25519HkdfSha256::derive_keypair(&[7; 32]);
     let claim = json!({
         "username": "ada", "password": "SecurePass123!",
-        "public_key": Base64UrlUnpadded::encode_string(&public.to_bytes()),
+        "public_key": Recipient::new().public_key,
     });
     for number in 0..100 {
         put(number).await;
@@ -410,15 +395,4 @@ async fn a_login_says_when_there_are_more_keys_than_it_hands_out() {
     let most = login(&server, claim).await.unwrap();
     assert_eq!(most["encrypted_api_keys"].as_object().unwrap().len(), 100);
     assert_eq!(most["encrypted_api_keys_truncated"], true);
-}
-
-/// What any HPKE library makes of it.
-fn opened(private: &<X25519HkdfSha256 as Kem>::PrivateKey, info: &[u8], sealed: &[u8]) -> Vec<u8> {
-    let (enc, body) = sealed.split_at(32);
-    let enc = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(enc).unwrap();
-    let mode = OpModeR::Base;
-    hpke::single_shot_open::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
-        &mode, private, &enc, info, body, b"",
-    )
-    .unwrap()
 }

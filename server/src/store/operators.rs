@@ -10,7 +10,7 @@ macro_rules! account_where {
     ($condition:literal) => {
         concat!(
             "SELECT u.id, u.username, u.email, u.full_name, u.status, u.email_verified, \
-             u.server_admin, u.created_at, u.last_login_at, \
+             u.failed_login_attempts, u.locked_until, u.server_admin, u.created_at, u.last_login_at, \
              (SELECT COUNT(*) FROM totp t WHERE t.user_id = u.id AND t.confirmed_at IS NOT NULL) \
              AS second_factors, \
              (SELECT COUNT(*) FROM memberships m WHERE m.user_id = u.id) AS tenants \
@@ -42,6 +42,8 @@ pub(crate) struct StoredAccount {
     pub(crate) full_name: Option<String>,
     pub(crate) status: String,
     pub(crate) email_verified: bool,
+    pub(crate) failed_login_attempts: i32,
+    pub(crate) locked_until: Option<UnixTime>,
     pub(crate) server_admin: bool,
     pub(crate) created_at: UnixTime,
     pub(crate) last_login_at: Option<UnixTime>,
@@ -88,14 +90,20 @@ impl Store {
         sql!(self, query_as(SQL, id).fetch_optional)
     }
 
-    /// Every account, after this one.
+    /// The accounts after this one of whose names one fits a pattern: in lower case, or as it is
+    /// written, since SQLite knows the case of ASCII letters only.
     pub(crate) async fn accounts(
         &self,
         after: UserId,
         rows: i64,
+        (folded, written): (&str, &str),
     ) -> Result<Vec<StoredAccount>, StoreError> {
-        const SQL: &str = account_where!("u.id > $1 ORDER BY u.id LIMIT $2");
-        sql!(self, query_as(SQL, after, rows).fetch_all)
+        const SQL: &str = account_where!(
+            "u.id > $1 AND (u.username_key LIKE $3 ESCAPE '\\' OR u.email_key LIKE $3 ESCAPE '\\' \
+             OR LOWER(u.full_name) LIKE $3 ESCAPE '\\' OR u.full_name LIKE $4 ESCAPE '\\') \
+             ORDER BY u.id LIMIT $2"
+        );
+        sql!(self, query_as(SQL, after, rows, folded, written).fetch_all)
     }
 
     pub(crate) async fn tenant(&self, id: TenantId) -> Result<Option<StoredTenant>, StoreError> {
@@ -103,14 +111,18 @@ impl Store {
         sql!(self, query_as(SQL, id).fetch_optional)
     }
 
-    /// Every tenant, after this one.
+    /// The tenants after this one whose name fits a pattern likewise.
     pub(crate) async fn tenants(
         &self,
         after: TenantId,
         rows: i64,
+        (folded, written): (&str, &str),
     ) -> Result<Vec<StoredTenant>, StoreError> {
-        const SQL: &str = tenant_where!("t.id > $1 ORDER BY t.id LIMIT $2");
-        sql!(self, query_as(SQL, after, rows).fetch_all)
+        const SQL: &str = tenant_where!(
+            "t.id > $1 AND (LOWER(t.name) LIKE $3 ESCAPE '\\' OR t.name LIKE $4 ESCAPE '\\') \
+             ORDER BY t.id LIMIT $2"
+        );
+        sql!(self, query_as(SQL, after, rows, folded, written).fetch_all)
     }
 
     pub(crate) async fn counts(&self, now: UnixTime) -> Result<Counts, StoreError> {

@@ -247,7 +247,7 @@ async fn postgres_refuses_to_empty_the_audit() {
 }
 
 /// The database refuses changes of the audit, until its owner takes that away.
-async fn own_the_database(stage: &Stage, engine: Engine) {
+pub(crate) async fn own_the_database(stage: &Stage, engine: Engine) {
     for refused in [
         "UPDATE audit_events SET actor = 'operator'",
         "DELETE FROM audit_events",
@@ -323,7 +323,7 @@ fn ndjson(lines: &[String]) -> Vec<Value> {
 }
 
 /// Does to the database what only its owner can.
-async fn execute(stage: &Stage, statements: &str) -> Result<(), sqlx::Error> {
+pub(crate) async fn execute(stage: &Stage, statements: &str) -> Result<(), sqlx::Error> {
     let statements = sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned()));
     if let Some(database) = stage.database() {
         let mut connection = PgConnection::connect(database.url()).await?;

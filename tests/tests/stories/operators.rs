@@ -5,11 +5,15 @@
     reason = "a test fails by panicking"
 )]
 
+use hyper::Method;
 use keyferry_tests::{Engine, PASSWORD, Person, Server, Stage, on_both_engines};
+use secrecy::SecretString;
+use serde_json::{Value, json};
 
 on_both_engines!(
     an_admin_closes_and_opens_accounts,
     an_admin_sees_what_there_is_and_puts_tenants_on_plans,
+    an_admin_finds_accounts_and_tenants_by_a_part_of_a_name,
 );
 
 async fn an_admin_closes_and_opens_accounts(engine: Engine) {
@@ -92,8 +96,72 @@ async fn an_admin_sees_what_there_is_and_puts_tenants_on_plans(engine: Engine) {
     }
 }
 
+async fn an_admin_finds_accounts_and_tenants_by_a_part_of_a_name(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let root = admin(&stage, &server);
+    for (name, mail, full_name) in [
+        ("ada_1", "one@example.org", "Ada Ärger"),
+        ("ada-2", "two@example.org", "Bob of Ada"),
+        ("carl", "carl@example.com", "100% Carl"),
+    ] {
+        let person = Person::register(&stage, &server, name);
+        let change = [
+            "account",
+            "change",
+            "--email",
+            mail,
+            "--full-name",
+            full_name,
+        ];
+        let change = [&change[..], &["--password-stdin"]].concat();
+        person.run(&change, PASSWORD.as_bytes()).success();
+        person.run(&["tenants", "rename", full_name], b"").success();
+    }
+    for (text, expected) in [
+        ("ADA", &["ada_1", "ada-2"][..]),
+        ("a_1", &["ada_1"]),
+        ("%", &["carl"]),
+        ("Ärg", &["ada_1"]),
+        ("example.org", &["ada_1", "ada-2"]),
+        ("bob of", &["ada-2"]),
+        ("nobody", &[]),
+    ] {
+        let found = root.ask(&["admin", "users", "--search", text]);
+        assert_eq!(members(&found, "username"), expected, "{text}");
+    }
+    let found = root.ask(&["admin", "tenants", "--search", "100%"]);
+    assert_eq!(members(&found, "name"), ["100% Carl"]);
+
+    // Page by page, as curl would.
+    let login = json!({ "username": "root", "password": PASSWORD });
+    let session = server
+        .ask(Method::POST, "/auth/login", None, Some(login))
+        .await
+        .body;
+    let session: SecretString = session["access_token"].as_str().unwrap().into();
+    let path = "/admin/users?q=ada&limit=1";
+    let first = server
+        .ask(Method::GET, path, Some(&session), None)
+        .await
+        .body;
+    assert_eq!(members(&first, "username"), ["ada_1"]);
+    let path = format!("{path}&cursor={}", first["next_cursor"].as_str().unwrap());
+    let second = server
+        .ask(Method::GET, &path, Some(&session), None)
+        .await
+        .body;
+    assert_eq!(members(&second, "username"), ["ada-2"]);
+    assert_eq!(second["next_cursor"], Value::Null);
+}
+
+fn members<'a>(list: &'a Value, member: &str) -> Vec<&'a str> {
+    let items = list["items"].as_array().unwrap().iter();
+    items.map(|item| item[member].as_str().unwrap()).collect()
+}
+
 /// The admin whom the operator makes on the host, signed in from elsewhere.
-fn admin<'a>(stage: &'a Stage, server: &Server) -> Person<'a> {
+pub(crate) fn admin<'a>(stage: &'a Stage, server: &Server) -> Person<'a> {
     let mut made = server.run_beside(stage, "admin", |command| {
         command.args(["admin", "create", "--username", "root", "--password-stdin"]);
         command.env("AUTH_PASSWORD_HASH_ROUNDS", "10");

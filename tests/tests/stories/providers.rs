@@ -1,17 +1,14 @@
-//! People who sign in by another provider, with a browser: curl, which follows redirects and keeps
-//! cookies. The provider is a real one.
+//! People who sign in by another provider, which is a real one.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use hyper::Method;
 use keyferry_tests::{
-    Engine, OidcProvider, PASSWORD, Person, Program, Server, Stage, binary, on_both_engines, until,
+    Authority, Browser, Engine, OidcProvider, PASSWORD, Person, Program, Server, Stage, code_now,
+    on_both_engines, until,
 };
 use serde_json::{Value, json};
 
@@ -20,6 +17,8 @@ on_both_engines!(
     an_account_is_linked_once_both_sides_have_verified_its_address,
     a_sign_in_counts_once_and_in_its_own_browser,
     a_person_signs_in_from_the_command_line,
+    a_provider_does_not_stand_in_for_the_second_factor,
+    a_provider_of_a_private_authority_is_believed_and_no_impostor,
 );
 
 async fn a_newcomer_signs_in_by_a_provider(engine: Engine) {
@@ -157,29 +156,16 @@ async fn a_sign_in_counts_once_and_in_its_own_browser(engine: Engine) {
 async fn a_person_signs_in_from_the_command_line(engine: Engine) {
     let (stage, server, _provider) = stage(engine).await;
     let person = Person::new(&stage, "ada");
-    let mut login = Program::start(&stage, "login", binary("keyferry"), |command| {
-        let (url, pin) = (server.url(), server.fingerprint());
-        command
-            .args([
-                "login",
-                "--provider",
-                "corp",
-                "--server",
-                url,
-                "--fingerprint",
-                pin,
-            ])
-            .env("XDG_CONFIG_HOME", stage.path("home-ada"));
-    });
-    let address = until("it says which address to open", async || {
-        let log = login.log();
-        let line = log.lines().find(|line| line.contains("/start?"))?;
-        Some(line.trim().to_owned())
-    });
-    let said = Browser::new(&stage, "one", "ada").open(&address.await);
-    assert_eq!(said.status, 200, "{said:?}");
-    assert!(login.wait().success());
+    assert_eq!(log_in((&stage, &server), (&person, "login"), b"").await, 0);
     assert_eq!(person.ask(&["account", "show"])["email"], "ada@example.org");
+
+    let shown = person.ask(&["identities", "list"]);
+    assert_eq!(shown["items"][0]["provider"], "corp");
+    let other = person.run(&["identities", "unlink", "other"], b"");
+    assert_eq!(other.code, 4, "{}", other.errors);
+    person.run(&["identities", "unlink", "Corp"], b"").success();
+    let none = person.run(&["identities", "list"], b"").success().output;
+    assert!(none.contains("no provider signs you in"), "{none}");
 
     let arguments = ["login", "--provider", "other", "--server", server.url()];
     let refused = person.run(&arguments, b"");
@@ -191,72 +177,105 @@ async fn a_person_signs_in_from_the_command_line(engine: Engine) {
     );
 }
 
-/// A browser with a cookie jar of its own, in which somebody signs in as this account.
-struct Browser {
-    jar: PathBuf,
-    account: String,
+async fn a_provider_does_not_stand_in_for_the_second_factor(engine: Engine) {
+    let (stage, server, _provider) = stage(engine).await;
+    let ada = Person::new(&stage, "ada");
+    assert_eq!(log_in((&stage, &server), (&ada, "first"), b"").await, 0);
+    let codes = set_up_a_second_factor(&ada);
+    assert_eq!(
+        ada.ask(&["tenants", "mfa", "required"])["mfa_required"],
+        true
+    );
+
+    let browser = Browser::new(&stage, "one", "ada");
+    let said = browser.open(&start(&server));
+    let owed = said.places.last().unwrap().split_once("/#mfa_token=");
+    let (_, owed) = owed.expect("a sign-in that owes a second factor says so");
+    assert_eq!(browser.me(&server)["code"], "unauthenticated");
+    let mut step = json!({ "mfa_token": owed, "code": "aaaa-aaaa-aaaa-aaaa" });
+    let path = "/auth/mfa/verify";
+    let wrong = server
+        .ask(Method::POST, path, None, Some(step.clone()))
+        .await;
+    assert_eq!(wrong.body["code"], "invalid_code");
+    step["code"] = json!(codes[0]);
+    let right = server.ask(Method::POST, path, None, Some(step)).await;
+    assert_eq!(
+        right.body["user"]["email"], "ada@example.org",
+        "{}",
+        right.body
+    );
+
+    let at = (&stage, &server);
+    let wrong = log_in(at, (&ada, "second"), b"aaaa-aaaa-aaaa-aaaa").await;
+    assert_eq!(wrong, 3);
+    assert_eq!(log_in(at, (&ada, "third"), codes[1].as_bytes()).await, 0);
+    ada.run(&["keys", "list"], b"").success();
+
+    // The team still demands what she then has not.
+    ada.run(&["mfa", "remove"], codes[2].as_bytes()).success();
+    let browser = Browser::new(&stage, "two", "ada");
+    browser.open(&start(&server));
+    assert_eq!(browser.read(&server, "/keys")["code"], "second_factor_owed");
+    assert_eq!(log_in(at, (&ada, "fourth"), b"").await, 0);
+    let refused = ada.run(&["keys", "list"], b"");
+    assert_eq!(refused.code, 1, "{}", refused.output);
+    set_up_a_second_factor(&ada);
+    ada.run(&["keys", "list"], b"").success();
 }
 
-/// Where a browser came by, and what the last server said.
-#[derive(Debug)]
-struct Said {
-    places: Vec<String>,
-    status: u16,
-    body: Value,
+async fn a_provider_of_a_private_authority_is_believed_and_no_impostor(engine: Engine) {
+    let authority = Authority::new();
+    for (trusted, believed) in [(&authority, true), (&Authority::new(), false)] {
+        let stage = Stage::new(engine).await;
+        let mut provider = OidcProvider::start_with_tls(&stage, &authority, trusted);
+        assert!(provider.issuer().starts_with("https://"));
+        let server = Server::start(&stage);
+        provider.meet(&server);
+        let browser = Browser::new(&stage, "one", "ada");
+        let said = browser.open(&start(&server));
+        if believed {
+            assert_eq!(browser.me(&server)["email"], "ada@example.org", "{said:?}");
+        } else {
+            assert_eq!(
+                (said.status, &said.body["code"]),
+                (502, &json!("provider_failed"))
+            );
+            assert!(said.places.is_empty(), "nobody was sent there");
+        }
+    }
 }
 
-impl Browser {
-    fn new(stage: &Stage, name: &str, account: &str) -> Self {
-        Self {
-            jar: stage.path(&format!("jar-{name}")),
-            account: account.to_owned(),
-        }
-    }
+/// Signs in at the provider from the command line, with this second factor; the exit code.
+async fn log_in(
+    (stage, server): (&Stage, &Server),
+    (person, name): (&Person<'_>, &str),
+    code: &[u8],
+) -> i32 {
+    let mut login = person.start(name, &by_corp(server));
+    login.feed(code);
+    let address = until("it says which address to open", async || asked(&login)).await;
+    Browser::new(stage, name, "ada").open(&address);
+    login.wait().code().unwrap()
+}
 
-    /// Opens an address and follows it to its end.
-    fn open(&self, address: &str) -> Said {
-        let told = self.curl(&["-L", "-D", "-", address]);
-        let (heads, body) = told.rsplit_once("\r\n\r\n").unwrap();
-        let places = heads.lines().filter_map(|line| {
-            let (name, place) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("location")
-                .then(|| place.trim().to_owned())
-        });
-        let last = heads.rsplit("HTTP/1.1 ").next().unwrap();
-        Said {
-            places: places.collect(),
-            status: last[..3].parse().unwrap(),
-            body: serde_json::from_str(body).unwrap_or(Value::Null),
-        }
-    }
+/// The address that a login asks to open in a browser.
+fn asked(login: &Program) -> Option<String> {
+    let log = login.log();
+    let line = log.lines().find(|line| line.contains("/start?"))?;
+    Some(line.trim().to_owned())
+}
 
-    /// Opens an address and tells where it leads, without going there.
-    fn leave(&self, address: &str) -> String {
-        let told = self.curl(&["-D", "-", address]);
-        let place = told
-            .lines()
-            .find(|line| line.to_ascii_lowercase().starts_with("location: "));
-        place.unwrap()[10..].trim().to_owned()
-    }
-
-    fn me(&self, server: &Server) -> Value {
-        let told = self.curl(&[&format!("{}/auth/me", server.url())]);
-        serde_json::from_str(&told).unwrap()
-    }
-
-    fn curl(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("curl");
-        let account = format!("X-Account: {}", self.account);
-        command.args(["-sk", "--max-time", "20", "-H", &account, "-b"]);
-        command
-            .arg(&self.jar)
-            .arg("-c")
-            .arg(&self.jar)
-            .args(arguments);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
+/// An authenticator app; the recovery codes that come with it.
+fn set_up_a_second_factor(person: &Person<'_>) -> Vec<String> {
+    let secret = person.ask(&["mfa", "start"]);
+    let code = code_now(secret["secret"].as_str().unwrap());
+    let confirmed = person.run(&["--json", "mfa", "confirm"], code.as_bytes());
+    let confirmed: Value = serde_json::from_str(&confirmed.success().output).unwrap();
+    let codes = confirmed["recovery_codes"].as_array().unwrap().iter();
+    codes
+        .map(|code| code.as_str().unwrap().to_owned())
+        .collect()
 }
 
 async fn stage(engine: Engine) -> (Stage, Server, OidcProvider) {
@@ -269,4 +288,18 @@ async fn stage(engine: Engine) -> (Stage, Server, OidcProvider) {
 
 fn start(server: &Server) -> String {
     format!("{}/auth/providers/corp/start", server.url())
+}
+
+/// What a person types who signs in there from the command line.
+fn by_corp(server: &Server) -> [&str; 7] {
+    let (url, pin) = (server.url(), server.fingerprint());
+    [
+        "login",
+        "--provider",
+        "corp",
+        "--server",
+        url,
+        "--fingerprint",
+        pin,
+    ]
 }

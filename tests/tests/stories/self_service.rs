@@ -14,6 +14,7 @@ on_both_engines!(
     an_account_is_verified_changed_exported_and_closed,
     a_forgotten_password_is_replaced,
     a_programs_key_is_made_listed_and_revoked,
+    a_person_signs_out_everywhere_and_forgets_a_device,
 );
 
 const NEW: &str = "Copper-Meadow-4-Whistle";
@@ -115,6 +116,36 @@ async fn an_account_is_verified_changed_exported_and_closed(engine: Engine) {
     ]
     .concat();
     assert_eq!(ada.run(&login, PASSWORD.as_bytes()).code, 3);
+}
+
+async fn a_person_signs_out_everywhere_and_forgets_a_device(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let desk = Person::register(&stage, &server, "ada");
+    let sofa = Person::sign_in(&stage, (&server, "sofa"), "ada");
+    desk.run(&["logout", "--everywhere"], b"").success();
+    assert!(!desk.session_file().exists());
+    assert_eq!(sofa.run(&["keys", "list"], b"").code, 3);
+    let too_late = sofa.run(&["logout", "--everywhere"], b"");
+    assert_eq!(too_late.code, 3, "{}", too_late.output);
+    sofa.run(&["logout"], b"").success();
+
+    desk.log_in(&server, "ada");
+    let devices = desk.ask(&["devices", "list"]);
+    let devices = devices["items"].as_array().unwrap();
+    assert_eq!(
+        (devices.len(), &devices[0]["user_agent"]),
+        (1, &"keyferry".into())
+    );
+    let id = devices[0]["id"].as_str().unwrap();
+    desk.run(&["devices", "forget", id], b"").success();
+    assert_eq!(
+        desk.run(&["keys", "list"], b"").code,
+        3,
+        "its sessions ended"
+    );
+    desk.log_in(&server, "ada");
+    assert_eq!(desk.run(&["devices", "forget", id], b"").code, 4);
 }
 
 async fn a_forgotten_password_is_replaced(engine: Engine) {

@@ -9,7 +9,7 @@ use crate::accounts::change_password;
 use crate::base32;
 use crate::error::ApiError;
 use crate::sessions::{SignedIn, sign_in, verify_mfa};
-use crate::testing::{ORIGIN, Server, server};
+use crate::testing::{ORIGIN, Recipient, Server, server};
 
 /// An authenticator app, written from the RFC alone.
 struct App([u8; 20]);
@@ -92,6 +92,44 @@ async fn a_login_needs_the_code_of_the_app() {
     server.clock.advance(Duration::from_secs(30));
     let again = second(&server, &owed, &app.code(&server)).await;
     assert_eq!(code(again), Some("invalid_mfa_token"));
+}
+
+#[tokio::test]
+async fn the_second_step_of_a_login_gives_the_keys_that_its_user_may_read() {
+    let server = server().await;
+    let (ada, app, _) = with_app(&server, "ada").await;
+    let key =
+        json!({ "provider": "openai", "value": "sk-a-value", "policy": { "delivery": "raw" } });
+    let key = serde_json::from_value(key).unwrap();
+    let name = "openai".parse().unwrap();
+    crate::vault::put(&server.app, &ada, name, key)
+        .await
+        .unwrap();
+    let recipient = Recipient::new();
+    let step = async |public_key: Value, right: bool| {
+        let owed = password(&server, "ada").await;
+        assert!(owed.get("encrypted_api_keys").is_none());
+        let code = if right {
+            app.code(&server)
+        } else {
+            app.wrong_code(&server)
+        };
+        let step = json!({
+            "mfa_token": owed["mfa_token"], "code": code, "public_key": public_key
+        });
+        let step = serde_json::from_value(step).unwrap();
+        let answer = verify_mfa(&server.app, &ORIGIN, step).await.map(shown);
+        server.clock.advance(Duration::from_secs(30));
+        answer
+    };
+    assert_eq!(
+        code(step(json!(recipient.public_key), false).await),
+        Some("invalid_code")
+    );
+    let answer = step(json!(recipient.public_key), true).await.unwrap();
+    assert_eq!(recipient.openai_in(ada.user_id(), &answer), b"sk-a-value");
+    let without = step(Value::Null, true).await.unwrap();
+    assert_eq!(without["encrypted_api_keys"], Value::Null);
 }
 
 #[tokio::test]
