@@ -7,6 +7,8 @@ use clap::{Args, Subcommand};
 pub enum Admin {
     /// List the accounts.
     Users(Search),
+    /// Make an account for somebody, who is mailed a link to choose a password.
+    AddUser(NewPerson),
     /// Show one account.
     User(AccountName),
     /// Let an account that was locked after failed logins be tried again.
@@ -36,6 +38,22 @@ pub struct Search {
     /// Only those with this text in a name or address.
     #[arg(long, value_name = "TEXT")]
     pub(crate) search: Option<String>,
+}
+
+/// Whom an account is made for.
+#[derive(Args)]
+pub struct NewPerson {
+    /// Their address.
+    pub(crate) email: String,
+    /// A name to sign in with.
+    #[arg(long)]
+    pub(crate) username: Option<String>,
+    /// Their full name.
+    #[arg(long)]
+    pub(crate) full_name: Option<String>,
+    /// The name of their tenant.
+    #[arg(long)]
+    pub(crate) tenant_name: Option<String>,
 }
 
 /// One account.

@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::arguments::Admin;
+use crate::arguments::{Admin, NewPerson};
 use crate::error::CliError;
 use crate::output::{Reply, cell, table, time_cell};
 use crate::rest::segment;
@@ -16,6 +16,7 @@ pub(crate) async fn run(app: &App, command: Admin) -> Result<Reply, CliError> {
     let caller = app.signed_in().await?;
     match command {
         Admin::Users(it) => users(&caller, it.search.as_deref()).await,
+        Admin::AddUser(it) => add_user(&caller, &it).await,
         Admin::User(it) => {
             let account = caller.ask(Method::GET, &path_of(&it.account)).await?;
             Ok(Reply::new(described(&account), account))
@@ -61,6 +62,28 @@ async fn users(caller: &SignedIn, search: Option<&str>) -> Result<Reply, CliErro
         table(headings, &rows),
         json!({ "items": items }),
     ))
+}
+
+async fn add_user(caller: &SignedIn, person: &NewPerson) -> Result<Reply, CliError> {
+    let mut body = json!({ "email": person.email });
+    let more = [
+        ("username", &person.username),
+        ("full_name", &person.full_name),
+        ("tenant_name", &person.tenant_name),
+    ];
+    if let Some(members) = body.as_object_mut() {
+        let given = more.into_iter();
+        let given = given.filter_map(|(name, text)| Some((name.to_owned(), json!(text.as_ref()?))));
+        members.extend(given);
+    }
+    let account = caller
+        .send_json(Method::POST, "/admin/users", &body)
+        .await?;
+    let human = format!(
+        "a link to choose a password is on its way to {}",
+        person.email
+    );
+    Ok(Reply::new(human, account))
 }
 
 async fn act(caller: &SignedIn, account: &str, what: &str) -> Result<Reply, CliError> {

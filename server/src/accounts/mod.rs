@@ -32,7 +32,7 @@ pub(crate) use mfa::{confirm_totp, remove_totp, renew_recovery_codes, show_mfa, 
 pub(crate) use names::{Email, Username};
 pub(crate) use password::NewPassword;
 pub(crate) use providers::{Providers, list_identities, list_providers, remove_identity};
-pub(crate) use register::{NAME, NewAccount, Standing, create, free_text, register};
+pub(crate) use register::{FREE_TEXT, NAME, Standing, Wanted, create, free_text, register};
 pub(crate) use reset_password::{forgot_password, mailed_reset, reset_password};
 pub(crate) use verify_email::{resend_verification, verify_email};
 

@@ -36,6 +36,9 @@ impl NewPassword {
     }
 }
 
+/// The hash of no password. A reset by mail puts a real one in its place.
+pub(super) const NO_PASSWORD: &str = "!";
+
 /// Whether bcrypt reads the whole text: it stops at a NUL and after 72 bytes.
 pub(crate) fn is_hashable(text: &str) -> bool {
     (1..=72).contains(&text.len()) && !text.contains('\0')

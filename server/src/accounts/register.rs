@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::mailed_token::MailedToken;
 use super::names::taken;
+use super::password::NO_PASSWORD;
 use super::{Email, NewPassword, Profile, Tenant, Username};
 use crate::app::App;
 use crate::audit::Entry;
@@ -45,24 +46,37 @@ pub(crate) struct Registered {
     tokens: Option<Tokens>,
 }
 
-/// Whether an account runs the server.
+/// What an account is made from, whoever makes it.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    pub(crate) username: Option<String>,
+    pub(crate) email: Option<String>,
+    pub(crate) full_name: Option<String>,
+    pub(crate) tenant_name: Option<String>,
+    /// Without one its owner is mailed a link to choose one.
+    pub(crate) password: Option<Secret>,
+}
+
+/// Who makes an account, and whether it runs the server.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// Owns a tenant and nothing else.
+pub(crate) enum Standing<'a> {
+    /// Its owner; it has a tenant and nothing else.
     Ordinary,
+    /// The same by an operator, as the audit knows them: no switch, budget or proof of the address
+    /// is asked for.
+    Provided(&'a str),
     /// The operator's own account.
     ServerAdmin,
 }
 
-impl NewAccount {
-    /// An account by hand, for the operator's commands.
-    pub(crate) fn new(username: String, email: Option<String>, password: Secret) -> Self {
+impl From<NewAccount> for Wanted {
+    fn from(account: NewAccount) -> Self {
         Self {
-            username: Some(username),
-            email,
-            password,
-            full_name: None,
-            tenant_name: None,
+            username: account.username,
+            email: account.email,
+            full_name: account.full_name,
+            tenant_name: account.tenant_name,
+            password: Some(account.password),
         }
     }
 }
@@ -73,7 +87,7 @@ pub(crate) async fn register(
     origin: &Origin,
     account: NewAccount,
 ) -> Result<Registered, ApiError> {
-    let user = create(app, origin, account, Standing::Ordinary).await?;
+    let user = create(app, origin, account.into(), Standing::Ordinary).await?;
     let profile = user.profile();
     if user.pending {
         return Ok(Registered {
@@ -89,26 +103,33 @@ pub(crate) async fn register(
     Ok(Registered { profile, tokens })
 }
 
-/// Registers an account without signing it in.
+/// Makes an account without signing it in.
 pub(crate) async fn create(
     app: &App,
     origin: &Origin,
-    account: NewAccount,
-    standing: Standing,
+    wanted: Wanted,
+    standing: Standing<'_>,
 ) -> Result<NewUser, ApiError> {
     if standing == Standing::Ordinary {
         app.config.offers.registration.must_be_on()?;
     }
-    let names = Names::parse(&account)?;
+    let names = Names::parse(&wanted)?;
     let pending = app.config.mail.must_verify && standing == Standing::Ordinary;
-    if pending && names.email.is_none() {
+    if names.email.is_none() && (pending || wanted.password.is_none()) {
         return Err(ApiError::invalid("email", "is needed here"));
     }
-    let policy = &app.config.passwords;
-    let password = NewPassword::parse(account.password.expose(), &names.known_words(), policy)?;
-    limits::registration(app, origin).await?;
+    let password = wanted.password.as_ref();
+    let password = password
+        .map(|text| NewPassword::parse(text.expose(), &names.known_words(), &app.config.passwords));
+    let password = password.transpose()?;
+    if standing == Standing::Ordinary {
+        limits::registration(app, origin).await?;
+    }
     names.are_free(app).await?;
-    let password_hash = app.hasher.hash(password).await?;
+    let (password_hash, purpose) = match password {
+        Some(password) => (app.hasher.hash(password).await?, EmailTokenPurpose::Verify),
+        None => (NO_PASSWORD.to_owned(), EmailTokenPurpose::Reset),
+    };
 
     let now = app.clock.now();
     let user = NewUser {
@@ -124,13 +145,29 @@ pub(crate) async fn create(
         email_verified: false,
         created_at: now,
     };
+    keep(app, origin, &user, (standing, purpose)).await?;
+    Ok(user)
+}
+
+/// Stores the account, and mails its owner a link, if there is an address.
+async fn keep(
+    app: &App,
+    origin: &Origin,
+    user: &NewUser,
+    (standing, purpose): (Standing<'_>, EmailTokenPurpose),
+) -> Result<(), ApiError> {
+    let own = format!("user:{}", user.id);
+    let (actor, action) = match standing {
+        Standing::Provided(operator) => (operator, "operator.add_user"),
+        Standing::Ordinary | Standing::ServerAdmin => (own.as_str(), "auth.register"),
+    };
     let mut change = app.store.begin().await?;
     // Of two registrations at once the slower one meets the unique columns.
-    change.insert_user(&user).await.map_err(taken)?;
+    change.insert_user(user).await.map_err(taken)?;
     let entry = Entry {
         tenant: Some(user.tenant_id),
-        actor: &format!("user:{}", user.id),
-        action: "auth.register",
+        actor,
+        action,
         subject: None,
         detail: json!({}),
         correlation: origin.request_id,
@@ -138,7 +175,7 @@ pub(crate) async fn create(
     change.insert_audit_event(app, &entry).await?;
     let link = match &user.email {
         Some(email) => Some(
-            MailedToken::new(app, EmailTokenPurpose::Verify, user.id, email)
+            MailedToken::new(app, purpose, user.id, email)
                 .keep(app, &mut change)
                 .await?,
         ),
@@ -148,7 +185,7 @@ pub(crate) async fn create(
     if let Some(mail) = link {
         app.mailer.post(mail);
     }
-    Ok(user)
+    Ok(())
 }
 
 struct Names {
@@ -159,7 +196,7 @@ struct Names {
 }
 
 impl Names {
-    fn parse(account: &NewAccount) -> Result<Self, ApiError> {
+    fn parse(account: &Wanted) -> Result<Self, ApiError> {
         let username = account.username.as_deref().map(Username::chosen);
         let username = username.transpose()?;
         let email: Option<Email> = account.email.as_deref().map(str::parse).transpose()?;

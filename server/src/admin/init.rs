@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use super::secrets_file::{Kept, write_secrets};
 use super::start::{Reachable, start};
 use super::verify::{all_good, look_at_everything};
 use super::{Failure, Settings};
-use crate::accounts::{self, NewAccount, Standing};
+use crate::accounts::{self, Standing, Wanted};
 use crate::app::App;
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -74,20 +75,25 @@ async fn admin(config: Config, flags: &InitFlags, told: &mut Value) -> Result<()
     } else {
         create(&app, flags, told).await?;
     }
+    app.background.finish(MAILING).await;
     app.store.close().await;
     Ok(())
 }
 
 async fn create(app: &App, flags: &InitFlags, told: &mut Value) -> Result<(), Failure> {
     let password = password(flags.password_stdin)?;
-    let username = flags.username.clone().unwrap_or_default();
-    let account = NewAccount::new(username, flags.email.clone(), password);
+    let wanted = Wanted {
+        username: flags.username.clone(),
+        email: flags.email.clone(),
+        password: Some(password),
+        ..Wanted::default()
+    };
     let origin = Origin {
         request_id: uuid_v7(app.clock.now(), &mut app.rng()),
         peer: None,
         user_agent: None,
     };
-    let admin = accounts::create(app, &origin, account, Standing::ServerAdmin);
+    let admin = accounts::create(app, &origin, wanted, Standing::ServerAdmin);
     let admin = admin.await.map_err(explain)?;
     let name = admin.username.as_ref().map_or("", |name| name.text());
     note(told, "admin", "created");
@@ -136,6 +142,9 @@ fn tell(flags: &InitFlags, told: &Value) -> std::io::Result<()> {
         "All is well. Start the server with `keyferry-server serve`."
     )
 }
+
+/// How long a command waits until its mails are on their way.
+pub(super) const MAILING: Duration = Duration::from_secs(30);
 
 /// A password from standard input, or asked for twice.
 pub(super) fn password(from_stdin: bool) -> Result<Secret, Failure> {

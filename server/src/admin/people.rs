@@ -5,10 +5,10 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::init::{explain, password};
+use super::init::{MAILING, explain, password};
 use super::start::{Reachable, start};
 use super::{Failure, Settings};
-use crate::accounts::{self, NewAccount, Standing};
+use crate::accounts::{self, Standing, Wanted};
 use crate::app::App;
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -37,6 +37,18 @@ enum Action {
         #[arg(long, value_name = "NAME")]
         username: String,
         /// The admin's e-mail address
+        #[arg(long, value_name = "MAIL")]
+        email: Option<String>,
+        /// Read the password from standard input instead of asking for it
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Make an account for somebody who is no admin, also where strangers may not register
+    AddUser {
+        /// Their name
+        #[arg(long, value_name = "NAME")]
+        username: String,
+        /// Their e-mail address
         #[arg(long, value_name = "MAIL")]
         email: Option<String>,
         /// Read the password from standard input instead of asking for it
@@ -86,6 +98,7 @@ pub(super) async fn admin(config: Config, flags: Admin) -> Result<(), Failure> {
         user_agent: None,
     };
     let told = act(&app, &origin, flags.action).await;
+    app.background.finish(MAILING).await;
     app.store.close().await;
     let told = told?;
     let mut stdout = std::io::stdout().lock();
@@ -105,11 +118,20 @@ async fn act(app: &App, origin: &Origin, action: Action) -> Result<String, Failu
             email,
             password_stdin,
         } => {
-            let password = password(password_stdin)?;
-            let account = NewAccount::new(username, email, password);
-            let made = accounts::create(app, origin, account, Standing::ServerAdmin);
+            let wanted = wanted(username, email, password_stdin)?;
+            let made = accounts::create(app, origin, wanted, Standing::ServerAdmin);
             made.await.map_err(explain)?;
             Ok("The admin can sign in.".to_owned())
+        }
+        Action::AddUser {
+            username,
+            email,
+            password_stdin,
+        } => {
+            let wanted = wanted(username, email, password_stdin)?;
+            let made = accounts::create(app, origin, wanted, Standing::Provided(by.actor()));
+            made.await.map_err(explain)?;
+            Ok("The account is there.".to_owned())
         }
         Action::ResetPassword {
             account,
@@ -141,6 +163,15 @@ async fn act(app: &App, origin: &Origin, action: Action) -> Result<String, Failu
             Ok(format!("The tenant is on the plan {plan}."))
         }
     }
+}
+
+fn wanted(username: String, email: Option<String>, stdin: bool) -> Result<Wanted, Failure> {
+    Ok(Wanted {
+        username: Some(username),
+        email,
+        password: Some(password(stdin)?),
+        ..Wanted::default()
+    })
 }
 
 async fn set_status(

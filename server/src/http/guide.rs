@@ -170,6 +170,8 @@ const GUIDES: &[Guide] = &[
     guide("delivery_held", "What a VM was told about each version, and what it acknowledged.", "", ""),
 
     guide("operators_users", "Every account, oldest first.", "", ""),
+    guide("operators_add_user", "Makes an account for somebody, who is mailed a link to choose a password.",
+        r#"{"email": "bob@example.org", "username": "bob"}"#, "400 already_registered"),
     guide("operators_show_user", "One account.", "", ""),
     guide("operators_unlock_user", "Forgets failed logins, so that a locked account can be tried again.", "", ""),
     guide("operators_disable_user", "Closes an account and ends its sessions.", "", "409 own_account"),

@@ -99,6 +99,7 @@ routes! {
     GET    "/vms/{id}/held"            may(VmRead)     => OK         delivery::held(app, caller, id, page);
 
     GET    "/admin/users"              server_admin    => OK         operators::users(app, caller, search);
+    POST   "/admin/users"              server_admin    => CREATED    operators::add_user(app, origin, caller, body);
     GET    "/admin/users/{account}"    server_admin    => OK         operators::show_user(app, caller, account);
     POST   "/admin/users/{account}/unlock"  server_admin => OK       operators::unlock_user(app, caller, account);
     POST   "/admin/users/{account}/disable" server_admin => OK       operators::disable_user(app, caller, account);

@@ -2,6 +2,7 @@
 
 mod account_name;
 mod act;
+mod add_user;
 mod search;
 mod stats;
 mod tenants;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 pub(crate) use account_name::AccountName;
 pub(crate) use act::{Status, set_password, set_status, unlock};
+pub(crate) use add_user::add_user;
 pub(crate) use search::Search;
 pub(crate) use stats::stats;
 pub(crate) use tenants::{change_plan, change_tenant, tenants};
@@ -27,6 +29,11 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
+    /// As the audit knows them.
+    pub(crate) fn actor(&self) -> &str {
+        &self.actor
+    }
+
     /// Somebody on the server's host, who needs no session there.
     pub(crate) fn on_host(origin: &Origin) -> Self {
         Self {

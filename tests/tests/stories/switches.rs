@@ -8,7 +8,7 @@
 use hyper::Method;
 use keyferry_cli::rest::Answer;
 use keyferry_tests::{
-    Browser, Engine, OidcProvider, PASSWORD, Person, Server, Stage, curl, on_both_engines,
+    Browser, Engine, OidcProvider, Operator, PASSWORD, Person, Server, Stage, curl, on_both_engines,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -54,9 +54,37 @@ async fn without_registration_no_stranger_gets_an_account(engine: Engine) {
         refused.errors
     );
 
-    admin(&stage, &server)
-        .run(&["admin", "stats"], b"")
+    let root = admin(&stage, &server);
+    let add = ["admin", "add-user", "bob@example.org", "--username", "bob"];
+    assert_eq!(root.ask(&add)["status"], "active");
+    let again = root.run(&add, b"");
+    assert_eq!(again.code, 1, "{}", again.output);
+    let bob = Person::new(&stage, "bob");
+    let reset = ["password", "reset", "--password-stdin"];
+    let answer = format!("{}\n{PASSWORD}", stage.mailed_token("kfe_").await);
+    bob.run(&[&reset[..], &contact].concat(), answer.as_bytes())
         .success();
+    bob.log_in(&server, "bob");
+    assert_eq!(bob.ask(&["account", "show"])["email_verified"], true);
+    let carl = [
+        "admin",
+        "add-user",
+        "--username",
+        "carl",
+        "--email",
+        "carl@example.org",
+    ];
+    let carl = [&carl[..], &["--password-stdin"]].concat();
+    stage.forget_mails();
+    Operator::of(&stage)
+        .run(&carl, PASSWORD.as_bytes())
+        .success();
+    assert!(
+        stage.mailed("kfe_").is_some(),
+        "the command ends when its mail is out"
+    );
+    Person::new(&stage, "carl").log_in(&server, "carl");
+    assert_eq!(root.ask(&["admin", "user", "carl"])["server_admin"], false);
 }
 
 async fn without_api_keys_and_reset_what_there_is_goes_on(engine: Engine) {

@@ -4,6 +4,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::id_token::PersonClaims;
+use crate::accounts::password::NO_PASSWORD;
 use crate::accounts::{Email, free_text};
 use crate::app::App;
 use crate::audit::Entry;
@@ -146,6 +147,3 @@ fn tell_owner(app: &App, who: &Somebody<'_>, email: Email) {
     app.mailer
         .post(Mail::new(email, subject, Zeroizing::new(text)));
 }
-
-/// The hash of no password. A reset by mail puts a real one in its place.
-const NO_PASSWORD: &str = "!";
