@@ -18,6 +18,7 @@ use crate::operators::admin;
 
 on_both_engines!(
     without_registration_no_stranger_gets_an_account,
+    where_strangers_may_not_register_admins_make_accounts,
     without_api_keys_and_reset_what_there_is_goes_on,
     without_lockout_an_account_is_not_locked,
     without_rate_limiting_a_plan_bounds_no_requests,
@@ -53,7 +54,17 @@ async fn without_registration_no_stranger_gets_an_account(engine: Engine) {
         "{}",
         refused.errors
     );
+}
 
+async fn where_strangers_may_not_register_admins_make_accounts(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start_with(&stage, &[("AUTH_ENABLE_REGISTRATION", "false")]);
+    let contact = [
+        "--server",
+        server.url(),
+        "--fingerprint",
+        server.fingerprint(),
+    ];
     let root = admin(&stage, &server);
     let add = ["admin", "add-user", "bob@example.org", "--username", "bob"];
     assert_eq!(root.ask(&add)["status"], "active");
