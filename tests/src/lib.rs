@@ -9,8 +9,8 @@
 
 mod agent;
 mod authenticator;
-mod balancer;
 mod authority;
+mod balancer;
 mod browser;
 mod caller;
 mod curl;
@@ -43,8 +43,8 @@ mod wire;
 
 pub use agent::Agent;
 pub use authenticator::code_now;
-pub use balancer::{Balancer, Front};
 pub use authority::Authority;
+pub use balancer::{Balancer, Front};
 pub use browser::{Browser, Said};
 pub use caller::Caller;
 pub use curl::{CurlAnswer, curl};
