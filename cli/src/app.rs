@@ -23,7 +23,7 @@ impl App {
         };
         let folder = folder("XDG_CONFIG_HOME")
             .or_else(|| folder("HOME").map(|home| home.join(".config")))
-            .ok_or(CliError::NoTerminal("the environment variable HOME"))?;
+            .ok_or(CliError::NoHome)?;
         let session_file = SessionFile::new(folder.join("keyferry"));
         Ok(Self {
             session_file,

@@ -99,6 +99,9 @@ pub enum CliError {
     /// A terminal was needed.
     #[error("{0} must be given by an option, since there is no terminal to ask on")]
     NoTerminal(&'static str),
+    /// There is no folder for the session.
+    #[error("neither XDG_CONFIG_HOME nor HOME is an absolute path; the session is kept in there")]
+    NoHome,
     /// The session file cannot be used.
     #[error("{path}: {reason}")]
     SessionFile {

@@ -3,13 +3,15 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::CliError;
 use crate::output::{Reply, cell, time_cell};
-use crate::rest::Event;
+use crate::rest::{Event, Events};
 use crate::session::SignedIn;
+use crate::vms::{Vm, held_by};
 
 /// How lines are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,54 +23,76 @@ pub(crate) enum Form {
 /// Which events are told.
 pub(crate) enum About {
     Everything,
-    /// What the machine of this id holds.
-    Held(String),
+    /// What this machine holds: all of it whenever the stream begins, and then what changes.
+    Held(Vm),
 }
 
 /// Tells events until the command is ended, across restarts of the server.
-pub(crate) async fn follow(
-    app: &App,
-    caller: SignedIn,
-    (about, form): (About, Form),
-) -> Result<Reply, CliError> {
-    let mut caller = caller;
+pub(crate) async fn follow(app: &App, about: About, form: Form) -> Result<Reply, CliError> {
+    let mut stream = open(app).await?;
     loop {
-        let mut events = match caller.events("/events").await {
-            Ok(events) => events,
-            Err(CliError::Unreachable { .. }) => {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
+        match tell_all(&mut stream, &about, form).await {
+            Ok(()) => {}
+            Err(error) if is_passing(&error) => {}
             Err(error) => return Err(error),
-        };
-        while let Ok(Some(event)) = events.next().await {
-            if about.includes(&event) {
-                tell(&event, form).map_err(CliError::Output)?;
-            }
         }
-        tokio::time::sleep(PAUSE).await;
         // The server ends a stream with its access token; the session has another one.
-        caller = app.signed_in_now().await?;
+        stream = loop {
+            tokio::time::sleep(PAUSE).await;
+            match open(app).await {
+                Ok(stream) => break stream,
+                Err(error) if is_passing(&error) => {}
+                Err(error) => return Err(error),
+            }
+        };
     }
 }
 
-impl About {
-    fn includes(&self, event: &Event) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Held(vm) => event.kind == "held" && cell(&event.data, "vm") == *vm,
+async fn open(app: &App) -> Result<(SignedIn, Events), CliError> {
+    let caller = app.signed_in_now().await?;
+    let events = caller.events("/events").await?;
+    Ok((caller, events))
+}
+
+/// A server that restarts, or has no place at the moment.
+fn is_passing(error: &CliError) -> bool {
+    match error {
+        CliError::Unreachable { .. } => true,
+        CliError::Refused(problem) => problem.status == StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+        _ => false,
+    }
+}
+
+async fn tell_all(
+    (caller, events): &mut (SignedIn, Events),
+    about: &About,
+    form: Form,
+) -> Result<(), CliError> {
+    while let Ok(Some(event)) = events.next().await {
+        match about {
+            About::Everything => tell(&event, form)?,
+            About::Held(vm) if event.kind == "reload" => {
+                let all = held_by(caller, vm).await?;
+                all.write(&mut io::stdout().lock(), form == Form::Json)
+                    .map_err(CliError::Output)?;
+            }
+            About::Held(vm) if event.kind == "held" && cell(&event.data, "vm") == vm.id => {
+                tell(&event, form)?;
+            }
+            About::Held(_) => {}
         }
     }
+    Ok(())
 }
 
-fn tell(event: &Event, form: Form) -> io::Result<()> {
+fn tell(event: &Event, form: Form) -> Result<(), CliError> {
     let line = match form {
         Form::Json => json!({ "event": event.kind, "data": event.data }).to_string(),
         Form::Text => text(event),
     };
     let mut output = io::stdout().lock();
-    writeln!(output, "{line}")?;
-    output.flush()
+    let written = writeln!(output, "{line}").and_then(|()| output.flush());
+    written.map_err(CliError::Output)
 }
 
 fn text(event: &Event) -> String {

@@ -32,7 +32,7 @@ impl Reply {
         match &self.0 {
             Kind::Text { json: value, .. } if json => writeln!(output, "{value}")?,
             Kind::Text { human, .. } if human.is_empty() => {}
-            Kind::Text { human, .. } => writeln!(output, "{}", human.trim_end())?,
+            Kind::Text { human, .. } => writeln!(output, "{}", lines(human.trim_end()))?,
             Kind::Bytes(bytes) => return write_unbuffered(bytes),
         }
         output.flush()
@@ -73,11 +73,23 @@ fn line<'a>(widths: &[usize], cells: impl Iterator<Item = &'a str>) -> String {
     format!("{}\n", cells.join("  ").trim_end())
 }
 
+/// Without what would steer the terminal: servers and other people choose names.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|character| !character.is_control())
+        .collect()
+}
+
+fn lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(printable).collect();
+    lines.join("\n")
+}
+
 /// A member of a JSON object as text; absent and `null` are a dash.
 pub(crate) fn cell(value: &Value, member: &str) -> String {
     match value.get(member) {
         None | Some(Value::Null) => "-".into(),
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => printable(text),
         Some(other) => other.to_string(),
     }
 }
@@ -86,7 +98,7 @@ pub(crate) fn cell(value: &Value, member: &str) -> String {
 pub(crate) fn words(value: &Value, member: &str) -> String {
     let items = value.get(member).and_then(Value::as_array);
     let items = items.into_iter().flatten().filter_map(Value::as_str);
-    items.collect::<Vec<_>>().join(" ")
+    printable(&items.collect::<Vec<_>>().join(" "))
 }
 
 /// The same for a time, without its fraction of a second.
@@ -109,6 +121,16 @@ mod tests {
             table(["NAME", "V"], &rows),
             "NAME    V\nopenai  1\na       12\n"
         );
+    }
+
+    #[test]
+    fn nothing_that_others_have_named_steers_the_terminal() {
+        let value = serde_json::json!({ "name": "a\u{1b}[2Jb\u{9b}1mc\nd" });
+        assert_eq!(cell(&value, "name"), "a[2Jb1mcd");
+        let mut written = Vec::new();
+        let reply = Reply::new("one\u{1b}[2J\ntwo", value);
+        reply.write(&mut written, false).unwrap();
+        assert_eq!(written, b"one[2J\ntwo\n");
     }
 
     #[test]

@@ -48,10 +48,7 @@ pub async fn run(arguments: Arguments) -> Result<Reply, CliError> {
         Command::Audit(it) => audit::run(&app, it, form).await,
         Command::Keys(it) => run_keys(&app, it).await,
         Command::Vms(it) => run_vms(&app, it, form).await,
-        Command::Events => {
-            let caller = app.signed_in().await?;
-            events::follow(&app, caller, (About::Everything, form)).await
-        }
+        Command::Events => events::follow(&app, About::Everything, form).await,
         Command::Approve(it) => enrolments::approve(&app.signed_in().await?, &it).await,
         Command::Deny { code } => enrolments::deny(&app.signed_in().await?, &code).await,
         Command::Enrolments => enrolments::list(&app.signed_in().await?).await,
@@ -157,7 +154,7 @@ async fn run_vms(app: &App, command: Vms, form: Form) -> Result<Reply, CliError>
         Vms::Add { name } => vms::add(&caller, &name).await,
         Vms::Ticket(it) => vms::ticket(&caller, &it.vm).await,
         Vms::List => vms::list(&caller).await,
-        Vms::Held(it) if it.watch => vms::watch_held(app, caller, (&it.choice.vm, form)).await,
+        Vms::Held(it) if it.watch => vms::watch_held(app, &caller, (&it.choice.vm, form)).await,
         Vms::Held(it) => vms::held(&caller, &it.choice.vm).await,
         Vms::Wipe(it) => vms::wipe(&caller, &it.vm).await,
         Vms::CutOff(it) => vms::set_status(&caller, &it.vm, vms::Status::CutOff).await,

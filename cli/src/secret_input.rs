@@ -17,7 +17,7 @@ pub(crate) enum PasswordSource {
     Prompt,
     /// A terminal, twice, because it is new.
     PromptTwice,
-    /// The first line of standard input.
+    /// All of standard input, but for a line end at its end.
     Stdin,
 }
 

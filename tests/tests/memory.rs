@@ -59,7 +59,7 @@ async fn held_keys_are_in_secret_pages_only_and_revoked_keys_are_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tool_that_maps_a_key_after_its_revocation_finds_zeros() {
+async fn a_revoked_key_cannot_be_read_by_a_handle_nor_be_asked_for() {
     let stage = Stage::new(Engine::Sqlite).await;
     let server = Server::start(&stage);
     let ada = Person::register(&stage, &server, "ada");
@@ -84,6 +84,8 @@ async fn a_tool_that_maps_a_key_after_its_revocation_finds_zeros() {
         .then_some(())
     })
     .await;
+    let again = client.key("openai").await;
+    assert!(matches!(again, Err(keyferry_sdk::Error::Revoked)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -160,6 +162,7 @@ async fn the_server_keeps_nothing_of_passwords_tokens_and_plain_values() {
         let session = answer.success().unwrap();
         for kind in ["access_token", "session_token"] {
             let token = session[kind].as_str().unwrap();
+            tokens.push(token.to_owned());
             let bearer = SecretString::from(token);
             let me = server
                 .ask(Method::GET, "/auth/me", Some(&bearer), None)
@@ -175,7 +178,14 @@ async fn the_server_keeps_nothing_of_passwords_tokens_and_plain_values() {
             .ask(Method::PUT, &path, Some(&bearer), Some(put))
             .await;
         put.success().unwrap();
-        tokens.push(token.to_owned());
+        let refresh = session["refresh_token"].as_str().unwrap();
+        tokens.push(refresh.to_owned());
+        let refresh = json!({ "refresh_token": refresh });
+        let renewed = server
+            .ask(Method::POST, "/auth/refresh", None, Some(refresh))
+            .await;
+        let renewed = renewed.success().unwrap();
+        tokens.push(renewed["refresh_token"].as_str().unwrap().to_owned());
     }
     // The promise is about one second afterwards, so this is the condition itself.
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -5,6 +5,8 @@ use std::fmt;
 use hyper::StatusCode;
 use serde_json::Value;
 
+use crate::output::printable;
+
 /// What the server refused, and why.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -46,13 +48,6 @@ fn field(error: &Value) -> Option<String> {
     let name = error.get("field")?.as_str()?;
     let detail = error.get("detail")?.as_str()?;
     Some(format!("{name}: {detail}"))
-}
-
-/// A server's words must not steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .filter(|character| !character.is_control())
-        .collect()
 }
 
 #[cfg(test)]

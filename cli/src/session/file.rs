@@ -1,4 +1,4 @@
-//! The session file: mode 0600, replaced in one step, and locked while it is renewed.
+//! The session file: mode 0600, replaced in one step, and changed by one command at a time.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -14,6 +14,12 @@ use crate::error::CliError;
 /// Where the session is kept.
 pub(crate) struct SessionFile {
     folder: PathBuf,
+}
+
+/// The file while no other command can change it.
+pub(crate) struct Held<'a> {
+    file: &'a SessionFile,
+    _lock: File,
 }
 
 impl SessionFile {
@@ -42,20 +48,25 @@ impl SessionFile {
 
     /// Stores a session in the place of the last one.
     pub(crate) fn write(&self, session: &Session) -> Result<(), CliError> {
-        self.replace(&session.encode())
-            .map_err(|error| self.fails(&error))
+        self.lock()?.write(session)
     }
 
     /// Forgets the session.
     pub(crate) fn remove(&self) -> Result<(), CliError> {
+        let _held = self.lock()?;
         match fs::remove_file(self.path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.fails(&error)),
             _ => Ok(()),
         }
     }
 
-    /// Keeps other commands from renewing the session at the same time, until it is dropped.
-    pub(crate) fn lock(&self) -> Result<File, CliError> {
+    /// Keeps other commands from changing the session until it is dropped.
+    pub(crate) fn lock(&self) -> Result<Held<'_>, CliError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(|error| self.fails(&error))?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -64,14 +75,13 @@ impl SessionFile {
             .open(self.folder.join("session.lock"))
             .map_err(|error| self.fails(&error))?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|error| self.fails(&error.into()))?;
-        Ok(lock)
+        Ok(Held {
+            file: self,
+            _lock: lock,
+        })
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)?;
         let fresh = self
             .folder
             .join(format!("session.{}.new", std::process::id()));
@@ -102,5 +112,13 @@ impl SessionFile {
             path: self.path(),
             reason: reason.into(),
         }
+    }
+}
+
+impl Held<'_> {
+    /// Stores a session in the place of the last one.
+    pub(crate) fn write(&self, session: &Session) -> Result<(), CliError> {
+        let replaced = self.file.replace(&session.encode());
+        replaced.map_err(|error| self.file.fails(&error))
     }
 }

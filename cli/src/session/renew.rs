@@ -22,12 +22,12 @@ impl SignedIn {
     pub(crate) async fn open(file: &SessionFile, now: OffsetDateTime) -> Result<Self, CliError> {
         let mut session = file.read()?.ok_or(CliError::NotSignedIn)?;
         if !session.is_fresh(now) {
-            let _lock = file.lock()?;
+            let held = file.lock()?;
             session = file.read()?.ok_or(CliError::NotSignedIn)?;
             // Another command may have renewed it while we waited for the lock.
             if !session.is_fresh(now) {
                 session = renew(&session, now).await?;
-                file.write(&session)?;
+                held.write(&session)?;
             }
         }
         Ok(Self {
@@ -55,7 +55,7 @@ impl SignedIn {
         self.send(Ask::new(method, path)).await
     }
 
-    /// Sends a request with a JSON body that holds no plaintext secret.
+    /// Sends a request with a JSON body.
     pub(crate) async fn send_json(
         &self,
         method: Method,

@@ -1,10 +1,8 @@
 //! `keyferry vms held`.
 
-use std::io;
-
 use serde_json::{Value, json};
 
-use super::find;
+use super::{Vm, find};
 use crate::app::App;
 use crate::error::CliError;
 use crate::events::{self, About, Form};
@@ -14,7 +12,11 @@ use crate::session::SignedIn;
 
 /// Tells what a machine was last told about each version, and what it acknowledged.
 pub(crate) async fn held(caller: &SignedIn, vm: &str) -> Result<Reply, CliError> {
-    let vm = find(caller, vm).await?;
+    held_by(caller, &find(caller, vm).await?).await
+}
+
+/// The same for a machine that was found.
+pub(crate) async fn held_by(caller: &SignedIn, vm: &Vm) -> Result<Reply, CliError> {
     let items = all_items(caller, &format!("{}/held", vm.path())).await?;
     let rows: Vec<_> = items.iter().map(row).collect();
     let headings = [
@@ -36,15 +38,11 @@ pub(crate) async fn held(caller: &SignedIn, vm: &str) -> Result<Reply, CliError>
 /// The same, and then what changes.
 pub(crate) async fn watch_held(
     app: &App,
-    caller: SignedIn,
+    caller: &SignedIn,
     (vm, form): (&str, Form),
 ) -> Result<Reply, CliError> {
-    let before = held(&caller, vm).await?;
-    let vm = find(&caller, vm).await?;
-    before
-        .write(&mut io::stdout().lock(), form == Form::Json)
-        .map_err(CliError::Output)?;
-    events::follow(app, caller, (About::Held(vm.id), form)).await
+    let vm = find(caller, vm).await?;
+    events::follow(app, About::Held(vm), form).await
 }
 
 fn row(held: &Value) -> [String; 6] {

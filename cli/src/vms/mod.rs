@@ -11,8 +11,8 @@ mod wipe;
 
 pub(crate) use add::add;
 pub(crate) use delete::delete;
-pub(crate) use find::find;
-pub(crate) use held::{held, watch_held};
+pub(crate) use find::{Vm, find};
+pub(crate) use held::{held, held_by, watch_held};
 pub(crate) use list::list;
 pub(crate) use set_status::{Status, set_status};
 pub(crate) use ticket::ticket;

@@ -7,7 +7,6 @@ use crate::ids::{CredentialId, KeyName, SessionId, VmId};
 use crate::memory::{Arena, LockedBox, MAX_VALUE, MemoryError};
 
 /// One message to an agent. Secrets in it are borrowed from locked memory.
-#[derive(PartialEq, Eq)]
 pub enum ToAgent<'a> {
     /// The first message after the handshake.
     Accept(Accept<'a>),
@@ -42,7 +41,6 @@ pub enum ToAgent<'a> {
 }
 
 /// The server's welcome. The credential counts once the agent has answered `Ready`.
-#[derive(PartialEq, Eq)]
 pub struct Accept<'a> {
     /// This session.
     pub session: SessionId,
@@ -66,7 +64,6 @@ pub enum Delivery {
 }
 
 /// A key on its way into an agent.
-#[derive(PartialEq, Eq)]
 pub struct Put<'a> {
     /// Its name.
     pub key: KeyName,

@@ -30,8 +30,8 @@ pub struct Finding {
     pub count: usize,
     /// The longest stretch, in encoded bytes.
     pub longest: usize,
-    /// Address or offset of the first.
-    pub first: u64,
+    /// Addresses or offsets, of the first few only.
+    pub addresses: Vec<u64>,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +46,7 @@ struct Source {
 struct Tally {
     count: usize,
     longest: usize,
-    first: u64,
+    addresses: Vec<u64>,
 }
 
 impl Report {
@@ -69,7 +69,7 @@ impl Report {
             whole: source.whole,
             count: tally.count,
             longest: tally.longest,
-            first: tally.first,
+            addresses: tally.addresses.clone(),
         })
     }
 
@@ -87,7 +87,8 @@ impl Report {
             .map(|it| {
                 json!({
                     "place": it.place, "sentinel": it.sentinel, "encoding": it.encoding,
-                    "whole": it.whole, "count": it.count, "longest": it.longest, "first": it.first,
+                    "whole": it.whole, "count": it.count, "longest": it.longest,
+                    "addresses": it.addresses,
                 })
             })
             .collect();
@@ -115,8 +116,8 @@ impl Report {
                 whole,
             };
             let tally = self.findings.entry(source).or_default();
-            if tally.count == 0 {
-                tally.first = hit.address;
+            if tally.count < ADDRESSES {
+                tally.addresses.push(hit.address);
             }
             tally.count += 1;
             tally.longest = tally.longest.max(hit.length);
@@ -141,10 +142,11 @@ impl fmt::Display for Report {
                 encoding,
                 count,
                 longest,
-                first,
+                addresses,
                 place,
                 ..
             } = it;
+            let first = addresses.first().copied().unwrap_or_default();
             writeln!(
                 f,
                 "{kind:8} {sentinel:10} {encoding:11} x{count:<4} longest {longest:3} first {first:#x}  {place}"
@@ -153,3 +155,6 @@ impl fmt::Display for Report {
         write!(f, "{} hits in {} bytes", self.hits(), self.scanned)
     }
 }
+
+/// How many addresses a finding tells.
+const ADDRESSES: usize = 64;

@@ -83,7 +83,7 @@ fn a_secret_across_two_blocks_of_a_big_file_is_found_whole() {
     scan_tree(&matcher(&secret), &mut report, folder.path()).unwrap();
     let whole: Vec<_> = report.findings().filter(|it| it.whole).collect();
     assert_eq!(whole.len(), 1, "{report}");
-    assert_eq!(whole[0].first, (1 << 20) - 7);
+    assert_eq!(whole[0].addresses, [(1 << 20) - 7]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 on_both_engines!(
     the_owner_sees_live_what_a_machine_holds,
+    what_came_while_nobody_could_listen_is_told_afterwards,
     a_session_that_ends_takes_its_stream_with_it,
 );
 
@@ -71,6 +72,28 @@ async fn the_owner_sees_live_what_a_machine_holds(engine: Engine) {
     bob.put("groq", &Secret::fresh());
     let next: Value = serde_json::from_str(&elsewhere.next_line()).unwrap();
     assert_eq!(next["event"], "keys");
+}
+
+async fn what_came_while_nobody_could_listen_is_told_afterwards(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    agent.until_holding("openai", 1).await;
+    let mut machine = ada.start("held", &["--json", "vms", "held", "kali-1", "--watch"]);
+    until(&mut machine, |told| told["items"][0]["version"] == 1);
+
+    server.kill();
+    machine.pause();
+    server.start_again(&stage);
+    ada.rotate("openai", &Secret::fresh());
+    agent.until_holding("openai", 2).await;
+    machine.resume();
+    until(&mut machine, |told| {
+        let items = told["items"].as_array();
+        items.is_some_and(|items| items.iter().any(|item| item["version"] == 2))
+    });
 }
 
 async fn a_session_that_ends_takes_its_stream_with_it(engine: Engine) {

@@ -19,6 +19,7 @@ use keyferry_tests::{
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_is_killed_or_paused_is_named_and_missed_by_nobody() {
@@ -84,9 +85,10 @@ async fn what_was_acknowledged_outlives_a_killed_postgresql() {
     let bearer = token(&sign_in(&servers[1]).await);
 
     let database = stage.database().unwrap();
-    let writer = write_until_refused(&servers[1], &bearer);
+    let (begun, mut writes) = watch::channel(0);
+    let writer = write_until_refused(&servers[1], &bearer, &begun);
     let killer = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        writes.wait_for(|writes| *writes >= 3).await.unwrap();
         database.kill();
     };
     let (acknowledged, ()) = tokio::join!(writer, killer);
@@ -269,7 +271,11 @@ impl Balancer {
 }
 
 /// Stores keys until one is not acknowledged, and tells which were.
-async fn write_until_refused(server: &Server, bearer: &SecretString) -> Vec<String> {
+async fn write_until_refused(
+    server: &Server,
+    bearer: &SecretString,
+    writes: &watch::Sender<usize>,
+) -> Vec<String> {
     let mut acknowledged = Vec::new();
     let begin = Instant::now();
     loop {
@@ -282,7 +288,10 @@ async fn write_until_refused(server: &Server, bearer: &SecretString) -> Vec<Stri
         let path = format!("/keys/{name}");
         let answer = send(server, (Method::PUT, &path), Some(bearer), Some(body)).await;
         match answer.unwrap().status {
-            StatusCode::CREATED => acknowledged.push(name),
+            StatusCode::CREATED => {
+                acknowledged.push(name);
+                writes.send_replace(acknowledged.len());
+            }
             refused => {
                 assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
                 return acknowledged;

@@ -234,7 +234,7 @@ mod attempts {
             "chdir" => drop(std::env::set_current_dir("/")),
             "kill" => drop(rustix::process::test_kill_process(rustix::process::getpid())),
             "inet_raw_socket" => drop(rustix::net::socket(
-                rustix::net::AddressFamily::PACKET,
+                rustix::net::AddressFamily::INET,
                 rustix::net::SocketType::RAW,
                 None,
             )),
