@@ -15,7 +15,7 @@ use super::{Failure, log};
 use crate::app::App;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::delivery::host_channel::{WiredVm, converse};
+use crate::delivery::host_channel::{Place, WiredVm, converse};
 use crate::stop;
 use crate::vault::{master_key, server_keys};
 
@@ -33,11 +33,12 @@ pub(super) async fn answer(config: Config, vm: &str, socket: &Path) -> Result<()
     let listener = listen(socket)?;
     tell_flags(socket)?;
     info!(vm = %wired.vm, socket = %socket.display(), "the host channel is open");
+    let place = Place::free();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _address) = accepted?;
-                tokio::spawn(serve_one(app.clone(), wired, stream));
+                tokio::spawn(serve_one(app.clone(), (wired, place.clone()), stream));
             }
             () = app.stop.requested() => break,
         }
@@ -50,10 +51,10 @@ pub(super) async fn answer(config: Config, vm: &str, socket: &Path) -> Result<()
     Ok(())
 }
 
-async fn serve_one(app: App, wired: WiredVm, stream: UnixStream) {
+async fn serve_one(app: App, wire: (WiredVm, Place), stream: UnixStream) {
     let stop = app.stop.clone();
     tokio::select! {
-        ended = converse(app, wired, stream) => {
+        ended = converse(app, wire, stream) => {
             if let Err(cause) = ended {
                 debug!(%cause, "the hypervisor's connection ended");
             }
