@@ -136,18 +136,24 @@ impl Credentials {
 
 async fn find(app: &App, claim: &Credentials) -> Result<Option<StoredUser>, ApiError> {
     match (&claim.username, &claim.email) {
+        // No username has an @, and many clients have one field for both.
+        (Some(mail), None) if mail.contains('@') => by_email(app, mail).await,
         (Some(name), None) => match name.parse() {
             Ok(username) => Ok(app.store.user_by_username(&username).await?),
             Err(_) => Ok(None),
         },
-        (None, Some(mail)) => match mail.parse() {
-            Ok(email) => Ok(app.store.user_by_email(&email).await?),
-            Err(_) => Ok(None),
-        },
+        (None, Some(mail)) => by_email(app, mail).await,
         _ => Err(ApiError::invalid(
             "username",
             "give either a username or an email",
         )),
+    }
+}
+
+async fn by_email(app: &App, mail: &str) -> Result<Option<StoredUser>, ApiError> {
+    match mail.parse() {
+        Ok(email) => Ok(app.store.user_by_email(&email).await?),
+        Err(_) => Ok(None),
     }
 }
 

@@ -83,7 +83,7 @@ fn no_capability_is_left() {
 
 #[test]
 fn a_call_that_is_not_on_the_list_kills() {
-    for call in ["chdir", "kill", "inet_raw_socket"] {
+    for call in ["chdir", "kill", "packet_socket"] {
         assert_eq!(
             attempt(&format!("call:{call}")).signal(),
             Some(libc::SIGSYS),
@@ -233,8 +233,8 @@ mod attempts {
         match call {
             "chdir" => drop(std::env::set_current_dir("/")),
             "kill" => drop(rustix::process::test_kill_process(rustix::process::getpid())),
-            "inet_raw_socket" => drop(rustix::net::socket(
-                rustix::net::AddressFamily::INET,
+            "packet_socket" => drop(rustix::net::socket(
+                rustix::net::AddressFamily::PACKET,
                 rustix::net::SocketType::RAW,
                 None,
             )),
