@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::program::{Program, binary, clean_command};
-use crate::{Secret, Server, Stage, Terminal};
+use crate::{Secret, Server, Stage, Terminal, code_now};
 
 /// The password of everybody in these stories.
 pub const PASSWORD: &str = "Violet-Harbour-7-Lantern";
@@ -122,6 +122,19 @@ impl<'a> Person<'a> {
     pub fn ask(&self, arguments: &[&str]) -> Value {
         let arguments = [&["--json"], arguments].concat();
         serde_json::from_str(&self.run(&arguments, b"").success().output).unwrap()
+    }
+
+    /// Sets up an authenticator app; the recovery codes that come with it.
+    pub fn set_up_a_second_factor(&self) -> Vec<String> {
+        let secret = self.run(&["--json", "mfa", "start"], PASSWORD.as_bytes());
+        let secret: Value = serde_json::from_str(&secret.success().output).unwrap();
+        let code = code_now(secret["secret"].as_str().unwrap());
+        let confirmed = self.run(&["--json", "mfa", "confirm"], code.as_bytes());
+        let confirmed: Value = serde_json::from_str(&confirmed.success().output).unwrap();
+        let codes = confirmed["recovery_codes"].as_array().unwrap().iter();
+        codes
+            .map(|code| code.as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Stores a key that tools may read.

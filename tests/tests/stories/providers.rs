@@ -7,10 +7,10 @@
 
 use hyper::Method;
 use keyferry_tests::{
-    Authority, Browser, Engine, OidcProvider, PASSWORD, Person, Program, Server, Stage, code_now,
+    Authority, Browser, Engine, OidcProvider, PASSWORD, Person, Program, Server, Stage,
     on_both_engines, until,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 on_both_engines!(
     a_newcomer_signs_in_by_a_provider,
@@ -180,8 +180,10 @@ async fn a_person_signs_in_from_the_command_line(engine: Engine) {
 async fn a_provider_does_not_stand_in_for_the_second_factor(engine: Engine) {
     let (stage, server, _provider) = stage(engine).await;
     let ada = Person::new(&stage, "ada");
+    assert_eq!(log_in((&stage, &server), (&ada, "newcomer"), b"").await, 0);
+    choose_a_password(&stage, &server).await;
     assert_eq!(log_in((&stage, &server), (&ada, "first"), b"").await, 0);
-    let codes = set_up_a_second_factor(&ada);
+    let codes = ada.set_up_a_second_factor();
     assert_eq!(
         ada.ask(&["tenants", "mfa", "required"])["mfa_required"],
         true
@@ -220,7 +222,7 @@ async fn a_provider_does_not_stand_in_for_the_second_factor(engine: Engine) {
     assert_eq!(log_in(at, (&ada, "fourth"), b"").await, 0);
     let refused = ada.run(&["keys", "list"], b"");
     assert_eq!(refused.code, 1, "{}", refused.output);
-    set_up_a_second_factor(&ada);
+    ada.set_up_a_second_factor();
     ada.run(&["keys", "list"], b"").success();
 }
 
@@ -266,16 +268,17 @@ fn asked(login: &Program) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// An authenticator app; the recovery codes that come with it.
-fn set_up_a_second_factor(person: &Person<'_>) -> Vec<String> {
-    let secret = person.ask(&["mfa", "start"]);
-    let code = code_now(secret["secret"].as_str().unwrap());
-    let confirmed = person.run(&["--json", "mfa", "confirm"], code.as_bytes());
-    let confirmed: Value = serde_json::from_str(&confirmed.success().output).unwrap();
-    let codes = confirmed["recovery_codes"].as_array().unwrap().iter();
-    codes
-        .map(|code| code.as_str().unwrap().to_owned())
-        .collect()
+/// Whom a provider has brought has none, and ends all sessions by choosing one.
+async fn choose_a_password(stage: &Stage, server: &Server) {
+    let forgotten = json!({ "email": "ada@example.org" });
+    let path = "/auth/password/forgot";
+    let asked = server.ask(Method::POST, path, None, Some(forgotten)).await;
+    assert_eq!(asked.status, 202, "{}", asked.body);
+    let token = stage.mailed_token("kfe_").await;
+    let chosen = json!({ "token": token, "new_password": PASSWORD });
+    let path = "/auth/password/reset";
+    let reset = server.ask(Method::POST, path, None, Some(chosen)).await;
+    assert_eq!(reset.status, 204, "{}", reset.body);
 }
 
 async fn stage(engine: Engine) -> (Stage, Server, OidcProvider) {

@@ -6,7 +6,7 @@
 )]
 
 use hyper::Method;
-use keyferry_tests::{Engine, PASSWORD, Person, Server, Stage, code_now, on_both_engines};
+use keyferry_tests::{Engine, PASSWORD, Person, Server, Stage, on_both_engines};
 use serde_json::Value;
 
 on_both_engines!(
@@ -29,14 +29,8 @@ async fn a_second_factor_is_set_up_used_and_removed(engine: Engine) {
         "{}",
         guess.errors
     );
-    let secret = ada.run(&["--json", "mfa", "start"], PASSWORD.as_bytes());
-    let secret: Value = serde_json::from_str(&secret.success().output).unwrap();
-    let code = code_now(secret["secret"].as_str().unwrap());
-    let confirmed = ada
-        .run(&["--json", "mfa", "confirm"], code.as_bytes())
-        .success();
-    let codes: Value = serde_json::from_str(&confirmed.output).unwrap();
-    let recovery = |place: usize| codes["recovery_codes"][place].as_str().unwrap().to_owned();
+    let codes = ada.set_up_a_second_factor();
+    let recovery = |place: usize| codes[place].clone();
     let status = ada.run(&["mfa", "status"], b"").success().output;
     assert!(status.contains("an authenticator app, 10"), "{status}");
 

@@ -1,14 +1,10 @@
 //! What has ended is thrown away, by the servers themselves and by command, and nothing before.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use hyper::Method;
 use keyferry_tests::{
     Agent, Browser, Engine, OidcProvider, Operator, PASSWORD, Person, Secret, Server, Stage,
-    code_now, on_both_engines, until,
+    on_both_engines, until,
 };
 use serde_json::json;
 
@@ -81,9 +77,7 @@ async fn stage_with_one_of_each(engine: Engine) -> (Stage, Server) {
 
     Browser::new(&stage, "one", "ada")
         .leave(&format!("{}/auth/providers/corp/start", server.url()));
-    let secret = ada.ask(&["mfa", "start"]);
-    let code = code_now(secret["secret"].as_str().unwrap());
-    ada.run(&["mfa", "confirm"], code.as_bytes()).success();
+    ada.set_up_a_second_factor();
     assert_eq!(
         log_in_from(&server, "127.0.0.2", PASSWORD).body["mfa_required"],
         true
