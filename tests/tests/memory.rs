@@ -149,7 +149,7 @@ async fn the_server_keeps_nothing_of_a_sealed_value() {
 
 /// As curl sends it. What passes the buffers of TLS, HTTP and JSON is wiped with them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_server_keeps_nothing_of_passwords_tokens_and_plain_values() {
+async fn the_server_keeps_nothing_of_passwords_opaque_tokens_and_plain_values() {
     let stage = Stage::new(Engine::Sqlite).await;
     let server = Server::start(&stage);
     let (password, key) = (Secret::fresh(), Secret::fresh());
@@ -162,7 +162,6 @@ async fn the_server_keeps_nothing_of_passwords_tokens_and_plain_values() {
         let session = answer.success().unwrap();
         for kind in ["access_token", "session_token"] {
             let token = session[kind].as_str().unwrap();
-            tokens.push(token.to_owned());
             let bearer = SecretString::from(token);
             let me = server
                 .ask(Method::GET, "/auth/me", Some(&bearer), None)
@@ -171,6 +170,7 @@ async fn the_server_keeps_nothing_of_passwords_tokens_and_plain_values() {
         }
         let token = session["session_token"].as_str().unwrap();
         let bearer = SecretString::from(token);
+        tokens.push((format!("session_token {path}"), token.to_owned()));
         let name = path.replace('/', "-");
         let put = json!({ "provider": "custom", "value": key.text() });
         let path = format!("/keys/key{name}");
@@ -179,19 +179,20 @@ async fn the_server_keeps_nothing_of_passwords_tokens_and_plain_values() {
             .await;
         put.success().unwrap();
         let refresh = session["refresh_token"].as_str().unwrap();
-        tokens.push(refresh.to_owned());
+        tokens.push((format!("refresh_token {name}"), refresh.to_owned()));
         let refresh = json!({ "refresh_token": refresh });
         let renewed = server
             .ask(Method::POST, "/auth/refresh", None, Some(refresh))
             .await;
         let renewed = renewed.success().unwrap();
-        tokens.push(renewed["refresh_token"].as_str().unwrap().to_owned());
+        let renewed = renewed["refresh_token"].as_str().unwrap().to_owned();
+        tokens.push((format!("its successor {name}"), renewed));
     }
     // The promise is about one second afterwards, so this is the condition itself.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_nowhere(server.pid(), &[&password, &key]);
-    let named = |token: String| memscan::Sentinel {
-        name: "token".into(),
+    let named = |(name, token): (String, String)| memscan::Sentinel {
+        name,
         bytes: token.into_bytes(),
     };
     let tokens: Vec<_> = tokens.into_iter().map(named).collect();
