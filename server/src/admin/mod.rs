@@ -150,6 +150,8 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn execute(command: Command) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // What requests left behind on the stack of a thread goes before it rests.
+        .on_thread_park(keyferry_protocol::memory::scrub)
         .build()?;
     if !matches!(command, Command::Serve(_) | Command::Vm(_)) {
         log::begin();
