@@ -1,5 +1,6 @@
 //! The certificate that a server may demand of its clients, read again when its files change.
 
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,17 +19,16 @@ use zeroize::Zeroizing;
 ///
 /// The files are looked at before each connection, so that a renewed certificate needs no restart.
 /// What cannot be read then leaves the one before in use.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientCertificate(Arc<Files>);
 
-#[derive(Debug)]
 struct Files {
     certificate: PathBuf,
     key: PathBuf,
     loaded: RwLock<Loaded>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Loaded {
     pair: Arc<CertifiedKey>,
     written: Written,
@@ -100,6 +100,16 @@ impl ClientCertificate {
     #[must_use]
     pub fn key(&self) -> &Path {
         &self.0.key
+    }
+}
+
+/// Says where the files are, and nothing of what is in them.
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCertificate")
+            .field("certificate", &self.0.certificate)
+            .field("key", &self.0.key)
+            .finish_non_exhaustive()
     }
 }
 

@@ -149,7 +149,7 @@ async fn the_server_keeps_nothing_of_a_sealed_value() {
 
 /// As curl sends it. What passes the buffers of TLS, HTTP and JSON is wiped with them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_server_keeps_nothing_of_passwords_opaque_tokens_and_plain_values() {
+async fn the_server_keeps_nothing_of_passwords_tokens_and_plain_values() {
     let stage = Stage::new(Engine::Sqlite).await;
     let server = Server::start(&stage);
     let (password, key) = (Secret::fresh(), Secret::fresh());
@@ -162,6 +162,7 @@ async fn the_server_keeps_nothing_of_passwords_opaque_tokens_and_plain_values() 
         let session = answer.success().unwrap();
         for kind in ["access_token", "session_token"] {
             let token = session[kind].as_str().unwrap();
+            tokens.push((format!("{kind} {path}"), token.to_owned()));
             let bearer = SecretString::from(token);
             let me = server
                 .ask(Method::GET, "/auth/me", Some(&bearer), None)
@@ -170,7 +171,6 @@ async fn the_server_keeps_nothing_of_passwords_opaque_tokens_and_plain_values() 
         }
         let token = session["session_token"].as_str().unwrap();
         let bearer = SecretString::from(token);
-        tokens.push((format!("session_token {path}"), token.to_owned()));
         let name = path.replace('/', "-");
         let put = json!({ "provider": "custom", "value": key.text() });
         let path = format!("/keys/key{name}");
