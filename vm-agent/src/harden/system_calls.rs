@@ -34,10 +34,11 @@ fn program() -> Result<BpfProgram, seccompiler::BackendError> {
         rules.insert(*call, Vec::new());
     }
     for (call, argument, values) in LIMITED {
-        let limited: Result<Vec<_>, _> =
-            values.iter().map(|value| rule(*argument, *value)).collect();
-        rules.insert(*call, limited?);
+        let limited = values.iter().map(|value| value_rule(*argument, *value));
+        rules.insert(*call, limited.collect::<Result<_, _>>()?);
     }
+    let sockets = SOCKETS.iter().map(socket_rule);
+    rules.insert(libc::SYS_socket, sockets.collect::<Result<_, _>>()?);
     let filter = SeccompFilter::new(
         rules,
         SeccompAction::KillProcess,
@@ -47,33 +48,58 @@ fn program() -> Result<BpfProgram, seccompiler::BackendError> {
     filter.try_into()
 }
 
-fn rule(argument: u8, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
-    let equal = SeccompCmpOp::Eq;
-    SeccompRule::new(vec![SeccompCondition::new(
-        argument,
-        SeccompCmpArgLen::Dword,
-        equal,
-        value,
-    )?])
+fn value_rule(argument: u8, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+    SeccompRule::new(vec![condition(argument, SeccompCmpOp::Eq, value)?])
+}
+
+fn socket_rule(
+    (family, kind, protocol): &(i32, i32, i32),
+) -> Result<SeccompRule, seccompiler::BackendError> {
+    let value = |number: &i32| u64::from(number.unsigned_abs());
+    SeccompRule::new(vec![
+        condition(0, SeccompCmpOp::Eq, value(family))?,
+        condition(1, SeccompCmpOp::MaskedEq(SOCKET_KIND), value(kind))?,
+        condition(2, SeccompCmpOp::Eq, value(protocol))?,
+    ])
+}
+
+fn condition(
+    argument: u8,
+    operator: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
 }
 
 fn rules_len() -> usize {
-    ALLOWED.len() + ALLOWED_HERE.len() + LIMITED.len()
+    ALLOWED.len() + ALLOWED_HERE.len() + LIMITED.len() + 1
 }
 
-/// Allowed with one of these values in that argument: the kind of socket, the question to a
-/// terminal or socket, the name of a thread.
+/// The sockets that may be made: family, type and protocol. TCP for the proxy and the server, UDP
+/// for name resolution, which asks the kernel for its addresses too; whose a connection is. No other
+/// protocol, so that none has its module loaded, and no raw packets whatever capability there is.
+const SOCKETS: &[(i32, i32, i32)] = &[
+    (libc::AF_UNIX, libc::SOCK_STREAM, 0),
+    (libc::AF_UNIX, libc::SOCK_DGRAM, 0),
+    (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_IP),
+    (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP),
+    (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_IP),
+    (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+    (libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_IP),
+    (libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP),
+    (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_IP),
+    (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+    (libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE),
+    (libc::AF_NETLINK, libc::SOCK_DGRAM, libc::NETLINK_ROUTE),
+    (libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_SOCK_DIAG),
+];
+
+/// The flags beside it (`SOCK_CLOEXEC`, `SOCK_NONBLOCK`) do not matter.
+const SOCKET_KIND: u64 = 0xf;
+
+/// Allowed with one of these values in that argument: the kind of a pair of sockets, the question to
+/// a terminal or socket, the name of a thread.
 const LIMITED: &[(i64, u8, &[u64])] = &[
-    (
-        libc::SYS_socket,
-        0,
-        &[
-            libc::AF_UNIX as u64,
-            libc::AF_INET as u64,
-            libc::AF_INET6 as u64,
-            libc::AF_NETLINK as u64,
-        ],
-    ),
     (libc::SYS_socketpair, 0, &[libc::AF_UNIX as u64]),
     (
         libc::SYS_ioctl,

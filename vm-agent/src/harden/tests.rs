@@ -83,11 +83,22 @@ fn no_capability_is_left() {
 
 #[test]
 fn a_call_that_is_not_on_the_list_kills() {
-    for call in ["chdir", "kill", "packet_socket"] {
+    for call in ["chdir", "kill"] {
         assert_eq!(
             attempt(&format!("call:{call}")).signal(),
             Some(libc::SIGSYS),
             "{call}"
+        );
+    }
+}
+
+#[test]
+fn a_socket_that_is_neither_local_nor_tcp_nor_for_names_kills() {
+    for (name, ..) in attempts::FOREIGN_SOCKETS {
+        assert_eq!(
+            attempt(&format!("call:{name}")).signal(),
+            Some(libc::SIGSYS),
+            "{name}"
         );
     }
 }
@@ -110,6 +121,9 @@ mod attempts {
     use std::path::Path;
 
     use keyferry_protocol::memory::{Arena, PageState, SecretPage};
+    use rustix::net::{
+        AddressFamily, Protocol, SocketFlags, SocketType, ipproto, netlink, socket_with,
+    };
     use rustix::process::{Resource, Rlimit, setrlimit};
 
     use super::super::*;
@@ -233,14 +247,30 @@ mod attempts {
         match call {
             "chdir" => drop(std::env::set_current_dir("/")),
             "kill" => drop(rustix::process::test_kill_process(rustix::process::getpid())),
-            "packet_socket" => drop(rustix::net::socket(
-                rustix::net::AddressFamily::PACKET,
-                rustix::net::SocketType::RAW,
-                None,
-            )),
-            other => panic!("no call is called {other}"),
+            name => foreign_socket(name),
         }
     }
+
+    /// What is killed for it is the question, whether or not the kernel would grant it.
+    fn foreign_socket(name: &str) {
+        let mut all = FOREIGN_SOCKETS.iter();
+        let socket = all.find(|(known, ..)| *known == name);
+        let (_, family, kind, protocol) = *socket.expect("a call or socket of this name");
+        drop(rustix::net::socket(family, kind, protocol));
+    }
+
+    pub(super) const FOREIGN_SOCKETS: &[(&str, AddressFamily, SocketType, Option<Protocol>)] = &[
+        ("packets", AddressFamily::PACKET, SocketType::RAW, None),
+        ("raw_ip", AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW)),
+        ("raw_tcp", AddressFamily::INET, SocketType::RAW, Some(ipproto::TCP)),
+        ("raw_ip6", AddressFamily::INET6, SocketType::RAW, Some(ipproto::RAW)),
+        ("ping", AddressFamily::INET, SocketType::DGRAM, Some(ipproto::ICMP)),
+        ("sctp", AddressFamily::INET, SocketType::STREAM, Some(ipproto::SCTP)),
+        ("uevents", AddressFamily::NETLINK, SocketType::RAW, Some(netlink::KOBJECT_UEVENT)),
+        ("netfilter", AddressFamily::NETLINK, SocketType::RAW, Some(netlink::NETFILTER)),
+        ("local_sequence", AddressFamily::UNIX, SocketType::SEQPACKET, None),
+        ("virtual_sockets", AddressFamily::VSOCK, SocketType::STREAM, None),
+    ];
 
     /// Locked memory, files, threads, sockets, timers, name resolution, a caught panic.
     fn work() -> bool {
@@ -260,6 +290,7 @@ mod attempts {
             .to_socket_addrs()
             .is_ok_and(|mut all| all.next().is_some());
         let _unknown = ("keyferry.invalid", 1).to_socket_addrs();
+        sockets_are_made();
         let panicked = std::thread::spawn(|| panic!("a panic prints and unwinds"))
             .join()
             .is_err();
@@ -269,6 +300,29 @@ mod attempts {
             .unwrap();
         runtime.block_on(runtime_works());
         resolved && panicked
+    }
+
+    /// Of every kind that name resolution, the proxy and the service manager need.
+    fn sockets_are_made() {
+        let (tcp, udp) = (SocketType::STREAM, SocketType::DGRAM);
+        for (family, kind, protocol) in [
+            (AddressFamily::UNIX, tcp, None),
+            (AddressFamily::UNIX, udp, None),
+            (AddressFamily::INET, tcp, None),
+            (AddressFamily::INET, tcp, Some(ipproto::TCP)),
+            (AddressFamily::INET6, udp, None),
+            (AddressFamily::INET6, udp, Some(ipproto::UDP)),
+            (AddressFamily::NETLINK, SocketType::RAW, None),
+            (
+                AddressFamily::NETLINK,
+                SocketType::RAW,
+                Some(netlink::SOCK_DIAG),
+            ),
+        ] {
+            // A kernel without IPv6 refuses it, and kills nobody for it.
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            drop(socket_with(family, kind, flags, protocol));
+        }
     }
 
     async fn runtime_works() {
