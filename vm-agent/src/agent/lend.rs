@@ -43,7 +43,7 @@ impl Agent {
     pub(crate) fn redeem(&self, token: &str, uid: u32) -> Result<Loan, Refused> {
         let loan = lock(&self.tokens).redeem(token, uid)?;
         self.still_lets(&loan)
-            .inspect_err(|_refused| self.note(&loan.key, 0, (uid, false)))?;
+            .inspect_err(|_refused| self.note_refused(&loan))?;
         Ok(loan)
     }
 
@@ -53,8 +53,14 @@ impl Agent {
         lets.then_some(()).ok_or(Refused::NotPermitted)
     }
 
-    /// Where the key of a token goes.
+    /// Where the key of a token goes, when a request wants to.
     pub(crate) fn route(&self, loan: &Loan) -> Result<Route, Refused> {
+        self.enforce_before_use();
+        self.route_of(loan)
+            .inspect_err(|_refused| self.note_refused(loan))
+    }
+
+    fn route_of(&self, loan: &Loan) -> Result<Route, Refused> {
         let route = self.look(|keys| keys.route(&loan.key));
         route.map_err(|code| Refused::Key(self.why(code)))
     }
@@ -63,7 +69,7 @@ impl Agent {
     /// told to the server.
     pub(crate) fn charge(&self, loan: &Loan) -> Result<(), Refused> {
         self.enforce_before_use();
-        let route = self.route(loan);
+        let route = self.route_of(loan);
         let version = route.as_ref().map_or(0, |route| route.version);
         let charged = route.and_then(|_route| self.spend(loan));
         self.note(&loan.key, version, (loan.peer.uid, charged.is_ok()));
@@ -81,14 +87,14 @@ impl Agent {
         self.enforce_before_use();
         let read = self.look(|keys| keys.expose(&loan.key, read));
         read.map_err(|code| {
-            self.note(&loan.key, 0, (loan.peer.uid, false));
+            self.note_refused(loan);
             Refused::Key(self.why(code))
         })
     }
 
     /// Whether a request that is under way may go on.
     pub(crate) fn goes_on(&self, loan: &Loan) -> Result<(), Refused> {
-        self.route(loan)?;
+        self.route_of(loan)?;
         self.still_lets(loan)
     }
 
@@ -110,6 +116,10 @@ impl Agent {
         let now = self.now().boot;
         let spent = lock(&self.keys).spend(&loan.key, now);
         spent.map_err(Refused::Spent)
+    }
+
+    fn note_refused(&self, loan: &Loan) {
+        self.note(&loan.key, 0, (loan.peer.uid, false));
     }
 
     pub(super) fn note(&self, key: &KeyName, version: u32, (uid, allowed): (u32, bool)) {
