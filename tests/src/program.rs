@@ -188,10 +188,20 @@ fn built(name: &Path) -> PathBuf {
     let path = profile.join(name);
     assert!(
         path.exists(),
-        "{} is not built; run ./check, or: cargo build --workspace --bins --examples",
-        path.display()
+        "{} is not built; run {}",
+        path.display(),
+        what_builds(profile)
     );
     path
+}
+
+/// A benchmark looks for programs of a release build, where `./check` puts none.
+fn what_builds(profile: &Path) -> &'static str {
+    if profile.ends_with("release") {
+        "cargo build --release --workspace --bins --examples"
+    } else {
+        "./check, or: cargo build --workspace --bins --examples"
+    }
 }
 
 fn follow(output: ChildStdout) -> Receiver<String> {
@@ -204,4 +214,16 @@ fn follow(output: ChildStdout) -> Receiver<String> {
         }
     });
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_misses_a_program_is_told_to_build_it_where_it_is_looked_for() {
+        let advice = |profile: &str| what_builds(Path::new(profile));
+        assert!(advice("target/release").starts_with("cargo build --release "));
+        assert!(!advice("target/debug").contains("--release"));
+    }
 }
