@@ -16,6 +16,7 @@ use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::secret::Secret;
 use crate::sessions::{Permission, SignedIn};
+use crate::store::{NewVersionRow, StoredKey};
 
 /// The body of `POST /keys/{name}/rotate`.
 #[derive(Deserialize, JsonSchema)]
@@ -62,7 +63,7 @@ pub(crate) async fn rotate(
     if key.status != "active" {
         return Err(ApiError::KeyRevoked);
     }
-    let (old, next) = (key.version(), key.version() + 1);
+    let next = key.version() + 1;
     let offered = Offered {
         value: new.value,
         sealed: new.sealed,
@@ -70,36 +71,42 @@ pub(crate) async fn rotate(
     };
     let value = offered.take(app, caller, (&name, next))?;
     let version = sealed_version(app, caller.tenant_id(), (key.id, next), value)?;
+    take_its_place(app, caller, &key, (version, new.overlap_seconds)).await?;
+    Key::of(owned(app, caller, &name).await?)
+}
 
+/// The new version, the end of the one before, and what is said of it are one transaction.
+async fn take_its_place(
+    app: &App,
+    caller: &SignedIn,
+    key: &StoredKey,
+    (version, overlap_seconds): (NewVersionRow, u32),
+) -> Result<(), ApiError> {
+    let (tenant, old) = (caller.tenant_id(), key.version().into());
     let now = app.clock.now();
-    let overlap = Duration::from_secs(new.overlap_seconds.into());
+    let overlap = Duration::from_secs(overlap_seconds.into());
     let mut change = app.store.begin().await?;
-    if !change
-        .advance_key((caller.tenant_id(), key.id), old.into(), now)
-        .await?
-    {
+    if !change.advance_key((tenant, key.id), old, now).await? {
         return Err(ApiError::VersionConflict);
     }
     change.insert_version(&version).await?;
     change
-        .retire_version((caller.tenant_id(), key.id), old.into(), now + overlap)
+        .retire_version((tenant, key.id), old, now + overlap)
         .await?;
     change
-        .destroy_retired_versions((caller.tenant_id(), key.id), now)
+        .destroy_retired_versions((tenant, key.id), now)
         .await?;
     let actor = caller.actor();
     let entry = Entry {
-        tenant: Some(caller.tenant_id()),
+        tenant: Some(tenant),
         actor: &actor,
         action: "key.rotate",
-        subject: Some(name.as_str()),
-        detail: json!({ "version": next, "overlap_seconds": new.overlap_seconds }),
+        subject: Some(&key.name),
+        detail: json!({ "version": version.version, "overlap_seconds": overlap_seconds }),
         correlation: caller.request_id(),
     };
     change.insert_audit_event(app, &entry).await?;
-    let tenant = caller.tenant_id();
-    bus::commit(app, change, &[Event::KeysChanged { tenant }]).await?;
-    Key::of(owned(app, caller, &name).await?)
+    Ok(bus::commit(app, change, &[Event::KeysChanged { tenant }]).await?)
 }
 
 const LONGEST_OVERLAP: u32 = 86_400;

@@ -16,7 +16,7 @@ use crate::limits;
 use crate::secret::Handed;
 use crate::sessions::Origin;
 use crate::sessions::opaque::{OpaqueToken, Purpose};
-use crate::store::{EnrolmentId, NewEnrolment, StoreError, TenantId};
+use crate::store::{EnrolmentId, NewEnrolment, StoreError, TenantId, UnixTime};
 use crate::vault::ClientKey;
 
 /// The body of `POST /enrolments`.
@@ -49,17 +49,13 @@ pub(crate) async fn ask(app: &App, origin: &Origin, asking: Asking) -> Result<As
     }
     limits::enrolment(app, origin).await?;
     let now = app.clock.now();
-    let (all, own) = app.store.waiting_enrolments(asking.tenant, now).await?;
-    if all >= MOST_WAITING || own >= MOST_OF_ONE_TENANT {
+    if !has_room(app, asking.tenant, now).await? {
         return Err(ApiError::Overloaded);
     }
     let mut nonce = [0; 16];
     app.rng().fill_bytes(&mut nonce);
-    let code = UserCode::of(
-        agent,
-        app.server_keys.pairs().noise.current.public(),
-        &nonce,
-    );
+    let server = app.server_keys.pairs().noise.current.public();
+    let code = UserCode::of(agent, server, &nonce);
     let device = OpaqueToken::random(&mut app.rng());
     let new = NewEnrolment {
         id: EnrolmentId::new(now, &mut app.rng()),
@@ -72,13 +68,8 @@ pub(crate) async fn ask(app: &App, origin: &Origin, asking: Asking) -> Result<As
         created_at: now,
         expires_at: now + LIFE,
     };
-    app.store
-        .insert_enrolment(&new)
-        .await
-        .map_err(|cause| match cause {
-            StoreError::Dangling(_) => ApiError::invalid("tenant", "is not known here"),
-            other => other.into(),
-        })?;
+    let noted = app.store.insert_enrolment(&new).await;
+    noted.map_err(of_tenant)?;
     info!(request = %origin.request_id, enrolment = %new.id, "an agent waits for approval");
     Ok(Asked {
         device_code: Handed::new(device.text(Purpose::Device)),
@@ -88,6 +79,22 @@ pub(crate) async fn ask(app: &App, origin: &Origin, asking: Asking) -> Result<As
         expires_in: LIFE.as_secs(),
         interval: INTERVAL.as_secs(),
     })
+}
+
+async fn has_room(
+    app: &App,
+    tenant: Option<TenantId>,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
+    let (all, own) = app.store.waiting_enrolments(tenant, now).await?;
+    Ok(all < MOST_WAITING && own < MOST_OF_ONE_TENANT)
+}
+
+fn of_tenant(cause: StoreError) -> ApiError {
+    match cause {
+        StoreError::Dangling(_) => ApiError::invalid("tenant", "is not known here"),
+        other => other.into(),
+    }
 }
 
 /// Strangers can make us hold so many, for ten minutes.
