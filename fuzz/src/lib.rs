@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use keyferry_protocol::agreement::KeyPair;
-use keyferry_protocol::channel::Channel;
+use keyferry_protocol::channel::{Channel, PADDING};
 use keyferry_protocol::handshake::agent::{self, AwaitReply, Hello};
 use keyferry_protocol::handshake::server::{self, AwaitProof};
 use keyferry_protocol::handshake::{Claims, CredentialKind, CredentialRef, Suite};
@@ -76,6 +76,14 @@ pub fn connected() -> (Channel, Channel) {
         .expect("honest reply");
     let proven = server.verify(&third, &secret()).expect("honest proof");
     (agent, proven.channel)
+}
+
+/// Tries a message as it is, and padded: padding is tedious to guess.
+pub fn padded_too(bytes: &[u8], check: impl Fn(&[u8])) {
+    check(bytes);
+    let mut padded = bytes.to_vec();
+    padded.resize(bytes.len().next_multiple_of(PADDING), 0);
+    check(&padded);
 }
 
 fn key_pair(seed: u64) -> KeyPair {

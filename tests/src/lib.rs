@@ -8,6 +8,7 @@
 )]
 
 mod agent;
+mod answer;
 mod authenticator;
 mod authority;
 mod balancer;
@@ -43,6 +44,7 @@ mod wall_clock;
 mod wire;
 
 pub use agent::Agent;
+pub use answer::Answer;
 pub use authenticator::code_now;
 pub use authority::Authority;
 pub use balancer::{Balancer, Front};
@@ -54,7 +56,7 @@ pub use engine::Engine;
 pub use mail_server::{MailServer, Talk, token_in};
 pub use oidc::OidcProvider;
 pub use operator::Operator;
-pub use person::{Answer, PASSWORD, Person};
+pub use person::{PASSWORD, Person};
 pub use ports::{free_port, free_ports};
 pub use postgres::{Database, Room};
 pub use program::{Program, binary, example};

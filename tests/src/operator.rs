@@ -1,8 +1,7 @@
 //! The operator on the server's host, with the real `keyferry-server` command.
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -49,19 +48,7 @@ impl<'a> Operator<'a> {
     pub fn run(&self, arguments: &[&str], input: &[u8]) -> Answer {
         let mut command = clean_command(self.stage, binary("keyferry-server"));
         self.configure(&mut command, arguments);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // A command that refuses its arguments does not read its input.
-        let _ = child.stdin.take().unwrap().write_all(input);
-        let output = child.wait_with_output().unwrap();
-        Answer {
-            code: output.status.code().unwrap_or(-1),
-            output: String::from_utf8(output.stdout).unwrap(),
-            errors: String::from_utf8(output.stderr).unwrap(),
-        }
+        Answer::of(&mut command, input)
     }
 
     /// Runs one command that must succeed, and reads its JSON.

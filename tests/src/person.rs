@@ -1,13 +1,12 @@
 //! A person at a terminal, with the real `keyferry` command.
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::program::{Program, binary, clean_command};
-use crate::{Secret, Server, Stage, Terminal, code_now};
+use crate::{Answer, Secret, Server, Stage, Terminal, code_now};
 
 /// The password of everybody in these stories.
 pub const PASSWORD: &str = "Violet-Harbour-7-Lantern";
@@ -16,17 +15,6 @@ pub const PASSWORD: &str = "Violet-Harbour-7-Lantern";
 pub struct Person<'a> {
     stage: &'a Stage,
     home: PathBuf,
-}
-
-/// What a command answered.
-#[derive(Debug)]
-pub struct Answer {
-    /// Its exit code.
-    pub code: i32,
-    /// Its standard output.
-    pub output: String,
-    /// Its standard error.
-    pub errors: String,
 }
 
 impl<'a> Person<'a> {
@@ -84,20 +72,7 @@ impl<'a> Person<'a> {
 
     /// Runs one command with this standard input.
     pub fn run(&self, arguments: &[&str], input: &[u8]) -> Answer {
-        let mut command = self.command(arguments);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // A command that refuses its arguments does not read its input.
-        let _ = child.stdin.take().unwrap().write_all(input);
-        let output = child.wait_with_output().unwrap();
-        Answer {
-            code: output.status.code().unwrap_or(-1),
-            output: String::from_utf8(output.stdout).unwrap(),
-            errors: String::from_utf8(output.stderr).unwrap(),
-        }
+        Answer::of(&mut self.command(arguments), input)
     }
 
     /// Starts a command that goes on.
@@ -183,19 +158,5 @@ impl<'a> Person<'a> {
     /// Where this person's session is kept.
     pub fn session_file(&self) -> PathBuf {
         self.home.join("keyferry/session.json")
-    }
-}
-
-impl Answer {
-    /// Fails unless the command succeeded.
-    pub fn success(self) -> Self {
-        assert!(
-            self.code == 0,
-            "exit code {}: {}{}",
-            self.code,
-            self.output,
-            self.errors
-        );
-        self
     }
 }

@@ -12,6 +12,7 @@
 mod machine;
 mod memory;
 mod qmp;
+mod service;
 mod shell;
 mod story;
 
