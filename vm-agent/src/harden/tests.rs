@@ -261,15 +261,60 @@ mod attempts {
 
     pub(super) const FOREIGN_SOCKETS: &[(&str, AddressFamily, SocketType, Option<Protocol>)] = &[
         ("packets", AddressFamily::PACKET, SocketType::RAW, None),
-        ("raw_ip", AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW)),
-        ("raw_tcp", AddressFamily::INET, SocketType::RAW, Some(ipproto::TCP)),
-        ("raw_ip6", AddressFamily::INET6, SocketType::RAW, Some(ipproto::RAW)),
-        ("ping", AddressFamily::INET, SocketType::DGRAM, Some(ipproto::ICMP)),
-        ("sctp", AddressFamily::INET, SocketType::STREAM, Some(ipproto::SCTP)),
-        ("uevents", AddressFamily::NETLINK, SocketType::RAW, Some(netlink::KOBJECT_UEVENT)),
-        ("netfilter", AddressFamily::NETLINK, SocketType::RAW, Some(netlink::NETFILTER)),
-        ("local_sequence", AddressFamily::UNIX, SocketType::SEQPACKET, None),
-        ("virtual_sockets", AddressFamily::VSOCK, SocketType::STREAM, None),
+        (
+            "raw_ip",
+            AddressFamily::INET,
+            SocketType::RAW,
+            Some(ipproto::RAW),
+        ),
+        (
+            "raw_tcp",
+            AddressFamily::INET,
+            SocketType::RAW,
+            Some(ipproto::TCP),
+        ),
+        (
+            "raw_ip6",
+            AddressFamily::INET6,
+            SocketType::RAW,
+            Some(ipproto::RAW),
+        ),
+        (
+            "ping",
+            AddressFamily::INET,
+            SocketType::DGRAM,
+            Some(ipproto::ICMP),
+        ),
+        (
+            "sctp",
+            AddressFamily::INET,
+            SocketType::STREAM,
+            Some(ipproto::SCTP),
+        ),
+        (
+            "uevents",
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            Some(netlink::KOBJECT_UEVENT),
+        ),
+        (
+            "netfilter",
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            Some(netlink::NETFILTER),
+        ),
+        (
+            "local_sequence",
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            None,
+        ),
+        (
+            "virtual_sockets",
+            AddressFamily::VSOCK,
+            SocketType::STREAM,
+            None,
+        ),
     ];
 
     /// Locked memory, files, threads, sockets, timers, name resolution, a caught panic.

@@ -1,7 +1,7 @@
 //! The way to the server: lost, refused, and cut off.
 
-use keyferry_sdk::status::ConnectionState;
 use keyferry_sdk::PageState;
+use keyferry_sdk::status::ConnectionState;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::world::{World, eventually};

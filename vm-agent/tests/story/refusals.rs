@@ -6,7 +6,7 @@ use keyferry_sdk::Client;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::world::{World, eventually};
+use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_on_the_socket_is_answered_and_harms_nobody() {

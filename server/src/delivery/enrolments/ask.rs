@@ -81,11 +81,7 @@ pub(crate) async fn ask(app: &App, origin: &Origin, asking: Asking) -> Result<As
     })
 }
 
-async fn has_room(
-    app: &App,
-    tenant: Option<TenantId>,
-    now: UnixTime,
-) -> Result<bool, StoreError> {
+async fn has_room(app: &App, tenant: Option<TenantId>, now: UnixTime) -> Result<bool, StoreError> {
     let (all, own) = app.store.waiting_enrolments(tenant, now).await?;
     Ok(all < MOST_WAITING && own < MOST_OF_ONE_TENANT)
 }
