@@ -113,14 +113,16 @@ fn folder(stage: &Stage) -> String {
     stage.temporary().display().to_string()
 }
 
-/// A certificate for `localhost` that is its own authority.
-fn certificate(stage: &Stage) -> PathBuf {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+/// A certificate for this machine that is its own authority.
+pub(crate) fn certificate(stage: &Stage) -> PathBuf {
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
     let path = stage.path("redis.pem");
     std::fs::write(&path, made.cert.pem()).unwrap();
     std::fs::write(stage.path("redis.key"), made.signing_key.serialize_pem()).unwrap();
     path
 }
 
-const USER: &str = "user keyferry on >door-key ~keyferry:* &keyferry:* \
-    +@connection +@pubsub +@scripting +@read +@write +time\n";
+/// What the documentation says that Keyferry needs.
+pub(crate) const USER: &str = "user keyferry on >door-key ~keyferry:* &keyferry:* \
+    +@connection +@pubsub +@scripting +@read +@write +time +cluster|slots\n";

@@ -1,9 +1,9 @@
 //! A Redis that fails over: a primary, two replicas, and a Sentinel that watches them.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::program::Program;
+use crate::redis_node::{REDIS, ask, launch, write_settings};
 use crate::{Stage, free_ports, until};
 
 /// They run until the story ends.
@@ -92,14 +92,14 @@ impl Sentinel {
     /// How many listen at the primary, beside the Sentinel itself.
     pub fn listeners(&self) -> usize {
         let port = self.primary().map(|number| self.nodes[number].port);
-        let told = port.and_then(|port| ask(port, "CLIENT LIST TYPE pubsub"));
+        let told = port.and_then(|port| ask((port, &[]), "CLIENT LIST TYPE pubsub"));
         let told = told.unwrap_or_default().into_iter();
         told.filter(|line| line.starts_with("id=") && !line.contains("name=sentinel"))
             .count()
     }
 
     fn ask(&self, command: &str) -> Option<Vec<String>> {
-        ask(self.port, command)
+        ask((self.port, &[]), command)
     }
 }
 
@@ -117,39 +117,5 @@ impl Node {
     }
 }
 
-/// What a Redis answers: the words of a list, or the lines of a text.
-fn ask(port: u16, command: &str) -> Option<Vec<String>> {
-    let output = Command::new("redis-cli")
-        .args(["-p", &port.to_string()])
-        .args(command.split(' '))
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output
-        .status
-        .success()
-        .then(|| text.lines().map(str::to_owned).collect())
-}
-
-fn launch(stage: &Stage, name: &str, settings: &PathBuf) -> Program {
-    let mut program = Program::start(stage, name, REDIS.into(), |command| {
-        command.arg(settings);
-    });
-    while !program.next_line().contains("eady to accept connections") {}
-    program
-}
-
-fn write_settings(stage: &Stage, name: &str, (port, more): (u16, &str)) -> PathBuf {
-    let folder = stage.temporary();
-    let settings = format!(
-        "bind 127.0.0.1\nport {port}\ndir {}\n{more}",
-        folder.display()
-    );
-    let path = stage.path(&format!("{name}.conf"));
-    std::fs::write(&path, settings).unwrap();
-    path
-}
-
 const NODES: usize = 3;
 const SERVICE: &str = "keyferry";
-const REDIS: &str = "/usr/bin/redis-server";

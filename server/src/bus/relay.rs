@@ -55,7 +55,7 @@ async fn carry(
                 cache.publish(&event.message((app.bus.0.process, note))).await;
             }
             _ = pulse.tick() => {
-                if let Err(cause) = hearing.ping().await {
+                if let Err(cause) = cache.feel_pulse(&mut hearing).await {
                     return cause;
                 }
             }

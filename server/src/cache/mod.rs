@@ -1,6 +1,8 @@
 //! The line to Redis. It holds nothing that may not be lost, and nobody waits for it long: while
 //! it is down, callers do without.
 
+mod addresses;
+mod line;
 mod source;
 
 use std::pin::Pin;
@@ -8,11 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use redis::aio::{MultiplexedConnection, PubSubSink};
-use redis::{
-    AsyncConnectionConfig, ErrorKind, FromRedisValue, Msg, RedisError, RedisResult, Script,
-    ScriptInvocation, cmd,
-};
+use redis::aio::PubSubSink;
+use redis::{Cmd, ErrorKind, FromRedisValue, Msg, RedisError, RedisResult, cmd};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::warn;
@@ -20,6 +19,7 @@ use uuid::Uuid;
 
 use crate::store::UnixTime;
 
+use line::Line;
 pub(crate) use source::Source;
 
 /// The Redis that several servers share. Clones share the line.
@@ -30,7 +30,7 @@ struct Shared {
     source: Arc<Source>,
     /// What everything of this installation is named by.
     prefix: String,
-    line: RwLock<Option<MultiplexedConnection>>,
+    line: RwLock<Option<Line>>,
     /// Rung when a command fails.
     alarm: Notify,
 }
@@ -68,21 +68,15 @@ impl Cache {
         [&self.0.prefix, name].concat()
     }
 
-    /// Runs a script; nothing when Redis does not answer.
-    pub(crate) async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Option<T> {
-        let mut line = self.line()?;
-        let answer = call.invoke_async(&mut line).await;
+    /// Asks for something; nothing when Redis does not answer.
+    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Option<T> {
+        let answer = self.line()?.ask(command).await;
         self.answered(answer)
     }
 
     /// Tells whoever listens; nobody hears it while Redis does not answer.
     pub(crate) async fn publish(&self, message: &str) {
-        let Some(mut line) = self.line() else {
-            return;
-        };
-        let mut publish = cmd("PUBLISH");
-        publish.arg(self.named(CHANNEL)).arg(message);
-        let _hearers: Option<i64> = self.answered(publish.query_async(&mut line).await);
+        let _hearers: Option<i64> = self.ask(&self.publishing(message)).await;
     }
 
     /// Makes the line.
@@ -90,34 +84,46 @@ impl Cache {
         within(TO_CONNECT, self.dial()).await
     }
 
-    /// Everything that will be needed is tried before the line counts as one.
+    /// Everything that will be needed is tried before the line counts as one: a write by a script,
+    /// every primary, and that what is published is heard.
     async fn dial(&self) -> RedisResult<Hearing> {
-        let client = self.0.source.client().await?;
-        let mut hearing = client.get_async_pubsub().await?;
-        hearing.subscribe(self.named(CHANNEL)).await?;
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(TO_ANSWER));
-        let mut line = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
-        let trial = Script::new("return redis.call('SET', KEYS[1], '', 'PX', 1)");
-        let () = trial
-            .key(self.named("trial"))
-            .invoke_async(&mut line)
-            .await?;
-        *self.0.line.write().unwrap_or_else(PoisonError::into_inner) = Some(line);
-        let (sink, messages) = hearing.split();
-        Ok(Hearing {
+        let (mut listener, line) = self.0.source.open().await?;
+        listener.subscribe(self.named(CHANNEL)).await?;
+        let (sink, messages) = listener.split();
+        let mut hearing = Hearing {
             sink,
             messages: Box::pin(messages),
-        })
+        };
+        let mut trial = script("return redis.call('SET', KEYS[1], '', 'PX', 1)");
+        let () = line.clone().ask(trial.arg(self.named("trial"))).await?;
+        let () = line.clone().ask(&cmd("PING")).await?;
+        let _hearers: i64 = line.clone().ask(&self.publishing("trial")).await?;
+        if let Heard::Lost(cause) = hearing.hear().await {
+            return Err(cause);
+        }
+        *self.0.line.write().unwrap_or_else(PoisonError::into_inner) = Some(line);
+        Ok(hearing)
+    }
+
+    fn publishing(&self, message: &str) -> Cmd {
+        let mut publish = cmd("PUBLISH");
+        publish.arg(self.named(CHANNEL)).arg(message);
+        publish
     }
 
     /// What time Redis has; nothing when it does not answer.
     pub(crate) async fn time(&self) -> Option<UnixTime> {
-        let mut line = self.line()?;
-        let answer = cmd("TIME").query_async(&mut line).await;
-        let (seconds, rest): (i64, i64) = self.answered(answer)?;
+        let (seconds, rest): (i64, i64) = self.ask(&cmd("TIME")).await?;
         Some(UnixTime::from_microseconds(seconds * 1_000_000 + rest))
+    }
+
+    /// Asks for a sign of life from where messages come from, and from every primary.
+    pub(crate) async fn feel_pulse(&self, hearing: &mut Hearing) -> RedisResult<()> {
+        let () = within(TO_ANSWER, hearing.sink.ping()).await?;
+        match self.line() {
+            Some(line) => within(TO_ANSWER, line.ask(&cmd("PING"))).await,
+            None => Ok(()),
+        }
     }
 
     /// Waits until a command has failed.
@@ -126,7 +132,7 @@ impl Cache {
         RedisError::from((ErrorKind::Io, "a command failed"))
     }
 
-    fn line(&self) -> Option<MultiplexedConnection> {
+    fn line(&self) -> Option<Line> {
         let line = self.0.line.read().unwrap_or_else(PoisonError::into_inner);
         line.clone()
     }
@@ -161,11 +167,14 @@ impl Hearing {
             None => Heard::Lost(lost()),
         }
     }
+}
 
-    /// Asks for a sign of life where messages come from.
-    pub(crate) async fn ping(&mut self) -> RedisResult<()> {
-        within(TO_ANSWER, self.sink.ping()).await
-    }
+/// A call of a script for one key, which is the next argument; more may follow. It goes whole each
+/// time: a primary that was a replica a moment ago knows no script by its hash.
+pub(crate) fn script(text: &str) -> Cmd {
+    let mut call = cmd("EVAL");
+    call.arg(text).arg(1);
+    call
 }
 
 async fn within<T>(limit: Duration, step: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {

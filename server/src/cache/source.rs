@@ -1,10 +1,20 @@
-//! Where Redis is: one server, or whichever one the Sentinels name.
+//! Where Redis is: one server, whichever one the Sentinels name, or a cluster.
 
 use std::path::PathBuf;
 
-use redis::{Client, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, TlsCertificates, cmd};
+use futures_util::future::select_ok;
+use redis::aio::PubSub;
+use redis::cluster::ClusterClient;
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError, RedisResult,
+    TlsCertificates, cmd,
+};
 use secrecy::{ExposeSecret, SecretString};
 use tracing::debug;
+
+use super::TO_ANSWER;
+use super::addresses::Addresses;
+use super::line::Line;
 
 /// What the settings say of Redis.
 pub(crate) struct Source {
@@ -18,12 +28,12 @@ enum Place {
     Server(SecretString),
     /// By Sentinels, which know where the primary of a service is.
     Sentinels(Sentinels),
+    /// By some of its nodes, which know the others.
+    Cluster(Addresses),
 }
 
 struct Sentinels {
-    /// The URL up to the address, with a user and password.
-    before: SecretString,
-    addresses: Vec<String>,
+    addresses: Addresses,
     service: String,
     /// The URL from the primary's address on.
     after: String,
@@ -32,9 +42,17 @@ struct Sentinels {
 impl Source {
     /// Reads a URL, or says what it must be.
     pub(crate) fn parse(url: &str, ca_file: Option<PathBuf>) -> Result<Self, &'static str> {
-        let place = match url.split_once("-sentinel://") {
-            Some((scheme @ ("redis" | "rediss"), rest)) => {
+        let place = match url.split_once("://") {
+            Some((scheme @ ("redis-sentinel" | "rediss-sentinel"), rest)) => {
+                let scheme = scheme.trim_end_matches("-sentinel");
                 Place::Sentinels(Sentinels::parse(scheme, rest).ok_or(SENTINEL_FORM)?)
+            }
+            Some((scheme @ ("redis-cluster" | "rediss-cluster"), rest)) => {
+                let scheme = scheme.trim_end_matches("-cluster");
+                let nodes = rest.strip_suffix('/').unwrap_or(rest);
+                let nodes = (!nodes.contains('/')).then_some(nodes);
+                let nodes = nodes.and_then(|nodes| Addresses::parse(scheme, nodes));
+                Place::Cluster(nodes.ok_or(CLUSTER_FORM)?)
             }
             _ => {
                 url.into_connection_info().map_err(|_| FORM)?;
@@ -44,24 +62,54 @@ impl Source {
         Ok(Self { place, ca_file })
     }
 
-    /// A client for the server that takes writes now.
-    pub(super) async fn client(&self) -> RedisResult<Client> {
-        match &self.place {
-            Place::Server(url) => self.open(url.expose_secret()).await,
+    /// One connection that listens, and the line to whoever takes writes now.
+    pub(super) async fn open(&self) -> RedisResult<(PubSub, Line)> {
+        let url = match &self.place {
+            Place::Cluster(nodes) => return self.open_cluster(nodes).await,
+            Place::Server(url) => url.expose_secret().to_owned(),
             Place::Sentinels(sentinels) => {
                 let primary = self.primary(sentinels).await?;
-                self.open(&sentinels.url(&primary, &sentinels.after)).await
+                sentinels.addresses.url(&primary, &sentinels.after)
             }
+        };
+        let client = self.client(&url).await?;
+        let listener = client.get_async_pubsub().await?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(TO_ANSWER));
+        let line = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        Ok((listener, Line::Server(line)))
+    }
+
+    /// What is published at one node of a cluster is heard at every other.
+    async fn open_cluster(&self, nodes: &Addresses) -> RedisResult<(PubSub, Line)> {
+        let urls = nodes.iter().map(|address| nodes.url(address, ""));
+        let mut client = ClusterClient::builder(urls)
+            .retries(RETRIES)
+            .connection_timeout(TO_ANSWER)
+            .response_timeout(TO_ANSWER);
+        if let Some(certificates) = self.certificates(&nodes.url("", "")).await? {
+            client = client.certs(certificates);
         }
+        let line = client.build()?.get_async_connection().await?;
+        Ok((self.listen(nodes).await?, Line::Cluster(line)))
+    }
+
+    /// At whichever node answers first.
+    async fn listen(&self, nodes: &Addresses) -> RedisResult<PubSub> {
+        let asked = nodes.iter().map(|address| {
+            let url = nodes.url(address, "");
+            Box::pin(async move { self.client(&url).await?.get_async_pubsub().await })
+        });
+        let (listener, _slower) = select_ok(asked).await?;
+        Ok(listener)
     }
 
     /// Asks one Sentinel after the other.
     async fn primary(&self, sentinels: &Sentinels) -> RedisResult<String> {
-        for address in &sentinels.addresses {
-            match self
-                .ask(&sentinels.url(address, ""), &sentinels.service)
-                .await
-            {
+        for address in sentinels.addresses.iter() {
+            let url = sentinels.addresses.url(address, "");
+            match self.ask(&url, &sentinels.service).await {
                 Ok(Some((host, port))) => return Ok(format!("{host}:{port}")),
                 Ok(None) => debug!(%address, "the Sentinel does not know the service"),
                 Err(cause) => debug!(%address, %cause, "the Sentinel does not answer"),
@@ -72,7 +120,7 @@ impl Source {
     }
 
     async fn ask(&self, url: &str, service: &str) -> RedisResult<Option<(String, u16)>> {
-        let client = self.open(url).await?;
+        let client = self.client(url).await?;
         let mut line = client.get_multiplexed_async_connection().await?;
         cmd("SENTINEL")
             .arg("GET-MASTER-ADDR-BY-NAME")
@@ -81,17 +129,21 @@ impl Source {
             .await
     }
 
+    async fn client(&self, url: &str) -> RedisResult<Client> {
+        match self.certificates(url).await? {
+            Some(certificates) => Client::build_with_tls(url, certificates),
+            None => Client::open(url),
+        }
+    }
+
     /// The authority's certificate is read each time, since it may have been renewed.
-    async fn open(&self, url: &str) -> RedisResult<Client> {
+    async fn certificates(&self, url: &str) -> RedisResult<Option<TlsCertificates>> {
         match &self.ca_file {
-            Some(path) if url.starts_with("rediss:") => {
-                let certificates = TlsCertificates {
-                    client_tls: None,
-                    root_cert: Some(tokio::fs::read(path).await?),
-                };
-                Client::build_with_tls(url, certificates)
-            }
-            _ => Client::open(url),
+            Some(path) if url.starts_with("rediss:") => Ok(Some(TlsCertificates {
+                client_tls: None,
+                root_cert: Some(tokio::fs::read(path).await?),
+            })),
+            _ => Ok(None),
         }
     }
 }
@@ -99,40 +151,34 @@ impl Source {
 impl Sentinels {
     /// `[USER:PASSWORD@]HOST:PORT[,HOST:PORT...]/SERVICE[/DATABASE]`
     fn parse(scheme: &str, rest: &str) -> Option<Self> {
-        let (user, rest) = match rest.rsplit_once('@') {
-            Some((user, rest)) => (format!("{user}@"), rest),
-            None => (String::new(), rest),
-        };
+        // A password may hold a slash.
+        let user = rest.rfind('@').map_or(0, |at| at + 1);
+        let (user, rest) = rest.split_at(user);
         let (addresses, service) = rest.split_once('/')?;
         let (service, database) = service.split_once('/').unwrap_or((service, "0"));
-        let sentinels = Self {
-            before: SecretString::from(format!("{scheme}://{user}")),
-            addresses: addresses.split(',').map(str::to_owned).collect(),
+        let after = format!("/{database}");
+        let addresses = Addresses::parse(scheme, &[user, addresses].concat())?;
+        let reachable = |address| addresses.url(address, &after).into_connection_info();
+        let valid = !service.is_empty() && addresses.iter().all(|one| reachable(one).is_ok());
+        valid.then(|| Self {
             service: service.to_owned(),
-            after: format!("/{database}"),
-        };
-        let valid = !service.is_empty()
-            && sentinels.addresses.iter().all(|address| {
-                let url = sentinels.url(address, &sentinels.after);
-                !address.is_empty() && url.into_connection_info().is_ok()
-            });
-        valid.then_some(sentinels)
-    }
-
-    fn url(&self, address: &str, after: &str) -> String {
-        format!("{}{address}{after}", self.before.expose_secret())
+            addresses,
+            after,
+        })
     }
 }
 
+/// For a key that has moved to another node; more would only use up the time.
+const RETRIES: u32 = 2;
 const FORM: &str = "must be redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, \
-    redis+unix:///PATH, or redis-sentinel://HOST:PORT,.../SERVICE";
+    redis+unix:///PATH, redis-sentinel://HOST:PORT,.../SERVICE, or redis-cluster://HOST:PORT,...";
 const SENTINEL_FORM: &str =
     "must be redis-sentinel://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...]/SERVICE[/DATABASE]";
+const CLUSTER_FORM: &str =
+    "must be redis-cluster://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...], without a database";
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::{Place, Source};
 
     #[test]
@@ -156,16 +202,43 @@ mod tests {
         let Place::Sentinels(sentinels) = source.place else {
             panic!("these are Sentinels");
         };
-        assert_eq!(sentinels.addresses, ["a:1", "b:2"]);
+        let addresses = &sentinels.addresses;
+        assert_eq!(addresses.iter().collect::<Vec<_>>(), ["a:1", "b:2"]);
         assert_eq!(sentinels.service, "main");
-        assert_eq!(sentinels.before.expose_secret(), "rediss://u:p@");
-        assert_eq!(sentinels.url("c:4", &sentinels.after), "rediss://u:p@c:4/3");
+        assert_eq!(addresses.url("c:4", &sentinels.after), "rediss://u:p@c:4/3");
         for wrong in [
             "redis-sentinel://a:1",
             "redis-sentinel://a:1,/x",
             "redis-sentinel://a:1/",
+            "redis-sentinel://a:1/main/x",
         ] {
             assert!(Source::parse(wrong, None).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_named_by_some_of_its_nodes() {
+        for (url, first) in [
+            ("redis-cluster://a:1,b:2", "redis://a:1"),
+            ("rediss-cluster://u:p@a:1,b:2/", "rediss://u:p@a:1"),
+        ] {
+            let Place::Cluster(nodes) = Source::parse(url, None).unwrap().place else {
+                panic!("{url} is a cluster");
+            };
+            assert_eq!(nodes.iter().collect::<Vec<_>>(), ["a:1", "b:2"]);
+            assert_eq!(nodes.url("a:1", ""), first);
+        }
+        for wrong in [
+            "redis-cluster://",
+            "redis-cluster://a:1,",
+            "redis-cluster://a:1/0",
+            "redis-cluster://a:x",
+        ] {
+            let refused = Source::parse(wrong, None).err();
+            assert!(
+                refused.is_some_and(|form| form.contains("redis-cluster://[")),
+                "{wrong}"
+            );
         }
     }
 }

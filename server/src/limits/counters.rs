@@ -5,22 +5,15 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::Script;
-
 use super::gcra::{Quota, Standing};
-use crate::cache::Cache;
+use crate::cache::{Cache, script};
 use crate::store::UnixTime;
 
 /// Counts budgets by name.
 pub(crate) struct Counters {
     memory: Mutex<Memory>,
-    shared: Option<Shared>,
-}
-
-/// Counts for all servers. What Redis counted is remembered here, for when it does not answer.
-struct Shared {
-    cache: Cache,
-    script: Script,
+    /// Counts for all servers. What it counted is remembered here, for when it does not answer.
+    shared: Option<Cache>,
 }
 
 struct Memory {
@@ -40,9 +33,7 @@ enum Wish {
 
 impl Counters {
     /// Counts together with every server of this Redis, and alone while it does not answer.
-    pub(crate) fn new(cache: Option<Cache>) -> Self {
-        let script = Script::new(include_str!("gcra.lua"));
-        let shared = cache.map(|cache| Shared { cache, script });
+    pub(crate) fn new(shared: Option<Cache>) -> Self {
         let memory = Mutex::new(Memory {
             full: HashMap::new(),
             crowded: FEW,
@@ -73,7 +64,7 @@ impl Counters {
 
     async fn count(&self, wish: Wish, name: String, (quota, now): (Quota, UnixTime)) -> Standing {
         let elsewhere = match &self.shared {
-            Some(shared) => shared.count(wish, &name, quota).await,
+            Some(cache) => count_in(cache, wish, (&name, quota)).await,
             None => None,
         };
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,16 +78,18 @@ impl Counters {
     }
 }
 
-impl Shared {
-    /// In how long the budget was full again before, and is now.
-    async fn count(&self, wish: Wish, name: &str, quota: Quota) -> Option<(Duration, Duration)> {
-        let mut call = self.script.key(self.cache.named(name));
-        call.arg(wish.word());
-        call.arg(microseconds(quota.per));
-        call.arg(microseconds(quota.interval()));
-        let (before, after) = self.cache.run(&call).await?;
-        Some((Duration::from_micros(before), Duration::from_micros(after)))
-    }
+/// In how long the budget was full again before, and is now.
+async fn count_in(
+    cache: &Cache,
+    wish: Wish,
+    (name, quota): (&str, Quota),
+) -> Option<(Duration, Duration)> {
+    let mut call = script(include_str!("gcra.lua"));
+    call.arg(cache.named(name)).arg(wish.word());
+    call.arg(microseconds(quota.per));
+    call.arg(microseconds(quota.interval()));
+    let (before, after) = cache.ask(&call).await?;
+    Some((Duration::from_micros(before), Duration::from_micros(after)))
 }
 
 impl Wish {

@@ -37,6 +37,7 @@ mod policy;
 mod protection;
 mod providers;
 mod proxy;
+mod redis_cluster;
 mod renewal;
 mod replicas;
 mod rotation_and_revocation;
