@@ -37,6 +37,7 @@ mod policy;
 mod protection;
 mod providers;
 mod proxy;
+mod races;
 mod redis_cluster;
 mod renewal;
 mod replicas;
