@@ -26,6 +26,7 @@ mod operators;
 mod outbound;
 mod page;
 mod query;
+mod reread;
 mod secret;
 mod sessions;
 mod stop;

@@ -1,7 +1,6 @@
 //! The certificate is read again when its files change, or when the operator says so by SIGHUP.
 
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
@@ -9,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::app::App;
 use crate::http::{Identity, Reloaded};
+use crate::reread::written;
 
 /// Looks until the server stops.
 pub(super) async fn renew_certificate(app: App) {
@@ -18,12 +18,12 @@ pub(super) async fn renew_certificate(app: App) {
     let Ok(mut told) = signal(SignalKind::hangup()) else {
         return warn!("SIGHUP cannot be listened to; the certificate is not read again");
     };
-    let mut seen = changed(identity);
+    let mut seen = written(identity.files());
     loop {
         tokio::select! {
             _ = told.recv() => {}
             () = sleep(EVERY) => {
-                let now = changed(identity);
+                let now = written(identity.files());
                 if now == seen {
                     continue;
                 }
@@ -48,12 +48,6 @@ fn reload(identity: &Identity) {
             warn!(%cause, deeper, "the TLS certificate cannot be used; the old one stays");
         }
     }
-}
-
-/// When each file was last written.
-fn changed(identity: &Identity) -> Vec<Option<SystemTime>> {
-    let written = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
-    identity.files().map(|path| written(path)).collect()
 }
 
 const EVERY: Duration = Duration::from_secs(2);

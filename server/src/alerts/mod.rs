@@ -10,6 +10,7 @@ mod webhook;
 use std::time::Duration;
 
 use crate::app::App;
+use crate::outbound::OutboundError;
 use crate::store::StoreError;
 
 pub(crate) use send::send;
@@ -19,7 +20,7 @@ pub(crate) use webhook::Webhook;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AlertsError {
     #[error("the authority of the webhook cannot be read")]
-    Authority(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Authority(#[source] OutboundError),
 }
 
 /// Which events an operator wants to hear of at once.

@@ -1,6 +1,5 @@
 //! One POST to the webhook.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
@@ -10,25 +9,23 @@ use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::AlertsError;
 use super::address::is_public;
 use crate::config::{AlertSettings, Reach, WebhookUrl};
+use crate::outbound::Trust;
 
 /// Where alerts go.
 pub(crate) struct Webhook {
     url: WebhookUrl,
     key: hmac::Key,
     reach: Reach,
-    tls: Arc<ClientConfig>,
+    trust: Trust,
 }
 
 /// Why the webhook has not taken an alert. Its own words stay out of it.
@@ -52,12 +49,12 @@ impl Webhook {
         let Some(target) = &settings.webhook else {
             return Ok(None);
         };
-        let tls = trust(settings).map_err(AlertsError::Authority)?;
+        let trust = Trust::beside(settings.authority.as_deref());
         Ok(Some(Self {
             url: target.url.clone(),
             key: hmac::Key::new(hmac::HMAC_SHA256, target.secret.expose_secret().as_bytes()),
             reach: settings.reach,
-            tls: Arc::new(tls),
+            trust: trust.map_err(AlertsError::Authority)?,
         }))
     }
 
@@ -83,8 +80,8 @@ impl Webhook {
         }
         let name = ServerName::try_from(self.url.host.clone());
         let name = name.map_err(|_| Untaken::Address)?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
-        say(connector.connect(name, stream).await?, request).await
+        let stream = self.trust.connector().connect(name, stream).await?;
+        say(stream, request).await
     }
 
     /// The signature is over time and body, so that neither can be changed or sent again later.
@@ -123,23 +120,6 @@ where
     let answer = sender.send_request(request).await;
     connection.abort();
     Ok(answer?.status())
-}
-
-fn trust(
-    settings: &AlertSettings,
-) -> Result<ClientConfig, Box<dyn std::error::Error + Send + Sync>> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = &settings.authority {
-        for certificate in CertificateDer::pem_file_iter(path)? {
-            roots.add(certificate?)?;
-        }
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
 #[expect(

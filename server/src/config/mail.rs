@@ -29,6 +29,7 @@ pub(crate) struct MailSettings {
 }
 
 /// A mail server.
+#[derive(Clone)]
 pub(crate) struct SmtpSettings {
     pub(crate) host: String,
     pub(crate) port: u16,

@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use crate::config::{SmtpSettings, SmtpTls};
 use crate::data_dir::DataDir;
+use crate::reread::Reread;
 
 /// Takes mails out of the house.
 pub(crate) enum Route {
     /// A mail server.
-    Smtp(Box<AsyncSmtpTransport<Tokio1Executor>>),
+    Smtp(Box<Reread<AsyncSmtpTransport<Tokio1Executor>>>),
     /// A folder with one `.eml` file a mail.
     Outbox(PathBuf),
     /// The memory of a test.
@@ -52,22 +53,13 @@ impl MailError {
 }
 
 impl Route {
-    /// A mail server, with TLS unless it is on this machine and the operator says otherwise.
+    /// A mail server, with TLS unless it is on this machine and the operator says otherwise. Its
+    /// authority is read again when it changes.
     pub(crate) fn smtp(settings: &SmtpSettings) -> Result<Self, MailError> {
-        let tls = match settings.tls {
-            SmtpTls::None => Tls::None,
-            SmtpTls::Starttls => Tls::Required(parameters(settings)?),
-            SmtpTls::Wrapped => Tls::Wrapper(parameters(settings)?),
-        };
-        let mut builder =
-            AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(settings.host.as_str())
-                .port(settings.port)
-                .tls(tls);
-        if let Some((name, password)) = &settings.credentials {
-            let password = password.expose_secret().to_owned();
-            builder = builder.credentials(Credentials::new(name.clone(), password));
-        }
-        Ok(Self::Smtp(Box::new(builder.build())))
+        let files = settings.ca_file.clone().into_iter().collect();
+        let settings = settings.clone();
+        let server = Reread::new(files, move || transport(&settings))?;
+        Ok(Self::Smtp(Box::new(server)))
     }
 
     /// The folder `outbox` among the server's data.
@@ -79,7 +71,7 @@ impl Route {
 
     pub(super) async fn hand_over(&self, message: &Message) -> Result<(), MailError> {
         match self {
-            Self::Smtp(server) => server.send(message.clone()).await.map(drop)?,
+            Self::Smtp(server) => server.latest().send(message.clone()).await.map(drop)?,
             Self::Outbox(folder) => {
                 let (folder, bytes) = (folder.clone(), message.formatted());
                 let written = tokio::task::spawn_blocking(move || {
@@ -103,6 +95,23 @@ impl Route {
             _ => Vec::new(),
         }
     }
+}
+
+fn transport(settings: &SmtpSettings) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailError> {
+    let tls = match settings.tls {
+        SmtpTls::None => Tls::None,
+        SmtpTls::Starttls => Tls::Required(parameters(settings)?),
+        SmtpTls::Wrapped => Tls::Wrapper(parameters(settings)?),
+    };
+    let host = settings.host.as_str();
+    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
+        .port(settings.port)
+        .tls(tls);
+    if let Some((name, password)) = &settings.credentials {
+        let password = password.expose_secret().to_owned();
+        builder = builder.credentials(Credentials::new(name.clone(), password));
+    }
+    Ok(builder.build())
 }
 
 fn parameters(settings: &SmtpSettings) -> Result<TlsParameters, MailError> {

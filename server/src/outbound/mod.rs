@@ -1,12 +1,14 @@
 //! Requests that the server itself sends, to services that its operator named.
 
 mod client;
+mod trust;
 mod url;
 
 use bytes::Bytes;
 use hyper::Response;
 
 pub(crate) use client::Client;
+pub(crate) use trust::Trust;
 pub(crate) use url::{Url, escaped};
 
 /// What a service answered, whole in memory.
