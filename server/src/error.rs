@@ -121,9 +121,15 @@ pub(crate) enum ApiError {
     /// The last owner was to leave or to become less.
     #[error("A tenant keeps at least one owner.")]
     LastOwner,
+    /// The last admin who can sign in was to be closed.
+    #[error("The server keeps at least one admin who can sign in.")]
+    LastAdmin,
     /// A role that somebody has was to be deleted.
     #[error("Members or invitations still have this role.")]
     RoleInUse,
+    /// There are as many of these as anyone may have.
+    #[error("There are as many of these as there may be; take one away first.")]
+    TooMany,
     /// The tenant's plan allows no more of these.
     #[error("The plan allows no more of these.")]
     PlanLimit,
@@ -239,9 +245,11 @@ impl ApiError {
             Self::VersionConflict => (409, "version_conflict"),
             Self::KeyRevoked => (409, "key_revoked"),
             Self::VmCutOff => (409, "vm_cut_off"),
+            Self::LastAdmin => (409, "last_admin"),
             Self::LastOwner => (409, "last_owner"),
             Self::RoleInUse => (409, "role_in_use"),
             Self::PlanLimit => (409, "plan_limit"),
+            Self::TooMany => (409, "too_many"),
             Self::NoEmail => (409, "no_email"),
             Self::OwnAccount => (409, "own_account"),
             Self::BodyTooLarge => (413, "body_too_large"),

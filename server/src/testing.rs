@@ -5,7 +5,7 @@ mod recipient;
 use getrandom::SysRng;
 use keyferry_protocol::memory::{self, Arena};
 use rand_core::UnwrapErr;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -23,10 +23,11 @@ use crate::limits::Counters;
 use crate::mail::{Mailer, Route};
 use crate::metrics::Metrics;
 use crate::sessions::{
-    KeyRing, Origin, SeenSessions, SignedIn, SigningKeys, VerifiedTokens, signed_in,
+    self, Ground, KeyRing, Member, Origin, SeenSessions, SignedIn, SigningKeys, VerifiedTokens,
+    signed_in,
 };
 use crate::stop::{self, Stopper};
-use crate::store::{Store, sql};
+use crate::store::{Store, TenantId, UserId, sql};
 use crate::vault::master_key::{self, MasterKey};
 use crate::vault::server_keys::{Keeper, ServerKeys};
 
@@ -74,6 +75,14 @@ impl Server {
         let shown = serde_json::to_value(&registered).unwrap();
         shown["access_token"].as_str().unwrap().to_owned()
     }
+}
+
+/// A new session of somebody who has just shown who they are.
+pub(crate) async fn enter(app: &App, (user, tenant): (UserId, TenantId)) -> Value {
+    let stored = app.store.user_by_id(user).await.unwrap().unwrap();
+    let ground = Ground::Login(stored.password_changed_at);
+    let tokens = sessions::start(app, &ORIGIN, Member { user, tenant }, ground).await;
+    serde_json::to_value(tokens.unwrap()).unwrap()
 }
 
 /// A server on an empty database.

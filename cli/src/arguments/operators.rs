@@ -15,7 +15,7 @@ pub enum Admin {
     Unlock(AccountName),
     /// Close an account and end its sessions.
     Disable(AccountName),
-    /// Open an account that was closed.
+    /// Make a closed account what it was before.
     Enable(AccountName),
     /// Mail an account's owner a link to choose a new password.
     ResetPassword(AccountName),

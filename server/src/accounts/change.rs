@@ -46,7 +46,7 @@ pub(crate) async fn change_me(
     let user = user.ok_or(ApiError::Unauthenticated)?;
     let change = parse(&request)?;
     if let Some(email) = &change.email {
-        limits::mail_by(app, user.id).await?;
+        limits::mail_by(app, origin, caller.member()).await?;
         limits::mail(app, origin, email.text()).await?;
         let password = request.current_password.as_ref();
         prove_password(app, origin, caller, (&user, password)).await?;
@@ -64,6 +64,7 @@ pub(crate) async fn change_me(
         correlation: caller.request_id(),
     };
     let mut draft = app.store.begin().await?;
+    caller.hold(app, &mut draft).await?;
     let changed = draft.change_account(user.id, &change).await;
     changed.map_err(taken)?;
     draft.insert_audit_event(app, &entry).await?;

@@ -98,7 +98,7 @@ pub(crate) async fn replace(
     change.trim_password_history(new.user, history).await?;
     let purpose = EmailTokenPurpose::Reset;
     change.void_email_tokens(new.user, purpose, now).await?;
-    change.delete_mfa_challenges(new.user).await?;
+    change.end_logins(new.user).await?;
     let ended = change.end_sessions(new.user, keep, now).await?;
     Ok(sessions::commit_end(app, change, &ended).await?)
 }

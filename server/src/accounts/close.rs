@@ -38,14 +38,17 @@ pub(crate) async fn close_me(
     prove_password(app, origin, caller, (&user, password)).await?;
     if app.store.has_totp(id).await? {
         let code = request.code.as_ref().ok_or(ApiError::InvalidCode)?;
-        mfa::check(app, id, code.expose()).await?;
+        mfa::prove(app, caller, code).await?;
     }
     let mut change = app.store.begin().await?;
-    let ended = change.end_sessions(id, None, app.clock.now()).await?;
-    change.hold_charges(id).await?;
-    if change.is_indispensable(id).await? {
+    change.hold_tenants_of(id).await?;
+    if change.is_last_admin(id).await? {
+        return Err(ApiError::LastAdmin);
+    }
+    if change.is_last_owner(id).await? {
         return Err(ApiError::LastOwner);
     }
+    let ended = change.end_sessions(id, None, app.clock.now()).await?;
     let machines = change.vms_of_user_alone(id).await?;
     let entry = Entry {
         tenant: Some(caller.tenant_id()),

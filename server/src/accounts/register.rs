@@ -13,7 +13,7 @@ use crate::audit::Entry;
 use crate::error::ApiError;
 use crate::limits;
 use crate::secret::Secret;
-use crate::sessions::{self, Member, Origin, Tokens};
+use crate::sessions::{self, Ground, Member, Origin, Tokens};
 use crate::store::{EmailTokenPurpose, NewUser, TenantId, UserId};
 
 /// What a new account is made from.
@@ -99,7 +99,8 @@ pub(crate) async fn register(
         user: user.id,
         tenant: user.tenant_id,
     };
-    let tokens = Some(sessions::start(app, origin, member).await?);
+    let ground = Ground::Login(user.created_at);
+    let tokens = Some(sessions::start(app, origin, member, ground).await?);
     Ok(Registered { profile, tokens })
 }
 

@@ -73,7 +73,7 @@ enum Action {
         /// Username, e-mail address or id
         account: String,
     },
-    /// Open an account that was closed
+    /// Make a closed account what it was before
     Enable {
         /// Username, e-mail address or id
         account: String,
@@ -149,12 +149,17 @@ async fn act(app: &App, origin: &Origin, action: Action) -> Result<String, Failu
             Ok("The account is unlocked.".to_owned())
         }
         Action::Disable { account } => {
-            set_status(app, &by, (&account, Status::Disabled)).await?;
+            let user = find(app, &account).await?;
+            let closed = operators::set_status(app, &by, (&user, Status::Disabled)).await;
+            closed.map_err(explain)?;
             Ok("The account is closed; its sessions have ended.".to_owned())
         }
         Action::Enable { account } => {
-            set_status(app, &by, (&account, Status::Active)).await?;
-            Ok("The account is open.".to_owned())
+            let user = find(app, &account).await?;
+            operators::set_status(app, &by, (&user, Status::Active)).await?;
+            let waits = find(app, &account).await?.is_pending();
+            let told = if waits { WAITS } else { "The account is open." };
+            Ok(told.to_owned())
         }
         Action::Plan { account, plan } => {
             let user = find(app, &account).await?;
@@ -174,19 +179,12 @@ fn wanted(username: String, email: Option<String>, stdin: bool) -> Result<Wanted
     })
 }
 
-async fn set_status(
-    app: &App,
-    by: &Operator,
-    (account, status): (&str, Status),
-) -> Result<(), Failure> {
-    let user = find(app, account).await?;
-    Ok(operators::set_status(app, by, (&user, status)).await?)
-}
-
 async fn find(app: &App, account: &str) -> Result<StoredUser, Failure> {
     let name = account.parse().map_err(named)?;
     operators::find_account(app, &name).await.map_err(named)
 }
+
+const WAITS: &str = "The account is not closed; it waits for its e-mail address to be verified.";
 
 fn named(refused: ApiError) -> Failure {
     match refused {

@@ -21,6 +21,7 @@ use super::{Connection, client, correlation, origins};
 use crate::app::App;
 use crate::config::Certified;
 use crate::error::ApiError;
+use crate::limits;
 use crate::metrics::Answered;
 use crate::sessions::Origin;
 use crate::store::uuid_v7;
@@ -157,6 +158,7 @@ async fn route(
         budget: OnceLock::new(),
     };
     let reply = (route.handle)(&call, request).await;
+    let reply = limits::proof(&connection.app, origin, reply).await;
     let Some(left) = call.budget.get() else {
         return reply;
     };

@@ -10,6 +10,7 @@ use super::reply::{self, Reply};
 use super::table::Call;
 use crate::accounts::providers::{self, Arrival, ProviderName, Return, Waiting};
 use crate::error::ApiError;
+use crate::limits;
 use crate::sessions::SignInOutcome;
 
 /// Sends the browser to the provider, with a secret in its cookie.
@@ -47,7 +48,7 @@ pub(super) async fn callback(
     let mut reply = match arrival {
         Arrival::Page(outcome) => page(call, *outcome)?,
         Arrival::Program(port, outcome) => {
-            let told = match outcome {
+            let told = match limits::proof(app, call.origin, outcome).await {
                 Ok(code) => format!("code={}", *code),
                 Err(refused) => {
                     reply::log(&refused, call.origin.request_id);

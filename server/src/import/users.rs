@@ -117,7 +117,7 @@ impl Import<'_> {
         let mut change = self.app.store.begin().await?;
         change.insert_user(new).await?;
         if !user.is_active() {
-            change.set_user_status(new.id, "disabled").await?;
+            change.close_user(new.id).await?;
         }
         let row = ImportedRow {
             source: &self.called,

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::gcra::Quota;
+use super::turned_away::Asker;
 use super::{Exceeded, Standing};
 use crate::app::App;
 use crate::audit::Entry;
@@ -115,8 +117,16 @@ impl<'a> Attempt<'a> {
         Ok(change.insert_audit_event(self.app, &entry).await?)
     }
 
-    /// A locked account comes first: it is the longer wait.
     async fn must_be_open(&self) -> Result<(), ApiError> {
+        let account = Base64UrlUnpadded::encode_string(&self.account);
+        let whose = format!("{account}:{}", self.address().unwrap_or_default());
+        let asker = Asker::about(self.origin, self.user);
+        let said = self.look().await;
+        asker.hears(self.app, ("login", &whose), said).await
+    }
+
+    /// A locked account comes first: it is the longer wait.
+    async fn look(&self) -> Result<(), ApiError> {
         let now = self.app.clock.now();
         if let (Some(bounds), Some(neighbours)) = (self.bounds(), self.neighbours()) {
             let since = now - bounds.lockout;

@@ -3,18 +3,21 @@
 mod attempt;
 mod counters;
 mod gcra;
+mod turned_away;
 
 use std::time::Duration;
 
 pub(crate) use attempt::{Attempt, account_key};
 pub(crate) use counters::Counters;
 pub(crate) use gcra::{Quota, Standing};
+pub(crate) use turned_away::proof;
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::network::Network;
-use crate::sessions::Origin;
+use crate::sessions::{Member, Origin};
 use crate::store::{SessionId, TenantId, UserId, VmId};
+use turned_away::Asker;
 
 /// A budget is used up; until when, its owner may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,9 +69,17 @@ pub(crate) async fn provider_sign_in(app: &App, origin: &Origin) -> Result<(), A
 }
 
 /// Bounds refreshes of one user.
-pub(crate) async fn refresh(app: &App, user: UserId) -> Result<(), ApiError> {
-    let name = format!("refresh:{user}");
-    take(app, name, app.config.limits.refreshes).await
+pub(crate) async fn refresh(app: &App, origin: &Origin, member: Member) -> Result<(), ApiError> {
+    let (asker, whose) = (Asker::member(origin, member), member.user.to_string());
+    let quota = app.config.limits.refreshes;
+    take_told(app, &asker, (("refresh", &whose), quota)).await
+}
+
+/// Whether one more use of a refresh token that was used just now is written down.
+pub(crate) async fn repeat_to_record(app: &App, session: SessionId) -> bool {
+    let name = format!("repeat:{session}");
+    let standing = app.counters.take(name, REPEATS, app.clock.now());
+    standing.await.is_open()
 }
 
 /// Bounds mails that strangers make the server send: from one address, and to one account, which
@@ -76,12 +87,15 @@ pub(crate) async fn refresh(app: &App, user: UserId) -> Result<(), ApiError> {
 pub(crate) async fn mail(app: &App, origin: &Origin, account: &str) -> Result<(), ApiError> {
     let quota = app.config.limits.mails;
     take_for_address(app, "mail", quota, origin).await?;
-    take(app, format!("mail-to:{}", account.to_lowercase()), quota).await
+    let whose = account.to_lowercase();
+    take_told(app, &Asker::at(origin), (("mail-to", &whose), quota)).await
 }
 
 /// Bounds mails to addresses that one user names as their own.
-pub(crate) async fn mail_by(app: &App, user: UserId) -> Result<(), ApiError> {
-    take(app, format!("mail-by:{user}"), app.config.limits.mails).await
+pub(crate) async fn mail_by(app: &App, origin: &Origin, member: Member) -> Result<(), ApiError> {
+    let (asker, whose) = (Asker::member(origin, member), member.user.to_string());
+    let quota = app.config.limits.mails;
+    take_told(app, &asker, (("mail-by", &whose), quota)).await
 }
 
 /// Bounds invitations that a tenant sends, and those that one address gets from all tenants.
@@ -167,18 +181,22 @@ async fn take_for_address(
     quota: Option<Quota>,
     origin: &Origin,
 ) -> Result<(), ApiError> {
-    match origin.peer {
-        Some(address) => {
-            take(
-                app,
-                format!("{kind}:{}", Network::of_client(address)),
-                quota,
-            )
-            .await
-        }
-        // The operator's own commands.
-        None => Ok(()),
-    }
+    // The operator's own commands have no address.
+    let Some(address) = origin.peer else {
+        return Ok(());
+    };
+    let whose = Network::of_client(address).to_string();
+    take_told(app, &Asker::at(origin), ((kind, &whose), quota)).await
+}
+
+/// Takes one from the budget of somebody; that it is used up is written down.
+async fn take_told(
+    app: &App,
+    asker: &Asker<'_>,
+    (budget, quota): ((&str, &str), Option<Quota>),
+) -> Result<(), ApiError> {
+    let said = take(app, format!("{}:{}", budget.0, budget.1), quota).await;
+    asker.hears(app, budget, said).await
 }
 
 async fn take(app: &App, name: String, quota: Option<Quota>) -> Result<(), ApiError> {
@@ -211,6 +229,7 @@ const GUESSES: Quota = Quota::new(10, Duration::from_secs(600));
 const ACCESSES: Quota = Quota::new(3_000, Duration::from_secs(600));
 const MINUTE: Duration = Duration::from_secs(60);
 const PROVIDER_SIGN_INS: Quota = Quota::new(30, Duration::from_secs(900));
+const REPEATS: Quota = Quota::new(10, Duration::from_secs(60));
 const MOVES: Quota = Quota::new(1, Duration::from_secs(3_600));
 /// Tokens with invented keys do not cost a query each.
 const READINGS: Quota = Quota::new(5, Duration::from_secs(5));

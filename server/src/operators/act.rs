@@ -10,7 +10,7 @@ use crate::error::ApiError;
 use crate::limits;
 use crate::secret::Secret;
 use crate::sessions;
-use crate::store::{StoredUser, Transaction};
+use crate::store::{SessionId, StoredUser, Transaction};
 
 /// Whether an account may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,24 +59,36 @@ pub(crate) async fn unlock(app: &App, by: &Operator, user: &StoredUser) -> Resul
     Ok(change.commit().await?)
 }
 
-/// Closes the account to everyone, which ends its sessions, or opens it again.
+/// Closes the account to everyone, which ends its sessions, or makes it what it was before.
 pub(crate) async fn set_status(
     app: &App,
     by: &Operator,
     (user, status): (&StoredUser, Status),
 ) -> Result<(), ApiError> {
-    let (name, action) = match status {
-        Status::Active => ("active", "operator.enable"),
-        Status::Disabled => ("disabled", "operator.disable"),
-    };
     let mut change = app.store.begin().await?;
-    change.set_user_status(user.id, name).await?;
-    let ended = match status {
-        Status::Active => Vec::new(),
-        Status::Disabled => change.end_sessions(user.id, None, app.clock.now()).await?,
+    let (action, ended) = match status {
+        Status::Active => {
+            change.open_user(user.id).await?;
+            ("operator.enable", Vec::new())
+        }
+        Status::Disabled => ("operator.disable", close(app, &mut change, user).await?),
     };
     audit(app, by, (&mut change, user), (action, json!({}))).await?;
     Ok(sessions::commit_end(app, change, &ended).await?)
+}
+
+/// Ends every session of the account, and every login that is under way.
+async fn close(
+    app: &App,
+    change: &mut Transaction,
+    user: &StoredUser,
+) -> Result<Vec<SessionId>, ApiError> {
+    if change.is_last_admin(user.id).await? {
+        return Err(ApiError::LastAdmin);
+    }
+    change.close_user(user.id).await?;
+    change.end_logins(user.id).await?;
+    Ok(change.end_sessions(user.id, None, app.clock.now()).await?)
 }
 
 async fn audit(

@@ -8,10 +8,8 @@ use crate::query::decoded;
 #[derive(Debug)]
 pub(crate) struct Search {
     pub(crate) page: Page,
-    /// For `LIKE ... ESCAPE '\'`, as it was written.
-    written: String,
-    /// The same in lower case.
-    folded: String,
+    /// For `LIKE ... ESCAPE '\'`, in lower case.
+    pattern: String,
 }
 
 impl Search {
@@ -33,14 +31,13 @@ impl Search {
         let text = text.replace('%', "\\%").replace('_', "\\_");
         Ok(Self {
             page: Page::parse(Some(&paging.join("&")))?,
-            folded: format!("%{}%", text.to_lowercase()),
-            written: format!("%{text}%"),
+            pattern: format!("%{}%", text.to_lowercase()),
         })
     }
 
-    /// In lower case, and as it was written.
-    pub(super) fn patterns(&self) -> (&str, &str) {
-        (&self.folded, &self.written)
+    /// What folded names must be like.
+    pub(super) fn pattern(&self) -> &str {
+        &self.pattern
     }
 }
 
@@ -52,12 +49,9 @@ mod tests {
     fn a_text_is_looked_for_as_it_is() {
         let search = Search::parse(Some("limit=7&q=50%25_Off%5C")).unwrap();
         assert_eq!(search.page.limit, 7);
-        assert_eq!(
-            search.patterns(),
-            ("%50\\%\\_off\\\\%", "%50\\%\\_Off\\\\%")
-        );
+        assert_eq!(search.pattern(), "%50\\%\\_off\\\\%");
         for everything in [None, Some(""), Some("q=")] {
-            assert_eq!(Search::parse(everything).unwrap().patterns(), ("%%", "%%"));
+            assert_eq!(Search::parse(everything).unwrap().pattern(), "%%");
         }
     }
 

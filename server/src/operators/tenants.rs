@@ -39,7 +39,7 @@ pub(crate) async fn tenants(
 ) -> Result<List<HostedTenant>, ApiError> {
     let page = &search.page;
     let after = page.after_id_or_first()?;
-    let stored = app.store.tenants(after, page.rows(), search.patterns());
+    let stored = app.store.tenants(after, page.rows(), search.pattern());
     let tenants = stored.await?.into_iter().map(HostedTenant::from).collect();
     Ok(List::new(tenants, page, |tenant| tenant.id.to_string()))
 }

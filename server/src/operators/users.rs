@@ -48,7 +48,7 @@ pub(crate) async fn users(
 ) -> Result<List<Account>, ApiError> {
     let (page, now) = (&search.page, app.clock.now());
     let after = page.after_id_or_first()?;
-    let stored = app.store.accounts(after, page.rows(), search.patterns());
+    let stored = app.store.accounts(after, page.rows(), search.pattern());
     let accounts = stored.await?.into_iter();
     let accounts = accounts.map(|account| Account::at(account, now)).collect();
     Ok(List::new(accounts, page, |account| account.id.to_string()))
@@ -90,7 +90,7 @@ pub(crate) async fn disable_user(
     account(app, user.id).await
 }
 
-/// Opens an account that was closed.
+/// Makes a closed account what it was before.
 pub(crate) async fn enable_user(
     app: &App,
     admin: &ServerAdmin,

@@ -40,7 +40,7 @@ pub(crate) use sign_in::{Credentials, SignInAnswer, SignInOutcome, sign_in};
 pub(crate) use sign_out::sign_out;
 pub(crate) use signed_in::{SignedIn, signed_in};
 pub(crate) use signing_keys::{SigningKeys, context as signing_key_context, published};
-pub(crate) use start::{Member, Tokens, start};
+pub(crate) use start::{Ground, Member, Tokens, start};
 pub(crate) use sweep::{once as sweep_once, sweep};
 pub(crate) use verified::VerifiedTokens;
 

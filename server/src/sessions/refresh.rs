@@ -17,7 +17,9 @@ use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::limits;
 use crate::secret::Secret;
-use crate::store::{NewRefreshToken, StoredRefreshToken, UnixTime, uuid_v7};
+use crate::store::{
+    NewRefreshToken, StoreError, StoredRefreshToken, Transaction, UnixTime, uuid_v7,
+};
 
 /// A request for new tokens.
 #[derive(Deserialize, JsonSchema)]
@@ -55,10 +57,14 @@ pub(crate) async fn refresh(
     let live = live.ok_or(ApiError::InvalidRefreshToken)?;
     binding::check(app, origin, live.id).await?;
 
+    let member = Member {
+        user: live.user_id,
+        tenant: live.tenant_id,
+    };
     let fresh = match stored.used_at {
         None => {
-            limits::refresh(app, live.user_id).await?;
-            rotate(app, &stored, &token).await?
+            limits::refresh(app, origin, member).await?;
+            rotate(app, origin, &stored, &token).await?
         }
         Some(_) => None,
     };
@@ -66,10 +72,6 @@ pub(crate) async fn refresh(
         Some(successor) => successor,
         // Used before, or by someone else just now: who used it decides.
         None => again(app, origin, &token).await?,
-    };
-    let member = Member {
-        user: live.user_id,
-        tenant: live.tenant_id,
     };
     let membership = Membership::load(app, member).await?;
     let bearer = Bearer {
@@ -97,6 +99,7 @@ async fn find(
 /// Uses the token up, unless another request was faster.
 async fn rotate(
     app: &App,
+    origin: &Origin,
     stored: &StoredRefreshToken,
     token: &OpaqueToken,
 ) -> Result<Option<OpaqueToken>, ApiError> {
@@ -119,8 +122,34 @@ async fn rotate(
     }
     change.insert_refresh_token(&next).await?;
     change.extend_session(stored.session_id, until).await?;
+    note(app, &mut change, (origin, stored), Use::First).await?;
     change.commit().await?;
     Ok(Some(successor))
+}
+
+/// How often a refresh token was used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    First,
+    Again,
+}
+
+/// Writes down that the token gave its successor.
+async fn note(
+    app: &App,
+    change: &mut Transaction,
+    (origin, stored): (&Origin, &StoredRefreshToken),
+    which: Use,
+) -> Result<(), StoreError> {
+    let entry = Entry {
+        tenant: Some(stored.tenant_id),
+        actor: &format!("user:{}", stored.user_id),
+        action: "auth.refreshed",
+        subject: Some(&stored.session_id.to_string()),
+        detail: json!({ "address": origin.peer, "again": which == Use::Again }),
+        correlation: origin.request_id,
+    };
+    change.insert_audit_event(app, &entry).await
 }
 
 /// A used token: within the grace the answer was lost, or two tabs asked at once, and the same
@@ -131,6 +160,11 @@ async fn again(app: &App, origin: &Origin, token: &OpaqueToken) -> Result<Opaque
     if let (Some(used_at), Some(salt)) = (stored.used_at, &stored.successor_salt)
         && now.since(used_at) <= app.config.tokens.refresh_grace
     {
+        if limits::repeat_to_record(app, stored.session_id).await {
+            let mut change = app.store.begin().await?;
+            note(app, &mut change, (origin, &stored), Use::Again).await?;
+            change.commit().await?;
+        }
         return Ok(token.successor(salt));
     }
     let entry = Entry {

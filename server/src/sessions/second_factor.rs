@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::opaque::{OpaqueToken, Purpose};
 use super::sign_in::{SignInAnswer, SignInOutcome};
-use super::{Member, Origin, start};
+use super::{Ground, Member, Origin, start};
 use crate::accounts::mfa;
 use crate::app::App;
 use crate::audit::Entry;
@@ -119,7 +119,13 @@ async fn challenge(app: &App, user: &StoredUser) -> Result<MfaRequired, ApiError
         created_at: now,
         expires_at: now + LIFE,
     };
-    app.store.insert_mfa_challenge(&new).await?;
+    let mut change = app.store.begin().await?;
+    let password_of = user.password_changed_at;
+    if !change.hold_login(user.id, password_of).await? {
+        return Err(ApiError::InvalidCredentials);
+    }
+    change.insert_mfa_challenge(&new, MOST).await?;
+    change.commit().await?;
     Ok(MfaRequired {
         mfa_required: true,
         mfa_token: Handed::new(token.text(Purpose::Mfa)),
@@ -163,7 +169,8 @@ async fn enter(
         Some(key) => Some(vault::hand_out(app, origin, member, key).await?),
         None => None,
     };
-    let tokens = start(app, origin, member).await?;
+    let ground = Ground::Login(user.password_changed_at);
+    let tokens = start(app, origin, member, ground).await?;
     let answer = SignInAnswer::new(tokens, user.into_profile());
     Ok(match handed {
         Some(handed) => answer.with_keys(handed),
@@ -172,5 +179,7 @@ async fn enter(
 }
 
 const LIFE: Duration = Duration::from_secs(5 * 60);
+/// Of one user at once.
+const MOST: i64 = 10;
 /// So many codes may be tried with one password.
 const ATTEMPTS: i32 = 5;

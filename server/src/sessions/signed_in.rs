@@ -12,7 +12,7 @@ use super::{Origin, Permission, Permissions, Role, ServiceKey, binding, key_ring
 use crate::app::App;
 use crate::error::ApiError;
 use crate::limits;
-use crate::store::{LiveSession, ServiceKeyId, SessionId, TenantId, UnixTime, UserId};
+use crate::store::{LiveSession, ServiceKeyId, SessionId, TenantId, Transaction, UnixTime, UserId};
 
 /// A signed-in caller. Only this module makes one, and only for a session or an API key that has
 /// not ended.
@@ -94,6 +94,14 @@ impl SignedIn {
 
     pub(crate) const fn requests_per_minute(&self) -> Option<u32> {
         self.requests_per_minute
+    }
+
+    /// Refuses a person whose session has ended since it was looked at. Until the change is made or
+    /// dropped, it does not.
+    pub(crate) async fn hold(&self, app: &App, change: &mut Transaction) -> Result<(), ApiError> {
+        let (session, now) = (self.session_id()?, app.clock.now());
+        let holds = change.hold_session(self.user, session, now).await?;
+        holds.then_some(()).ok_or(ApiError::Unauthenticated)
     }
 
     /// Refuses a caller whose role does not permit this.

@@ -36,7 +36,8 @@ pub(crate) async fn once(app: &App) -> Result<u64, StoreError> {
     let keys = app.store.retire_old_signing_keys(now).await?;
     let failures = app.store.delete_old_login_failures(now - lockout).await?;
     let tokens = app.store.delete_expired_proofs(now).await?;
-    Ok(sessions + keys + failures + tokens)
+    let programs = app.store.delete_revoked_service_keys(now - KNOWN).await?;
+    Ok(sessions + keys + failures + tokens + programs)
 }
 
 const EVERY: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::FromRow;
 
-use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, VmId, sql};
+use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, VmId, folded, sql};
 use crate::accounts::{Email, Username};
 
 /// New values; what is none stays as it is.
@@ -36,34 +36,25 @@ impl Store {
 }
 
 impl Transaction {
-    /// Holds what the user is in charge of: of two who leave at once, one sees the other gone.
-    pub(crate) async fn hold_charges(&mut self, user: UserId) -> Result<(), StoreError> {
+    /// Holds the user's tenants: of two members who leave at once, one sees the other gone.
+    pub(crate) async fn hold_tenants_of(&mut self, user: UserId) -> Result<(), StoreError> {
         const TENANTS: &str =
             "SELECT tenant_id FROM memberships WHERE user_id = $1 ORDER BY tenant_id";
-        const ADMINS: &str = "SELECT o.id FROM users u JOIN users o ON o.server_admin = $2 \
-            WHERE u.id = $1 AND u.server_admin = $2 ORDER BY o.id";
-        const HOLD: &str = "UPDATE users SET status = status WHERE id = $1";
         let tenants: Vec<TenantId> = sql!(self, query_scalar(TENANTS, user).fetch_all)?;
         for tenant in tenants {
             self.hold_tenant(tenant).await?;
         }
-        let admins: Vec<UserId> = sql!(self, query_scalar(ADMINS, user, true).fetch_all)?;
-        for admin in admins {
-            sql!(self, query(HOLD, admin).execute)?;
-        }
         Ok(())
     }
 
-    /// Whether others, or the whole server, would be left without anyone in charge.
-    pub(crate) async fn is_indispensable(&mut self, user: UserId) -> Result<bool, StoreError> {
-        const SQL: &str = "SELECT (SELECT COUNT(*) FROM memberships m WHERE m.user_id = $1 \
+    /// Whether others would be left without an owner of their tenant.
+    pub(crate) async fn is_last_owner(&mut self, user: UserId) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM memberships m WHERE m.user_id = $1 \
             AND m.role = 'owner' AND EXISTS (SELECT 1 FROM memberships o \
             WHERE o.tenant_id = m.tenant_id AND o.user_id <> $1) \
             AND NOT EXISTS (SELECT 1 FROM memberships o WHERE o.tenant_id = m.tenant_id \
-            AND o.user_id <> $1 AND o.role = 'owner')) \
-            + (SELECT COUNT(*) FROM users u WHERE u.id = $1 AND u.server_admin = $2 \
-            AND NOT EXISTS (SELECT 1 FROM users o WHERE o.id <> $1 AND o.server_admin = $2))";
-        let count: i64 = sql!(self, query_scalar(SQL, user, true).fetch_one)?;
+            AND o.user_id <> $1 AND o.role = 'owner')";
+        let count: i64 = sql!(self, query_scalar(SQL, user).fetch_one)?;
         Ok(count > 0)
     }
 
@@ -88,7 +79,8 @@ impl Transaction {
             email_verified = CASE WHEN $4 IS NULL OR $4 = email_key THEN email_verified \
             ELSE $7 END, \
             email = COALESCE($3, email), email_key = COALESCE($4, email_key), \
-            full_name = NULLIF(COALESCE($5, full_name), '') WHERE id = $6";
+            full_name = NULLIF(COALESCE($5, full_name), ''), \
+            full_name_key = NULLIF(COALESCE($8, full_name_key), '') WHERE id = $6";
         let (username, email) = (change.username.as_ref(), change.email.as_ref());
         sql!(
             self,
@@ -100,7 +92,8 @@ impl Transaction {
                 email.map(Email::key),
                 &change.full_name,
                 user,
-                false
+                false,
+                change.full_name.as_deref().map(folded)
             )
             .execute
         )

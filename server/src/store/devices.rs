@@ -95,6 +95,18 @@ impl Transaction {
         Ok((id, acquaintance))
     }
 
+    /// Forgets all of the user's devices but so many, those that were seen last. Their sessions go on.
+    pub(crate) async fn forget_devices_but(
+        &mut self,
+        user: UserId,
+        most: i64,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM devices WHERE user_id = $1 AND id NOT IN \
+            (SELECT d.id FROM devices d WHERE d.user_id = $1 \
+            ORDER BY d.last_seen_at DESC, d.id DESC LIMIT $2)";
+        sql!(self, query(SQL, user, most).execute).map(drop)
+    }
+
     /// Forgets the device and ends its sessions, unless it is another user's.
     pub(crate) async fn forget_device(
         &mut self,

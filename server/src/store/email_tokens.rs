@@ -66,10 +66,16 @@ impl Store {
 }
 
 impl Transaction {
+    /// Keeps a token, and of too many of the user's for this purpose the newest.
     pub(crate) async fn insert_email_token(
         &mut self,
         new: &NewEmailToken,
     ) -> Result<(), StoreError> {
+        const OLD: &str = "DELETE FROM email_tokens WHERE user_id = $1 AND purpose = $2 \
+            AND id NOT IN (SELECT e.id FROM email_tokens e WHERE e.user_id = $1 \
+            AND e.purpose = $2 ORDER BY e.created_at DESC, e.id DESC LIMIT $3)";
+        let of = new.purpose.name();
+        sql!(self, query(OLD, new.user_id, of, MOST - 1).execute)?;
         const SQL: &str = "INSERT INTO email_tokens \
             (id, user_id, purpose, email_key, token_hash, created_at, expires_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -119,3 +125,6 @@ impl Transaction {
         sql!(self, query(SQL, now, user, purpose.name()).execute).map(drop)
     }
 }
+
+/// Of one user for one purpose.
+const MOST: i64 = 100;

@@ -91,22 +91,6 @@ impl Store {
         )
     }
 
-    /// Keeps for the program that began the sign-in who it was, under a code.
-    pub(crate) async fn keep_provider_code(
-        &self,
-        id: Uuid,
-        (user, code_hash): (UserId, &[u8; 32]),
-        expires_at: UnixTime,
-    ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE provider_sign_ins SET user_id = $1, code_hash = $2, \
-            expires_at = $3 WHERE id = $4";
-        sql!(
-            self,
-            query(SQL, user, code_hash.as_slice(), expires_at, id).execute
-        )
-        .map(drop)
-    }
-
     /// Uses a code up, for whoever knows what the program alone knows.
     pub(crate) async fn redeem_provider_code(
         &self,
@@ -147,6 +131,27 @@ impl Store {
 }
 
 impl Transaction {
+    /// Keeps for the program that began the sign-in who it was, under a code.
+    pub(crate) async fn keep_provider_code(
+        &mut self,
+        id: Uuid,
+        (user, code_hash): (UserId, &[u8; 32]),
+        expires_at: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE provider_sign_ins SET user_id = $1, code_hash = $2, \
+            expires_at = $3 WHERE id = $4";
+        sql!(
+            self,
+            query(SQL, user, code_hash.as_slice(), expires_at, id).execute
+        )
+        .map(drop)
+    }
+
+    pub(crate) async fn count_identities(&mut self, user: UserId) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM identities WHERE user_id = $1";
+        sql!(self, query_scalar(SQL, user).fetch_one)
+    }
+
     pub(crate) async fn insert_identity(
         &mut self,
         new: &NewIdentity<'_>,

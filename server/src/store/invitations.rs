@@ -83,6 +83,17 @@ impl Transaction {
         .map(drop)
     }
 
+    /// How many open invitations the tenant has.
+    pub(crate) async fn count_invitations(
+        &mut self,
+        tenant: TenantId,
+        now: UnixTime,
+    ) -> Result<i64, StoreError> {
+        const SQL: &str =
+            "SELECT COUNT(*) FROM invitations WHERE tenant_id = $1 AND expires_at > $2";
+        sql!(self, query_scalar(SQL, tenant, now).fetch_one)
+    }
+
     /// Takes away what one member sent.
     pub(crate) async fn delete_invitations_by(
         &mut self,

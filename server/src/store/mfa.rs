@@ -130,29 +130,6 @@ impl Store {
         Ok(used == 1)
     }
 
-    pub(crate) async fn insert_mfa_challenge(
-        &self,
-        new: &NewMfaChallenge,
-    ) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO mfa_challenges \
-            (id, tenant_id, user_id, token_hash, created_at, expires_at, attempts) \
-            VALUES ($1, $2, $3, $4, $5, $6, 0)";
-        sql!(
-            self,
-            query(
-                SQL,
-                new.id,
-                new.tenant_id,
-                new.user_id,
-                new.token_hash.as_slice(),
-                new.created_at,
-                new.expires_at
-            )
-            .execute
-        )
-        .map(drop)
-    }
-
     /// Counts an attempt, and tells whose login it is while any is left.
     pub(crate) async fn attempt_mfa_challenge(
         &self,
@@ -218,10 +195,44 @@ impl Transaction {
         Ok(confirmed == 1)
     }
 
-    /// Ends the user's logins that still owe a second factor.
-    pub(crate) async fn delete_mfa_challenges(&mut self, user: UserId) -> Result<(), StoreError> {
-        const SQL: &str = "DELETE FROM mfa_challenges WHERE user_id = $1";
-        sql!(self, query(SQL, user).execute).map(drop)
+    /// Keeps a login that owes a second factor, and of too many of the user's the newest.
+    pub(crate) async fn insert_mfa_challenge(
+        &mut self,
+        new: &NewMfaChallenge,
+        most: i64,
+    ) -> Result<(), StoreError> {
+        const OLD: &str = "DELETE FROM mfa_challenges WHERE user_id = $1 AND id NOT IN \
+            (SELECT c.id FROM mfa_challenges c WHERE c.user_id = $1 \
+            ORDER BY c.created_at DESC, c.id DESC LIMIT $2)";
+        const SQL: &str = "INSERT INTO mfa_challenges \
+            (id, tenant_id, user_id, token_hash, created_at, expires_at, attempts) \
+            VALUES ($1, $2, $3, $4, $5, $6, 0)";
+        sql!(self, query(OLD, new.user_id, most - 1).execute)?;
+        sql!(
+            self,
+            query(
+                SQL,
+                new.id,
+                new.tenant_id,
+                new.user_id,
+                new.token_hash.as_slice(),
+                new.created_at,
+                new.expires_at
+            )
+            .execute
+        )
+        .map(drop)
+    }
+
+    /// Ends the user's logins that are under way: those that owe a second factor, and those of
+    /// programs that were not fetched yet.
+    pub(crate) async fn end_logins(&mut self, user: UserId) -> Result<(), StoreError> {
+        const OWED: &str = "DELETE FROM mfa_challenges WHERE user_id = $1";
+        const HANDED: &str = "DELETE FROM provider_sign_ins WHERE user_id = $1";
+        for sql in [OWED, HANDED] {
+            sql!(self, query(sql, user).execute)?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn delete_totp(&mut self, user: UserId) -> Result<(), StoreError> {

@@ -12,6 +12,7 @@ mod credentials;
 mod devices;
 mod email_tokens;
 mod enrolments;
+mod fold_names;
 mod held;
 mod identities;
 mod ids;
@@ -54,6 +55,7 @@ pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
 pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
 pub(crate) use enrolments::{Decision, NewEnrolment, StoredEnrolment};
+use fold_names::folded;
 pub(crate) use held::{Held, HeldChange};
 pub(crate) use identities::{NewIdentity, NewProviderSignIn, ReturnedSignIn, StoredIdentity};
 pub(crate) use ids::{

@@ -99,7 +99,8 @@ impl Store {
 
     /// Brings the schema up to date.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
-        self.run(migrator(self)).await
+        self.run(migrator(self)).await?;
+        self.fold_names().await
     }
 
     /// Brings an empty database to an earlier schema, for the rows of an old backup.

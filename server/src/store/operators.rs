@@ -90,20 +90,18 @@ impl Store {
         sql!(self, query_as(SQL, id).fetch_optional)
     }
 
-    /// The accounts after this one of whose names one fits a pattern: in lower case, or as it is
-    /// written, since SQLite knows the case of ASCII letters only.
+    /// The accounts after this one of whose folded names one fits a pattern.
     pub(crate) async fn accounts(
         &self,
         after: UserId,
         rows: i64,
-        (folded, written): (&str, &str),
+        pattern: &str,
     ) -> Result<Vec<StoredAccount>, StoreError> {
         const SQL: &str = account_where!(
             "u.id > $1 AND (u.username_key LIKE $3 ESCAPE '\\' OR u.email_key LIKE $3 ESCAPE '\\' \
-             OR LOWER(u.full_name) LIKE $3 ESCAPE '\\' OR u.full_name LIKE $4 ESCAPE '\\') \
-             ORDER BY u.id LIMIT $2"
+             OR u.full_name_key LIKE $3 ESCAPE '\\') ORDER BY u.id LIMIT $2"
         );
-        sql!(self, query_as(SQL, after, rows, folded, written).fetch_all)
+        sql!(self, query_as(SQL, after, rows, pattern).fetch_all)
     }
 
     pub(crate) async fn tenant(&self, id: TenantId) -> Result<Option<StoredTenant>, StoreError> {
@@ -111,18 +109,16 @@ impl Store {
         sql!(self, query_as(SQL, id).fetch_optional)
     }
 
-    /// The tenants after this one whose name fits a pattern likewise.
+    /// The tenants after this one whose folded name fits a pattern.
     pub(crate) async fn tenants(
         &self,
         after: TenantId,
         rows: i64,
-        (folded, written): (&str, &str),
+        pattern: &str,
     ) -> Result<Vec<StoredTenant>, StoreError> {
-        const SQL: &str = tenant_where!(
-            "t.id > $1 AND (LOWER(t.name) LIKE $3 ESCAPE '\\' OR t.name LIKE $4 ESCAPE '\\') \
-             ORDER BY t.id LIMIT $2"
-        );
-        sql!(self, query_as(SQL, after, rows, folded, written).fetch_all)
+        const SQL: &str =
+            tenant_where!("t.id > $1 AND t.name_key LIKE $3 ESCAPE '\\' ORDER BY t.id LIMIT $2");
+        sql!(self, query_as(SQL, after, rows, pattern).fetch_all)
     }
 
     pub(crate) async fn counts(&self, now: UnixTime) -> Result<Counts, StoreError> {

@@ -96,6 +96,20 @@ impl Transaction {
         )
     }
 
+    /// Ends all of the user's sessions but so many, those that were used last, and tells which.
+    pub(crate) async fn end_sessions_but(
+        &mut self,
+        user: UserId,
+        most: i64,
+        now: UnixTime,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        const SQL: &str = "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 \
+            AND ended_at IS NULL AND expires_at > $1 AND id NOT IN (SELECT s.id FROM sessions s \
+            WHERE s.user_id = $2 AND s.ended_at IS NULL AND s.expires_at > $1 \
+            ORDER BY COALESCE(s.last_seen_at, s.created_at) DESC, s.id DESC LIMIT $3) RETURNING id";
+        sql!(self, query_scalar(SQL, now, user, most).fetch_all)
+    }
+
     /// Notes that the session was used.
     pub(crate) async fn note_session_seen(
         &mut self,

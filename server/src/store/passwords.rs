@@ -32,7 +32,8 @@ impl Transaction {
         &mut self,
         change: &PasswordChange<'_>,
     ) -> Result<bool, StoreError> {
-        const UPDATE: &str = "UPDATE users SET password_hash = $1, password_changed_at = $2, \
+        const UPDATE: &str = "UPDATE users SET password_hash = $1, password_changed_at = \
+            CASE WHEN $2 > password_changed_at THEN $2 ELSE password_changed_at + 1 END, \
             failed_login_attempts = 0, locked_until = NULL WHERE id = $3 AND password_hash = $4";
         const REMEMBER: &str = "INSERT INTO password_history \
             (id, user_id, password_hash, replaced_at) VALUES ($1, $2, $3, $4)";

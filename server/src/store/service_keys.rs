@@ -101,6 +101,15 @@ impl Store {
         sql!(self, query_as(SQL, user, rows).fetch_all)
     }
 
+    /// Forgets the keys that were revoked before this time.
+    pub(crate) async fn delete_revoked_service_keys(
+        &self,
+        before: UnixTime,
+    ) -> Result<u64, StoreError> {
+        const SQL: &str = "DELETE FROM service_api_keys WHERE revoked_at <= $1";
+        sql!(self, query(SQL, before).execute)
+    }
+
     pub(crate) async fn touch_service_key(
         &self,
         id: ServiceKeyId,
@@ -136,6 +145,16 @@ impl Transaction {
             .execute
         )
         .map(drop)
+    }
+
+    /// How many keys the member has that were not revoked.
+    pub(crate) async fn count_service_keys(
+        &mut self,
+        (tenant, user): (TenantId, UserId),
+    ) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM service_api_keys \
+            WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL";
+        sql!(self, query_scalar(SQL, tenant, user).fetch_one)
     }
 
     /// Revokes one of the member's keys, and says whether there was one.

@@ -3,7 +3,8 @@
 use sqlx::FromRow;
 
 use super::{
-    Store, StoreError, StoredPlan, TenantId, Transaction, UnixTime, UserId, owes_factor, sql,
+    Store, StoreError, StoredPlan, TenantId, Transaction, UnixTime, UserId, folded, owes_factor,
+    sql,
 };
 
 /// A member of a tenant with the tenant's plan and, when the role is the tenant's own, its list.
@@ -108,8 +109,9 @@ impl Transaction {
         name: &str,
         now: UnixTime,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3)";
-        sql!(self, query(SQL, id, name, now).execute).map(drop)
+        const SQL: &str = "INSERT INTO tenants (id, name, created_at, name_key) \
+            VALUES ($1, $2, $3, $4)";
+        sql!(self, query(SQL, id, name, now, folded(name)).execute).map(drop)
     }
 
     pub(crate) async fn change_tenant(
@@ -118,8 +120,10 @@ impl Transaction {
         (name, mfa_required): (Option<&str>, Option<bool>),
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE tenants SET name = COALESCE($2, name), \
-            mfa_required = COALESCE($3, mfa_required) WHERE id = $1";
-        sql!(self, query(SQL, id, name, mfa_required).execute).map(drop)
+            mfa_required = COALESCE($3, mfa_required), name_key = COALESCE($4, name_key) \
+            WHERE id = $1";
+        let key = name.map(folded);
+        sql!(self, query(SQL, id, name, mfa_required, key).execute).map(drop)
     }
 
     pub(crate) async fn insert_membership(
@@ -190,6 +194,22 @@ impl Transaction {
     ) -> Result<Option<StoredRole>, StoreError> {
         const SQL: &str = "SELECT name, permissions FROM roles WHERE tenant_id = $1 AND name = $2";
         sql!(self, query_as(SQL, tenant, name).fetch_optional)
+    }
+
+    pub(crate) async fn count_roles(&mut self, tenant: TenantId) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM roles WHERE tenant_id = $1";
+        sql!(self, query_scalar(SQL, tenant).fetch_one)
+    }
+
+    pub(crate) async fn count_members(&mut self, tenant: TenantId) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM memberships WHERE tenant_id = $1";
+        sql!(self, query_scalar(SQL, tenant).fetch_one)
+    }
+
+    /// To how many tenants the user belongs.
+    pub(crate) async fn count_tenants_of(&mut self, user: UserId) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM memberships WHERE user_id = $1";
+        sql!(self, query_scalar(SQL, user).fetch_one)
     }
 
     /// How many members have this role.

@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, sql};
+use super::{SessionId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, folded, sql};
 use crate::accounts::{Email, Profile, Tenant, Username};
 
 /// A user with the tenant joined first.
@@ -10,7 +10,7 @@ macro_rules! user_where {
     ($condition:literal) => {
         concat!(
             "SELECT u.id, u.username, u.email, u.full_name, u.password_hash, u.status, \
-             u.email_verified, u.created_at, t.id AS tenant_id, t.name AS tenant_name \
+             u.email_verified, u.password_changed_at, u.created_at, t.id AS tenant_id, t.name AS tenant_name \
              FROM users u JOIN memberships m ON m.user_id = u.id \
              JOIN tenants t ON t.id = m.tenant_id WHERE ",
             $condition,
@@ -45,6 +45,8 @@ pub(crate) struct StoredUser {
     pub(crate) password_hash: String,
     status: String,
     email_verified: bool,
+    /// Another time is another password.
+    pub(crate) password_changed_at: UnixTime,
     created_at: UnixTime,
     pub(crate) tenant_id: TenantId,
     tenant_name: String,
@@ -156,17 +158,25 @@ impl Store {
 impl Transaction {
     /// A user, and the tenant that this user owns.
     pub(crate) async fn insert_user(&mut self, user: &NewUser) -> Result<(), StoreError> {
-        const TENANT: &str = "INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3)";
+        const TENANT: &str = "INSERT INTO tenants (id, name, created_at, name_key) \
+            VALUES ($1, $2, $3, $4)";
         const USER: &str = "INSERT INTO users (id, username, username_key, email, email_key, \
             full_name, password_hash, status, email_verified, server_admin, \
-            failed_login_attempts, password_changed_at, created_at) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $11)";
+            failed_login_attempts, password_changed_at, created_at, full_name_key) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $11, $12)";
         const MEMBER: &str = "INSERT INTO memberships (tenant_id, user_id, role, created_at) \
             VALUES ($1, $2, 'owner', $3)";
         let (username, email) = (user.username.as_ref(), user.email.as_ref());
         sql!(
             self,
-            query(TENANT, user.tenant_id, &user.tenant_name, user.created_at).execute
+            query(
+                TENANT,
+                user.tenant_id,
+                &user.tenant_name,
+                user.created_at,
+                folded(&user.tenant_name)
+            )
+            .execute
         )?;
         sql!(
             self,
@@ -182,7 +192,8 @@ impl Transaction {
                 if user.pending { "pending" } else { "active" },
                 user.email_verified,
                 user.server_admin,
-                user.created_at
+                user.created_at,
+                user.full_name.as_deref().map(folded)
             )
             .execute
         )?;
@@ -200,13 +211,34 @@ impl Transaction {
         sql!(self, query(SQL, true, id).execute).map(drop)
     }
 
-    pub(crate) async fn set_user_status(
-        &mut self,
-        id: UserId,
-        status: &str,
-    ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE users SET status = $1 WHERE id = $2";
-        sql!(self, query(SQL, status, id).execute).map(drop)
+    /// Closes an account, and remembers what it was.
+    pub(crate) async fn close_user(&mut self, id: UserId) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE users SET status_before = status, status = 'disabled' \
+            WHERE id = $1 AND status <> 'disabled'";
+        sql!(self, query(SQL, id).execute).map(drop)
+    }
+
+    /// Makes a closed account what it was before.
+    pub(crate) async fn open_user(&mut self, id: UserId) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE users SET status = COALESCE(status_before, 'active'), \
+            status_before = NULL WHERE id = $1 AND status = 'disabled'";
+        sql!(self, query(SQL, id).execute).map(drop)
+    }
+
+    /// Whether the server would be left without an admin who can sign in. Until the transaction
+    /// ends, nobody else closes one.
+    pub(crate) async fn is_last_admin(&mut self, user: UserId) -> Result<bool, StoreError> {
+        const ADMINS: &str = "SELECT id FROM users WHERE server_admin = $1 ORDER BY id";
+        const HOLD: &str = "UPDATE users SET status = status WHERE id = $1";
+        const SQL: &str = "SELECT COUNT(*) FROM users u WHERE u.id = $1 AND u.server_admin = $2 \
+            AND u.status <> 'disabled' AND NOT EXISTS (SELECT 1 FROM users o \
+            WHERE o.id <> $1 AND o.server_admin = $2 AND o.status = 'active')";
+        let admins: Vec<UserId> = sql!(self, query_scalar(ADMINS, true).fetch_all)?;
+        for admin in admins {
+            sql!(self, query(HOLD, admin).execute)?;
+        }
+        let last: i64 = sql!(self, query_scalar(SQL, user, true).fetch_one)?;
+        Ok(last > 0)
     }
 
     /// Lets a locked account be tried again.
@@ -216,9 +248,46 @@ impl Transaction {
         sql!(self, query(SQL, id).execute).map(drop)
     }
 
-    pub(crate) async fn note_login(&mut self, id: UserId, now: UnixTime) -> Result<(), StoreError> {
+    /// Notes a login, unless the account was closed or its password changed since the user has shown
+    /// who they are. Until the transaction ends, it is neither.
+    pub(crate) async fn note_login(
+        &mut self,
+        id: UserId,
+        password_of: UnixTime,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE users SET last_login_at = $1, failed_login_attempts = 0, \
-            locked_until = NULL WHERE id = $2";
-        sql!(self, query(SQL, now, id).execute).map(drop)
+            locked_until = NULL WHERE id = $2 AND status = 'active' AND password_changed_at = $3";
+        let noted = sql!(self, query(SQL, now, id, password_of).execute)?;
+        Ok(noted == 1)
+    }
+
+    /// Whether the account is still open, and its password the one of this time. Until the
+    /// transaction ends, it stays so.
+    pub(crate) async fn hold_login(
+        &mut self,
+        id: UserId,
+        password_of: UnixTime,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE users SET status = status \
+            WHERE id = $1 AND status = 'active' AND password_changed_at = $2";
+        let holds = sql!(self, query(SQL, id, password_of).execute)?;
+        Ok(holds == 1)
+    }
+
+    /// Whether the user's session has not ended. Until the transaction ends, it does not.
+    pub(crate) async fn hold_session(
+        &mut self,
+        id: UserId,
+        session: SessionId,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        // The user first, as whoever ends all of a user's sessions does.
+        const USER: &str = "UPDATE users SET status = status WHERE id = $1 AND status = 'active'";
+        const SESSION: &str = "UPDATE sessions SET expires_at = expires_at \
+            WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3";
+        let open = sql!(self, query(USER, id).execute)?;
+        let lives = sql!(self, query(SESSION, session, id, now).execute)?;
+        Ok(open == 1 && lives == 1)
     }
 }

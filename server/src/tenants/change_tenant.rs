@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::MOST_TENANTS;
 use super::list::OwnTenant;
 use super::plan::FREE;
 use crate::accounts::{self, free_text};
@@ -50,6 +51,9 @@ pub(crate) async fn add_tenant(
     let mut change = app.store.begin().await?;
     if change.owned_tenants(caller.user_id(), FREE).await? > 0 {
         return Err(ApiError::PlanLimit);
+    }
+    if change.count_tenants_of(caller.user_id()).await? >= MOST_TENANTS {
+        return Err(ApiError::TooMany);
     }
     change.insert_tenant(id, &name, now).await?;
     let owner = BuiltIn::Owner.name();

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::sessions::{self, Member, Origin, SignedIn, Tokens};
+use crate::sessions::{self, Ground, Member, Origin, SignedIn, Tokens};
 use crate::store::TenantId;
 
 /// Starts a session in a tenant that the caller belongs to. The present one goes on.
@@ -13,10 +13,10 @@ pub(crate) async fn enter(
     tenant: TenantId,
 ) -> Result<Tokens, ApiError> {
     // A program stays where its key is.
-    caller.session_id()?;
+    let ground = Ground::Session(caller.session_id()?);
     let user = caller.user_id();
     if app.store.membership(tenant, user).await?.is_none() {
         return Err(ApiError::NotFound);
     }
-    sessions::start(app, origin, Member { user, tenant }).await
+    sessions::start(app, origin, Member { user, tenant }, ground).await
 }

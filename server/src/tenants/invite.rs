@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::require_reach;
@@ -18,7 +18,9 @@ use crate::mail::Mail;
 use crate::page::{List, Page};
 use crate::sessions::opaque::{OpaqueToken, Purpose};
 use crate::sessions::{Permission, SignedIn};
-use crate::store::{InvitationId, NewInvitation, StoredInvitation, UnixTime, UserId};
+use crate::store::{
+    InvitationId, NewInvitation, StoreError, StoredInvitation, Transaction, UnixTime, UserId,
+};
 
 /// The body of `POST /invitations`.
 #[derive(Deserialize, JsonSchema)]
@@ -38,6 +40,19 @@ pub(crate) struct Invitation {
     invited_by: Option<UserId>,
     created_at: UnixTime,
     expires_at: UnixTime,
+}
+
+impl From<NewInvitation> for Invitation {
+    fn from(new: NewInvitation) -> Self {
+        Self {
+            id: new.id,
+            email: new.email.text().to_owned(),
+            role: new.role,
+            invited_by: Some(new.invited_by),
+            created_at: new.created_at,
+            expires_at: new.expires_at,
+        }
+    }
 }
 
 impl From<StoredInvitation> for Invitation {
@@ -61,17 +76,20 @@ pub(crate) async fn invite(
 ) -> Result<Invitation, ApiError> {
     caller.require(Permission::UserAdmin)?;
     let email: Email = new.email.parse()?;
-    limits::invitation(app, caller.tenant_id(), email.text()).await?;
+    let (tenant, now) = (caller.tenant_id(), app.clock.now());
+    limits::invitation(app, tenant, email.text()).await?;
     let mut change = app.store.begin().await?;
-    change.hold_tenant(caller.tenant_id()).await?;
+    change.hold_tenant(tenant).await?;
     let role = role_named(&mut change, caller, &new.role).await?;
     require_reach(caller, &role)?;
+    if change.count_invitations(tenant, now).await? >= MOST {
+        return Err(ApiError::TooMany);
+    }
     let token = OpaqueToken::random(&mut app.rng());
-    let now = app.clock.now();
     let invitation = NewInvitation {
         id: InvitationId::new(now, &mut app.rng()),
-        tenant: caller.tenant_id(),
-        email: email.clone(),
+        tenant,
+        email,
         role: role.name().to_owned(),
         token_hash: token.hash(),
         invited_by: caller.user_id(),
@@ -79,25 +97,34 @@ pub(crate) async fn invite(
         expires_at: now + LIFE,
     };
     change.put_invitation(&invitation).await?;
+    let detail = json!({ "role": invitation.role });
+    note(
+        app,
+        &mut change,
+        caller,
+        ("invitation.add", invitation.id, detail),
+    )
+    .await?;
+    change.commit().await?;
+    post(app, caller, invitation.email.clone(), &token).await?;
+    Ok(invitation.into())
+}
+
+async fn note(
+    app: &App,
+    change: &mut Transaction,
+    caller: &SignedIn,
+    (action, invitation, detail): (&'static str, InvitationId, Value),
+) -> Result<(), StoreError> {
     let entry = Entry {
         tenant: Some(caller.tenant_id()),
         actor: &caller.actor(),
-        action: "invitation.add",
-        subject: Some(&invitation.id.to_string()),
-        detail: json!({ "role": invitation.role }),
+        action,
+        subject: Some(&invitation.to_string()),
+        detail,
         correlation: caller.request_id(),
     };
-    change.insert_audit_event(app, &entry).await?;
-    change.commit().await?;
-    post(app, caller, email, &token).await?;
-    Ok(Invitation {
-        id: invitation.id,
-        email: invitation.email.text().to_owned(),
-        role: invitation.role,
-        invited_by: Some(invitation.invited_by),
-        created_at: now,
-        expires_at: invitation.expires_at,
-    })
+    change.insert_audit_event(app, &entry).await
 }
 
 /// The open invitations of the caller's tenant.
@@ -127,17 +154,14 @@ pub(crate) async fn withdraw(
     if !change.delete_invitation(caller.tenant_id(), id).await? {
         return Err(ApiError::NotFound);
     }
-    let entry = Entry {
-        tenant: Some(caller.tenant_id()),
-        actor: &caller.actor(),
-        action: "invitation.withdraw",
-        subject: Some(&id.to_string()),
-        detail: json!({}),
-        correlation: caller.request_id(),
-    };
-    change.insert_audit_event(app, &entry).await?;
-    change.commit().await?;
-    Ok(())
+    note(
+        app,
+        &mut change,
+        caller,
+        ("invitation.withdraw", id, json!({})),
+    )
+    .await?;
+    Ok(change.commit().await?)
 }
 
 async fn post(
@@ -165,4 +189,6 @@ async fn post(
     Ok(())
 }
 
+/// Open ones of one tenant.
+const MOST: i64 = 500;
 const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::list::OwnTenant;
+use super::{MOST_MEMBERS, MOST_TENANTS};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
@@ -37,6 +38,10 @@ pub(crate) async fn join(
     change.hold_tenant(tenant).await?;
     if !change.delete_invitation(tenant, invitation.id).await? {
         return Err(ApiError::NotFound);
+    }
+    let crowded = change.count_members(tenant).await? >= MOST_MEMBERS;
+    if crowded || change.count_tenants_of(user).await? >= MOST_TENANTS {
+        return Err(ApiError::TooMany);
     }
     change
         .insert_membership((tenant, user), &invitation.role, now)

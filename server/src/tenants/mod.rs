@@ -30,5 +30,10 @@ fn require_reach(caller: &SignedIn, role: &Role) -> Result<(), ApiError> {
     (owners && within).then_some(()).ok_or(ApiError::Forbidden)
 }
 
+/// Of one tenant.
+const MOST_MEMBERS: i64 = 10_000;
+/// To which one user belongs.
+const MOST_TENANTS: i64 = 100;
+
 #[cfg(test)]
 mod tests;

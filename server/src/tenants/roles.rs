@@ -85,9 +85,15 @@ pub(crate) async fn put_role(
     let mut change = app.store.begin().await?;
     change.hold_tenant(caller.tenant_id()).await?;
     let stored = change.role(caller.tenant_id(), role.name()).await?;
-    if let Some(before) = stored {
-        let before = Role::of(before.name, Some(&before.permissions));
-        require_reach(caller, &before.map_err(ApiError::internal)?)?;
+    match stored {
+        Some(before) => {
+            let before = Role::of(before.name, Some(&before.permissions));
+            require_reach(caller, &before.map_err(ApiError::internal)?)?;
+        }
+        None if change.count_roles(caller.tenant_id()).await? >= MOST_ROLES => {
+            return Err(ApiError::TooMany);
+        }
+        None => {}
     }
     let now = app.clock.now();
     change
@@ -197,5 +203,7 @@ fn is_word(text: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
 }
 
+/// Of one tenant's own.
+const MOST_ROLES: i64 = 100;
 /// Areas in which only this server defines permissions.
 const AREAS: [&str; 5] = ["audit:", "tenant:", "user:", "vault:", "vm:"];

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::error::ApiError;
 use crate::page::Page;
-use crate::sessions::{self, Member as Place, Permission, signed_in};
+use crate::sessions::{self, Permission, signed_in};
 use crate::store::{TenantId, UserId, sql};
 use crate::testing::{self, ORIGIN, Server};
 
@@ -17,8 +17,7 @@ fn shown(value: impl serde::Serialize) -> Value {
 }
 
 async fn signed_in_to(server: &Server, user: UserId, tenant: TenantId) -> SignedIn {
-    let tokens = sessions::start(&server.app, &ORIGIN, Place { user, tenant }).await;
-    let tokens = shown(tokens.unwrap());
+    let tokens = testing::enter(&server.app, (user, tenant)).await;
     let bearer = tokens["access_token"].as_str();
     signed_in(&server.app, &ORIGIN, bearer).await.unwrap()
 }
@@ -170,8 +169,7 @@ async fn invited_again(server: &Server, owner: &SignedIn, user: UserId) -> Strin
         .await
         .unwrap();
     change.commit().await.unwrap();
-    let tokens = sessions::start(&server.app, &ORIGIN, Place { user, tenant }).await;
-    shown(tokens.unwrap())["access_token"]
+    testing::enter(&server.app, (user, tenant)).await["access_token"]
         .as_str()
         .unwrap()
         .to_owned()

@@ -17,6 +17,8 @@ use crate::operators::admin;
 on_both_engines!(
     a_closed_account_is_out_everywhere_until_it_is_opened,
     a_locked_account_waits_until_an_admin_unlocks_it,
+    an_account_that_waits_for_its_address_waits_on_when_it_is_opened_again,
+    the_last_admin_who_can_sign_in_is_not_closed,
 );
 
 async fn a_closed_account_is_out_everywhere_until_it_is_opened(engine: Engine) {
@@ -124,6 +126,72 @@ async fn a_locked_account_waits_until_an_admin_unlocks_it(engine: Engine) {
     }
     let told = "SELECT COUNT(*) FROM audit_events WHERE action = 'security.account_locked'";
     assert_eq!(stage.count(told).await, 3);
+}
+
+async fn an_account_that_waits_for_its_address_waits_on_when_it_is_opened_again(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let settings = [("AUTH_ENABLE_EMAIL_VERIFICATION", "true")];
+    let server = Server::start_with(&stage, &settings);
+    let root = admin(&stage, &server);
+    let mail = "ada@example.org";
+    let account = json!({ "username": "ada", "email": mail, "password": PASSWORD });
+    let path = "/auth/register";
+    server.ask(Method::POST, path, None, Some(account)).await;
+    assert_eq!(root.ask(&["admin", "enable", "ada"])["status"], "pending");
+    assert_eq!(root.ask(&["admin", "disable", "ada"])["status"], "disabled");
+    assert_eq!(root.ask(&["admin", "enable", "ada"])["status"], "pending");
+    let refused = log_in_from(&server, "127.0.0.2", PASSWORD);
+    assert_eq!(refused.body["code"], "email_unverified");
+    let told = Operator::of(&stage)
+        .run(&["admin", "enable", "ada"], b"")
+        .success();
+    assert!(told.output.contains("waits"), "{}", told.output);
+
+    let token = json!({ "token": stage.mailed_token("kfe_").await });
+    let path = "/auth/email/verify";
+    let proven = server.ask(Method::POST, path, None, Some(token)).await;
+    assert_eq!(proven.status, 204, "{}", proven.body);
+    assert_eq!(log_in_from(&server, "127.0.0.2", PASSWORD).status, 200);
+}
+
+async fn the_last_admin_who_can_sign_in_is_not_closed(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let root = admin(&stage, &server);
+    let operator = Operator::of(&stage);
+    let refused = operator.run(&["admin", "disable", "root"], b"");
+    assert_ne!(refused.code, 0);
+    assert!(
+        refused.errors.contains("at least one admin"),
+        "{}",
+        refused.errors
+    );
+    let create = [
+        "admin",
+        "create",
+        "--username",
+        "second",
+        "--password-stdin",
+    ];
+    operator.run(&create, PASSWORD.as_bytes()).success();
+    let second = Person::sign_in(&stage, (&server, "second"), "second");
+    let close = |admin: &Person<'_>, whom: &str| admin.run(&["admin", "disable", whom], b"").code;
+    let closed = std::thread::scope(|both| {
+        let other = both.spawn(|| close(&second, "root"));
+        [close(&root, "second"), other.join().unwrap()]
+    });
+    let done = closed.iter().filter(|code| **code == 0).count();
+    assert_eq!(done, 1, "{closed:?}");
+    let open = "SELECT COUNT(*) FROM users WHERE server_admin AND status = 'active'";
+    assert_eq!(stage.count(open).await, 1);
+    let left = if closed[0] == 0 { &root } else { &second };
+    let close = ["account", "close", "--password-stdin"];
+    let refused = left.run(&close, PASSWORD.as_bytes());
+    assert!(
+        refused.errors.contains("at least one admin"),
+        "{}",
+        refused.errors
+    );
 }
 
 /// Five wrong passwords for ada, each from another address of one network.

@@ -55,6 +55,11 @@ pub(crate) async fn add_api_key(
         correlation: caller.request_id(),
     };
     let mut change = app.store.begin().await?;
+    caller.hold(app, &mut change).await?;
+    let member = (caller.tenant_id(), caller.user_id());
+    if change.count_service_keys(member).await? >= MOST {
+        return Err(ApiError::TooMany);
+    }
     change.insert_service_key(&row).await?;
     change.insert_audit_event(app, &entry).await?;
     change.commit().await?;
@@ -100,6 +105,9 @@ fn row(
         expires_at: life.map(|life| now + life),
     })
 }
+
+/// Of one member.
+const MOST: i64 = 100;
 
 /// Nobody gives a program more than they have.
 fn permissions(caller: &SignedIn, wanted: Option<&[String]>) -> Result<Option<String>, ApiError> {

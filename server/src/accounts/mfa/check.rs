@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{context, recovery, totp};
 use crate::app::App;
+use crate::audit::{self, Entry};
 use crate::error::ApiError;
-use crate::limits::{Exceeded, Quota};
+use crate::limits::{self, Exceeded, Quota};
+use crate::secret::Secret;
+use crate::sessions::SignedIn;
 use crate::store::{TotpAttempts, UserId};
 use crate::vault::master_key;
 use crate::vault::seal::Sealed;
@@ -20,6 +24,28 @@ pub(crate) async fn check(app: &App, user: UserId, typed: &str) -> Result<(), Ap
         None => recovery::redeem(app, user, &code).await?,
     };
     right.then_some(()).ok_or(ApiError::InvalidCode)
+}
+
+/// The same for somebody signed in. A wrong code is written down: who has a session has no need to
+/// guess.
+pub(crate) async fn prove(app: &App, caller: &SignedIn, code: &Secret) -> Result<(), ApiError> {
+    let user = caller.user_id();
+    let Err(refused) = check(app, user, code.expose()).await else {
+        return Ok(());
+    };
+    let guesses = format!("factor:{user}");
+    if limits::refusal_to_record(app, &guesses).await.is_some() {
+        let entry = Entry {
+            tenant: Some(caller.tenant_id()),
+            actor: &caller.actor(),
+            action: "security.second_factor_refused",
+            subject: Some(&user.to_string()),
+            detail: json!({}),
+            correlation: caller.request_id(),
+        };
+        audit::append(app, &entry).await?;
+    }
+    Err(refused)
 }
 
 /// A code of the app; of several requests with one code, one is right.

@@ -32,6 +32,7 @@ pub(crate) async fn confirm_totp(
         correlation: caller.request_id(),
     };
     let mut change = app.store.begin().await?;
+    caller.hold(app, &mut change).await?;
     let now = app.clock.now();
     if !change
         .confirm_totp(user, &pending.salt, (step, now))

@@ -8,7 +8,7 @@ mod show;
 mod start;
 mod totp;
 
-pub(crate) use check::check;
+pub(crate) use check::{check, prove};
 pub(crate) use confirm::confirm_totp;
 pub(crate) use recovery::renew_recovery_codes;
 pub(crate) use remove::remove_totp;

@@ -7,7 +7,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{TypedCode, check};
+use super::{TypedCode, prove};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::base32;
@@ -29,7 +29,7 @@ pub(crate) async fn renew_recovery_codes(
     request: TypedCode,
 ) -> Result<RecoveryCodes, ApiError> {
     caller.session_id()?;
-    check(app, caller.user_id(), request.code.expose()).await?;
+    prove(app, caller, &request.code).await?;
     let entry = Entry {
         tenant: Some(caller.tenant_id()),
         actor: &caller.actor(),

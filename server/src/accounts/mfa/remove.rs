@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{TypedCode, check};
+use super::{TypedCode, prove};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
@@ -15,7 +15,7 @@ pub(crate) async fn remove_totp(
     request: TypedCode,
 ) -> Result<(), ApiError> {
     caller.session_id()?;
-    check(app, caller.user_id(), request.code.expose()).await?;
+    prove(app, caller, &request.code).await?;
     let entry = Entry {
         tenant: Some(caller.tenant_id()),
         actor: &caller.actor(),

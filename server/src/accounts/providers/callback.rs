@@ -92,7 +92,13 @@ async fn hand_over(
     let code = OpaqueToken::random(&mut app.rng());
     let until = app.clock.now() + CODE_LIFE;
     let whose = (user.id, &code.hash());
-    app.store.keep_provider_code(taken.id, whose, until).await?;
+    let mut change = app.store.begin().await?;
+    let password_of = user.password_changed_at;
+    if !change.hold_login(user.id, password_of).await? {
+        return Err(ApiError::InvalidCredentials);
+    }
+    change.keep_provider_code(taken.id, whose, until).await?;
+    change.commit().await?;
     Ok(code.text(Purpose::ProviderCode))
 }
 

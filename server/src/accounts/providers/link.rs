@@ -115,6 +115,9 @@ async fn link(
     (change, user): (&mut Transaction, UserId),
     who: &Somebody<'_>,
 ) -> Result<(), ApiError> {
+    if change.count_identities(user).await? >= MOST {
+        return Err(ApiError::TooMany);
+    }
     let now = app.clock.now();
     let identity = NewIdentity {
         id: IdentityId::new(now, &mut app.rng()),
@@ -135,6 +138,9 @@ async fn link(
     };
     Ok(change.insert_audit_event(app, &entry).await?)
 }
+
+/// Of one user.
+const MOST: i64 = 20;
 
 fn tell_owner(app: &App, who: &Somebody<'_>, email: Email) {
     let name = &who.provider.display_name;

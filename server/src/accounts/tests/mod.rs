@@ -15,7 +15,7 @@ use super::{
 };
 use crate::config::Config;
 use crate::error::ApiError;
-use crate::sessions::{Origin, SignedIn, sign_in, signed_in};
+use crate::sessions::{Brought, Origin, SignedIn, admit, sign_in, sign_out_everywhere, signed_in};
 use crate::store::{IdentityId, NewIdentity, TenantId, UserId, sql};
 use crate::testing::{ORIGIN, Server, server, server_with};
 

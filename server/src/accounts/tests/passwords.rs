@@ -23,6 +23,54 @@ async fn a_changed_password_keeps_only_the_session_that_changed_it() {
 }
 
 #[tokio::test]
+async fn a_login_that_is_under_way_ends_with_the_password_that_began_it() {
+    let server = server().await;
+    let ada = caller(&server).await;
+    let find = async || {
+        server
+            .app
+            .store
+            .user_by_id(ada.user_id())
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    let (proven, late) = (find().await, find().await);
+    let change = json!({ "current_password": OLD, "new_password": NEW });
+    change_password(&server.app, &ORIGIN, &ada, request(change))
+        .await
+        .unwrap();
+    let entered = admit(&server.app, &ORIGIN, proven, Brought::default()).await;
+    assert_eq!(code(entered), Some("invalid_credentials"));
+
+    // With a second factor to come it would have been a challenge.
+    let step = "INSERT INTO totp (user_id, salt, secret, master_key_id, created_at, confirmed_at, \
+        last_step, failures) SELECT id, x'00', x'00', x'00', 0, 1, 0, 0 FROM users";
+    sql!(server.app.store, query(step).execute).unwrap();
+    let owed = admit(&server.app, &ORIGIN, late, Brought::default()).await;
+    assert_eq!(code(owed), Some("invalid_credentials"));
+    let owed = admit(&server.app, &ORIGIN, find().await, Brought::default()).await;
+    assert_eq!(code(owed), None);
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_meanwhile_changes_nothing() {
+    let server = server().await;
+    let ada = caller(&server).await;
+    sign_out_everywhere(&server.app, &ada).await.unwrap();
+    let app = &server.app;
+    let key = add_api_key(app, &ada, request(json!({ "name": "a" }))).await;
+    assert_eq!(code(key), Some("unauthenticated"));
+    let new = json!({ "email": "eve@example.org", "current_password": OLD });
+    assert_eq!(
+        code(change(&server, &ada, new).await),
+        Some("unauthenticated")
+    );
+    let entered = crate::tenants::enter(app, &ORIGIN, &ada, ada.tenant_id()).await;
+    assert_eq!(code(entered), Some("unauthenticated"));
+}
+
+#[tokio::test]
 async fn the_last_passwords_are_not_used_again() {
     let mut config = Config::for_tests();
     config.passwords.history = 3;

@@ -157,10 +157,7 @@ pub(super) async fn shut_out(world: &World) -> Vec<(&'static str, String)> {
     let path = format!("DELETE /auth/api-keys/{}", revoked["id"].as_str().unwrap());
     world.make_own(&program, &path, Value::Null).await;
     let mut change = app.store.begin().await.unwrap();
-    change
-        .set_user_status(disabled.user, "disabled")
-        .await
-        .unwrap();
+    change.close_user(disabled.user).await.unwrap();
     let place = (world.tenant, removed.user);
     change.delete_membership(place).await.unwrap();
     change.commit().await.unwrap();

@@ -8,9 +8,8 @@ use sqlx::Row;
 use crate::app::App;
 use crate::config::Config;
 use crate::http::tests::Line;
-use crate::sessions::{self, Member};
 use crate::store::{NewUser, Target, TenantId, UserId};
-use crate::testing::ORIGIN;
+use crate::testing;
 
 /// A tenant with an owner who keeps it, and somebody to talk to its server.
 pub(super) struct World {
@@ -96,8 +95,7 @@ impl World {
     }
 
     pub(super) async fn sign_in(&self, user: UserId, tenant: TenantId) -> Caller {
-        let tokens = sessions::start(self.app(), &ORIGIN, Member { user, tenant }).await;
-        let tokens = serde_json::to_value(tokens.unwrap()).unwrap();
+        let tokens = testing::enter(self.app(), (user, tenant)).await;
         let session = tokens["access_token"].as_str().unwrap().to_owned();
         Caller {
             user,
