@@ -18,7 +18,7 @@ pub use account::{
 pub use audit::{Audit, AuditList, Moment};
 pub use keys::{ChangePolicy, KeyName, Keys, Provider, PutKey, RotateKey, Terms};
 pub use local::{AgentSocket, Exec, Read, Status};
-pub use operators::{AccountName, Admin, NewPerson, Search};
+pub use operators::{AccountName, Admin, Limit, NewPerson, PlanLimits, Plans, Search};
 pub use team::{Invitations, Members, MfaDemand, Roles, Tenants};
 pub use vms::{Approve, Held, VmChoice, Vms};
 

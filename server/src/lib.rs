@@ -20,6 +20,7 @@ mod http;
 mod import;
 mod limits;
 mod mail;
+mod member;
 mod metrics;
 mod network;
 mod operators;

@@ -1,5 +1,7 @@
 //! What admins of the server do: `keyferry admin`.
 
+use std::str::FromStr;
+
 use clap::{Args, Subcommand};
 
 /// See [`super::Command::Admin`].
@@ -28,8 +30,57 @@ pub enum Admin {
         /// Such as `pro`; `keyferry plans` tells all.
         plan: String,
     },
+    /// Show what the plans allow, and change it.
+    #[command(subcommand)]
+    Plans(Plans),
     /// Count what there is on the server.
     Stats,
+}
+
+/// See [`Admin::Plans`].
+#[derive(Subcommand)]
+pub enum Plans {
+    /// List the plans.
+    List,
+    /// Change what a plan allows; it counts at once, and what is not named stays.
+    Set(PlanLimits),
+}
+
+/// What a plan allows.
+#[derive(Args)]
+pub struct PlanLimits {
+    /// The plan's name, such as `pro`.
+    pub(crate) plan: String,
+    /// Requests of a tenant in a minute, or `none` for no limit.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) requests_per_minute: Option<Limit>,
+    /// Machines of a tenant, or `none` for no limit.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) vms: Option<Limit>,
+    /// Gigabytes, for the services that read it, or `none` for no limit.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) storage_gb: Option<Limit>,
+    /// A feature, for the services that read it; can be repeated, and replaces all that there were.
+    #[arg(long = "feature", value_name = "NAME", conflicts_with = "no_features")]
+    pub(crate) features: Vec<String>,
+    /// No features at all.
+    #[arg(long)]
+    pub(crate) no_features: bool,
+}
+
+/// A number, or `none` for no limit.
+#[derive(Clone, Copy)]
+pub struct Limit(pub(crate) Option<u32>);
+
+impl FromStr for Limit {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self(None)),
+            number => number.parse().map(|number| Self(Some(number))),
+        }
+        .map_err(|_| "a limit is a number, or `none`")
+    }
 }
 
 /// Which of them.

@@ -1,5 +1,7 @@
 //! `keyferry admin`: what admins of the server see and do.
 
+mod plans;
+
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -31,6 +33,7 @@ pub(crate) async fn run(app: &App, command: Admin) -> Result<Reply, CliError> {
         }
         Admin::Tenants(it) => tenants(&caller, it.search.as_deref()).await,
         Admin::Plan { tenant, plan } => change_plan(&caller, &tenant, &plan).await,
+        Admin::Plans(it) => plans::run(&caller, it).await,
         Admin::Stats => stats(&caller).await,
     }
 }

@@ -6,11 +6,16 @@ use crate::app::App;
 use crate::error::CliError;
 use crate::output::{Reply, cell, table, words};
 use crate::rest_list::all_items;
+use crate::session::SignedIn;
 
 /// Lists the plans that tenants can be on.
 pub(crate) async fn plans(app: &App) -> Result<Reply, CliError> {
-    let caller = app.signed_in().await?;
-    let items = all_items(&caller, "/plans").await?;
+    list_plans(&app.signed_in().await?).await
+}
+
+/// The same for somebody signed in.
+pub(crate) async fn list_plans(caller: &SignedIn) -> Result<Reply, CliError> {
+    let items = all_items(caller, "/plans").await?;
     let row = |plan: &Value| {
         [
             cell(plan, "name"),

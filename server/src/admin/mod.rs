@@ -12,6 +12,7 @@ mod migrate;
 mod open;
 mod openapi;
 mod people;
+mod plan_limits;
 mod progress;
 mod renew_certificate;
 mod rotate;

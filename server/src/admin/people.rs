@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::init::{MAILING, explain, password};
+use super::plan_limits::{self, LimitFlags};
 use super::start::{Reachable, start};
 use super::{Failure, Settings};
 use crate::accounts::{self, Standing, Wanted};
@@ -85,6 +86,8 @@ enum Action {
         /// The plan's name, such as pro
         plan: String,
     },
+    /// Change what a plan allows; it counts at once, and what is not named stays
+    Limits(LimitFlags),
 }
 
 /// Runs one action.
@@ -167,6 +170,7 @@ async fn act(app: &App, origin: &Origin, action: Action) -> Result<String, Failu
             changed.map_err(explain)?;
             Ok(format!("The tenant is on the plan {plan}."))
         }
+        Action::Limits(flags) => plan_limits::set(app, &by, flags).await,
     }
 }
 

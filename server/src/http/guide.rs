@@ -183,6 +183,8 @@ const GUIDES: &[Guide] = &[
         "", "409 no_email"),
     guide("operators_tenants", "Every tenant with how much it has, oldest first.", "", ""),
     guide("operators_change_tenant", "Puts a tenant on a plan.", r#"{"plan": "pro"}"#, ""),
+    guide("operators_change_limits", "Changes what a plan allows, from the next request of its tenants on.",
+        r#"{"vms": 5, "features": ["workbenches"]}"#, "404 not_found"),
     guide("operators_stats", "How much there is on this server.", "", ""),
 
     guide("events_stream", "What happens to keys and VMs, as it happens: server-sent events.", "", "503 overloaded"),

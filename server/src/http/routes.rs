@@ -107,6 +107,7 @@ routes! {
     POST   "/admin/users/{account}/reset-password" server_admin => ACCEPTED operators::reset_user_password(app, caller, account);
     GET    "/admin/tenants"            server_admin    => OK         operators::tenants(app, caller, search);
     PATCH  "/admin/tenants/{tenant}"   server_admin    => OK         operators::change_tenant(app, caller, tenant, body);
+    PATCH  "/admin/plans/{plan}"       server_admin    => OK         operators::change_limits(app, caller, plan, body);
     GET    "/admin/stats"              server_admin    => OK         operators::stats(app, caller);
 
     GET    "/events"                   may(VmRead)     => OK         events::stream(call, caller);

@@ -6,7 +6,7 @@ use schemars::{Schema, json_schema};
 
 use crate::accounts::providers::ProviderName;
 use crate::error::ApiError;
-use crate::operators::AccountName;
+use crate::operators::{AccountName, PlanName};
 use crate::store::{
     DeviceId, IdentityId, InvitationId, ServiceKeyId, SessionId, TenantId, UserId, VmId,
 };
@@ -57,6 +57,16 @@ impl Segment for ProviderName {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^[a-z0-9-]{1,32}$" })
+    }
+}
+
+impl Segment for PlanName {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        text.parse()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$" })
     }
 }
 

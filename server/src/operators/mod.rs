@@ -3,6 +3,7 @@
 mod account_name;
 mod act;
 mod add_user;
+mod plans;
 mod search;
 mod stats;
 mod tenants;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 pub(crate) use account_name::AccountName;
 pub(crate) use act::{Status, set_password, set_status, unlock};
 pub(crate) use add_user::add_user;
+pub(crate) use plans::{PlanLimits, PlanName, change_limits, set_limits};
 pub(crate) use search::Search;
 pub(crate) use stats::stats;
 pub(crate) use tenants::{change_plan, change_tenant, tenants};

@@ -25,6 +25,31 @@ impl Store {
 }
 
 impl Transaction {
+    /// A plan, which nobody else changes until the transaction ends.
+    pub(crate) async fn hold_plan(&mut self, name: &str) -> Result<Option<StoredPlan>, StoreError> {
+        const SQL: &str = "UPDATE plans SET features = features WHERE name = $1 \
+            RETURNING name AS plan, requests_per_minute, vms, storage_gb, features";
+        sql!(self, query_as(SQL, name).fetch_optional)
+    }
+
+    pub(crate) async fn put_plan(&mut self, plan: &StoredPlan) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE plans SET requests_per_minute = $1, vms = $2, storage_gb = $3, \
+            features = $4 WHERE name = $5";
+        sql!(
+            self,
+            query(
+                SQL,
+                plan.requests_per_minute,
+                plan.vms,
+                plan.storage_gb,
+                &plan.features,
+                &plan.name
+            )
+            .execute
+        )
+        .map(drop)
+    }
+
     /// How many VMs the tenant may still add; `None` without a bound. Until the transaction ends,
     /// nobody else adds one.
     pub(crate) async fn vms_left(&mut self, tenant: TenantId) -> Result<Option<i64>, StoreError> {

@@ -30,6 +30,10 @@ impl Plan {
         })
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
         Self {

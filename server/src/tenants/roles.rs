@@ -204,6 +204,6 @@ fn is_word(text: &str) -> bool {
 }
 
 /// Of one tenant's own.
-const MOST_ROLES: i64 = 100;
+const MOST_ROLES: i64 = 1_000;
 /// Areas in which only this server defines permissions.
 const AREAS: [&str; 5] = ["audit:", "tenant:", "user:", "vault:", "vm:"];

@@ -2,10 +2,11 @@
 
 use keyferry_protocol::wire::Delivery;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::use_policy::{self, Budget, Tool};
 use crate::error::{ApiError, FieldError};
+use crate::member::named;
 use crate::store::{UnixTime, VmId};
 
 /// The policy of a key, as it is stored and shown.
@@ -70,11 +71,6 @@ pub(crate) struct NewPolicy {
     expires_at: Option<Option<UnixTime>>,
     tools: Option<Vec<Tool>>,
     budget: Option<Budget>,
-}
-
-/// A member that may be null is not one that is left out.
-fn named<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<UnixTime>>, D::Error> {
-    Deserialize::deserialize(input).map(Some)
 }
 
 impl NewPolicy {

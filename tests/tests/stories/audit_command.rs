@@ -5,8 +5,11 @@
     reason = "a test fails by panicking"
 )]
 
-use keyferry_tests::{Engine, Person, Secret, Server, Stage, on_both_engines};
-use serde_json::Value;
+use hyper::Method;
+use keyferry_cli::rest::Ask;
+use keyferry_tests::{Engine, Operator, PASSWORD, Person, Secret, Server, Stage, on_both_engines};
+use secrecy::SecretString;
+use serde_json::{Value, json};
 
 use crate::audit::{execute, own_the_database};
 
@@ -14,6 +17,7 @@ on_both_engines!(
     an_owner_lists_filters_and_exports_the_audit,
     an_auditor_reads_the_audit_and_a_member_does_not,
     an_owner_learns_that_the_audit_was_changed,
+    an_audit_of_many_pages_is_exported_whole_and_verified,
 );
 
 async fn an_owner_lists_filters_and_exports_the_audit(engine: Engine) {
@@ -136,6 +140,46 @@ async fn an_owner_learns_that_the_audit_was_changed(engine: Engine) {
         "{}",
         changed.errors
     );
+}
+
+async fn an_audit_of_many_pages_is_exported_whole_and_verified(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let login = json!({ "username": "ada", "password": PASSWORD });
+    let path = "/auth/login";
+    let session = server.ask(Method::POST, path, None, Some(login)).await.body;
+    let session: SecretString = session["session_token"].as_str().unwrap().into();
+    let writers = (0..4).map(|_| rename_often(&server, &session, 2_500 / 4));
+    futures_util::future::join_all(writers).await;
+
+    let (path, events) = export(&stage, &ada);
+    assert!(events.len() > 2_500, "{}", events.len());
+    let sequence = events.iter().map(|event| event["seq"].as_u64().unwrap());
+    assert!(sequence.eq(1..=events.len() as u64));
+    let told = ada.ask(&["audit", "verify", "--export", &path]);
+    assert_eq!(
+        (&told["intact"], &told["export"]["same"]),
+        (&true.into(), &events.len().into())
+    );
+    let rest = ada.run(&["audit", "export", "--after", "2400"], b"");
+    assert_eq!(ndjson(&rest.success().output), events[2_400..]);
+    let host = Operator::of(&stage).run(&["audit", "verify"], b"");
+    host.success();
+}
+
+/// Renames the tenant so many times over one line, each of which is an event.
+async fn rename_often(server: &Server, session: &SecretString, times: usize) {
+    let mut line = server.rest().open().await.unwrap();
+    for time in 0..times {
+        let ask = Ask::new(Method::PATCH, "/tenants/current").signed_in(session);
+        let ask = ask.json(
+            json!({ "name": format!("Engines {time}") })
+                .to_string()
+                .into(),
+        );
+        assert_eq!(line.exchange(ask).await.unwrap().status, 200);
+    }
 }
 
 fn owner_of_three_keys<'a>(stage: &'a Stage, server: &Server) -> Person<'a> {

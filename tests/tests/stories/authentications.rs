@@ -1,12 +1,8 @@
 //! The audit knows every authentication, and no flood of refusals fills it.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use hyper::Method;
-use keyferry_tests::{Engine, PASSWORD, Server, Stage, on_both_engines};
+use keyferry_tests::{Engine, PASSWORD, Person, Server, Stage, on_both_engines};
 use serde_json::{Value, json};
 
 use crate::closed_accounts::log_in_from;
@@ -106,7 +102,7 @@ async fn who_is_limited_is_in_the_audit_once(engine: Engine) {
 async fn a_wrong_second_factor_of_somebody_signed_in_is_in_the_audit(engine: Engine) {
     let stage = Stage::new(engine).await;
     let server = Server::start(&stage);
-    let ada = keyferry_tests::Person::register(&stage, &server, "ada");
+    let ada = Person::register(&stage, &server, "ada");
     ada.set_up_a_second_factor();
     let wrong = ada.run(&["mfa", "remove"], b"aaaa-aaaa-aaaa-aaaa");
     assert_eq!(wrong.code, 3, "{}", wrong.errors);

@@ -117,15 +117,15 @@ async fn a_tenant_has_no_more_than_so_many_invitations_and_roles(engine: Engine)
 
     let roles = match engine {
         Engine::Sqlite => {
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) \
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
              INSERT INTO roles SELECT t.id, 'role-' || i, '[]', i FROM n, tenants t"
         }
         Engine::Postgres => {
             "INSERT INTO roles SELECT t.id, 'role-' || i, '[]', i \
-             FROM generate_series(1, 100) i, tenants t"
+             FROM generate_series(1, 1000) i, tenants t"
         }
     };
-    assert_eq!(stage.change(roles).await, 100);
+    assert_eq!(stage.change(roles).await, 1000);
     let permits = json!({ "permissions": ["code:generate"] });
     assert_eq!(
         code(&server, &ada, "PUT /roles/coder", permits.clone()).await,

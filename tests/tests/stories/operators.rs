@@ -6,7 +6,7 @@
 )]
 
 use hyper::Method;
-use keyferry_tests::{Engine, PASSWORD, Person, Server, Stage, on_both_engines};
+use keyferry_tests::{Engine, Operator, PASSWORD, Person, Server, Stage, curl, on_both_engines};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ on_both_engines!(
     an_admin_closes_and_opens_accounts,
     an_admin_sees_what_there_is_and_puts_tenants_on_plans,
     an_admin_finds_accounts_and_tenants_by_a_part_of_a_name,
+    an_admin_changes_what_a_plan_allows,
 );
 
 async fn an_admin_closes_and_opens_accounts(engine: Engine) {
@@ -101,7 +102,7 @@ async fn an_admin_finds_accounts_and_tenants_by_a_part_of_a_name(engine: Engine)
     let server = Server::start(&stage);
     let root = admin(&stage, &server);
     for (name, mail, full_name) in [
-        ("ada_1", "one@example.org", "Ada Ärger"),
+        ("ada_1", "one@example.org", "Ada ÄRGER-Ünal"),
         ("ada-2", "two@example.org", "Bob of Ada"),
         ("carl", "carl@example.com", "100% Carl"),
     ] {
@@ -123,6 +124,8 @@ async fn an_admin_finds_accounts_and_tenants_by_a_part_of_a_name(engine: Engine)
         ("a_1", &["ada_1"]),
         ("%", &["carl"]),
         ("Ärg", &["ada_1"]),
+        ("ärg", &["ada_1"]),
+        ("ÜNAL", &["ada_1"]),
         ("example.org", &["ada_1", "ada-2"]),
         ("bob of", &["ada-2"]),
         ("nobody", &[]),
@@ -132,6 +135,8 @@ async fn an_admin_finds_accounts_and_tenants_by_a_part_of_a_name(engine: Engine)
     }
     let found = root.ask(&["admin", "tenants", "--search", "100%"]);
     assert_eq!(members(&found, "name"), ["100% Carl"]);
+    let found = root.ask(&["admin", "tenants", "--search", "ÄRGER-ünal"]);
+    assert_eq!(members(&found, "name"), ["Ada ÄRGER-Ünal"]);
 
     // Page by page, as curl would.
     let login = json!({ "username": "root", "password": PASSWORD });
@@ -153,6 +158,59 @@ async fn an_admin_finds_accounts_and_tenants_by_a_part_of_a_name(engine: Engine)
         .body;
     assert_eq!(members(&second, "username"), ["ada-2"]);
     assert_eq!(second["next_cursor"], Value::Null);
+}
+
+async fn an_admin_changes_what_a_plan_allows(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let settings = [("AUTH_ENABLE_RATE_LIMITING", "true")];
+    let server = Server::start_with(&stage, &settings);
+    let ada = json!({ "username": "ada", "password": PASSWORD });
+    let path = "/auth/register";
+    let ada = server.ask(Method::POST, path, None, Some(ada)).await.body;
+    let session = ada["access_token"].as_str().unwrap();
+    let bearer = format!("Authorization: Bearer {session}");
+    let session: SecretString = session.into();
+    let limit = || {
+        let answer = curl(&server, "/vms", &["--insecure", "--header", &bearer]);
+        answer.field("RateLimit-Limit").map(str::to_owned)
+    };
+    assert_eq!(limit().as_deref(), Some("100"));
+
+    let root = admin(&stage, &server);
+    let set = ["admin", "plans", "set", "free", "--requests-per-minute"];
+    let free = root.ask(&[&set[..], &["77", "--vms", "1"]].concat());
+    assert_eq!((&free["vms"], &free["storage_gb"]), (&1.into(), &10.into()));
+    assert_eq!(limit().as_deref(), Some("77"), "at once");
+    let vm = async |name: &str| {
+        let new = Some(json!({ "name": name }));
+        server.ask(Method::POST, "/vms", Some(&session), new).await
+    };
+    assert_eq!(vm("a").await.status, 201);
+    assert_eq!(vm("b").await.body["code"], "plan_limit");
+
+    let host = Operator::of(&stage);
+    let set = ["admin", "limits", "free", "--vms", "none", "--feature"];
+    let told = host.run(&[&set[..], &["beta"]].concat(), b"").success();
+    assert!(told.output.contains("\"vms\":null"), "{}", told.output);
+    assert_eq!(vm("b").await.status, 201);
+    let me = server
+        .ask(Method::GET, "/auth/me", Some(&session), None)
+        .await;
+    assert_eq!(me.body["plan"]["features"], json!(["beta"]));
+
+    let set = ["admin", "plans", "set"];
+    for (wrong, why) in [
+        (&["gold", "--vms", "1"][..], "no such"),
+        (&["free", "--requests-per-minute", "0"], "at least 1"),
+        (&["free", "--vms", "many"], "`none`"),
+    ] {
+        let refused = root.run(&[&set[..], wrong].concat(), b"");
+        assert_ne!(refused.code, 0, "{wrong:?}");
+        assert!(refused.errors.contains(why), "{}", refused.errors);
+    }
+    let told = "SELECT COUNT(*) FROM audit_events WHERE action = 'operator.plan_changed' \
+        AND subject = 'free'";
+    assert_eq!(stage.count(told).await, 2);
 }
 
 fn members<'a>(list: &'a Value, member: &str) -> Vec<&'a str> {

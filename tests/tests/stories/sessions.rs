@@ -15,6 +15,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 on_both_engines!(
+    logins_under_way_end_with_the_password_that_began_them,
     six_wrong_passwords_make_the_right_one_wait,
     a_lockout_outlives_a_killed_server,
     a_user_sees_and_ends_their_sessions,
@@ -24,6 +25,38 @@ on_both_engines!(
     a_fourth_registration_within_an_hour_waits,
     a_person_ends_a_session_from_the_command_line,
 );
+
+async fn logins_under_way_end_with_the_password_that_began_them(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let settings = [
+        ("AUTH_MAX_FAILED_ATTEMPTS", "0"),
+        ("AUTH_ENABLE_ACCOUNT_LOCKOUT", "false"),
+    ];
+    let server = Server::start_with(&stage, &settings);
+    let ada = token(&register(&server, "ada").await, "access_token");
+    let passwords = [
+        PASSWORD,
+        "Copper-Meadow-4-Whistle",
+        "Silver-Orchard-9-Kettle",
+    ];
+    for both in passwords.windows(2) {
+        let change = json!({ "current_password": both[0], "new_password": both[1] });
+        let path = "/auth/password/change";
+        let change = server.ask(Method::POST, path, Some(&ada), Some(change));
+        let logins = (0..12).map(|_| login(&server, "ada", both[0]));
+        let logins = futures_util::future::join_all(logins);
+        let (changed, entered) = tokio::join!(change, logins);
+        assert_eq!(changed.status, 204, "{}", changed.body);
+        for entered in entered.iter().filter(|answer| answer.status == 200) {
+            for kind in ["access_token", "session_token"] {
+                let old = token(&entered.body, kind);
+                let me = ask(&server, Method::GET, "/auth/me", &old).await;
+                assert_eq!(me.status, 401, "a login outlived its password");
+            }
+        }
+    }
+    assert_eq!(login(&server, "ada", passwords[2]).await.status, 200);
+}
 
 async fn six_wrong_passwords_make_the_right_one_wait(engine: Engine) {
     let (_stage, server) = stage(engine).await;

@@ -5,11 +5,12 @@
     reason = "a test fails by panicking"
 )]
 
-use keyferry_tests::{Engine, PASSWORD, Person, Server, Stage, on_both_engines};
+use keyferry_tests::{Engine, Operator, PASSWORD, Person, Server, Stage, on_both_engines};
 
 on_both_engines!(
     somebody_is_invited_works_and_is_sent_away,
     a_tenant_is_made_renamed_and_not_left_without_an_owner,
+    a_second_tenant_is_made_on_the_command_line_and_worked_in,
 );
 
 async fn somebody_is_invited_works_and_is_sent_away(engine: Engine) {
@@ -103,4 +104,32 @@ async fn a_tenant_is_made_renamed_and_not_left_without_an_owner(engine: Engine) 
             .len(),
         1
     );
+}
+
+async fn a_second_tenant_is_made_on_the_command_line_and_worked_in(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let add = ["tenants", "add", "Second"];
+    let refused = ada.run(&add, b"");
+    assert!(refused.errors.contains("plan"), "{}", refused.errors);
+    let plan = ["admin", "plan", "ada", "developer"];
+    Operator::of(&stage).run(&plan, b"").success();
+    let made = ada.run(&add, b"").success().output;
+    assert!(
+        made.contains("Second") && made.contains("keyferry tenants enter"),
+        "{made}"
+    );
+    ada.run(&["tenants", "enter", "second"], b"").success();
+    let here = ada.ask(&["tenants", "show"]);
+    assert_eq!(
+        (&here["name"], &here["role"], &here["plan"]),
+        (&"Second".into(), &"owner".into(), &"free".into())
+    );
+    ada.run(&["vms", "add", "kali"], b"").success();
+    ada.run(&["tenants", "enter", "ada"], b"").success();
+    let machines = ada.ask(&["vms", "list"]);
+    assert_eq!(machines["items"].as_array().unwrap().len(), 0);
+    let both = ada.ask(&["tenants", "list"]);
+    assert_eq!(both["items"].as_array().unwrap().len(), 2);
 }

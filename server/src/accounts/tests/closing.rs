@@ -94,5 +94,5 @@ async fn of_two_admins_who_close_their_accounts_at_once_one_stays() {
     let server = server().await;
     let (ada, eve) = (server.user("ada").await, server.user("eve").await);
     sql!(server.app.store, query(SQL, true).execute).unwrap();
-    assert_eq!(close_both(&server, [&ada, &eve]).await, Some("last_owner"));
+    assert_eq!(close_both(&server, [&ada, &eve]).await, Some("last_admin"));
 }

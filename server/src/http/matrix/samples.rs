@@ -56,6 +56,7 @@ impl World {
                 made["user_code"].as_str().unwrap().to_owned()
             }
             ("admin", "account") => self.user().await.0.to_string(),
+            ("admin", "plan") => "developer".to_owned(),
             ("admin", "tenant") => self.user().await.1.to_string(),
             _ => panic!("say here what {{{parameter}}} of {} stands for", route.path),
         }
