@@ -10,8 +10,8 @@ use keyferry_protocol::agreement::PublicKey;
 use keyferry_protocol::ids::{CredentialId, KeyName, SessionId, VmId};
 use keyferry_protocol::memory::ProtectionLevel;
 use keyferry_protocol::wire::{
-    Accept, Access, Budget, Delivery, Held, KeyPolicy, MOST_TOOLS, Outcome, Put, ToAgent, ToServer,
-    ToolRule,
+    Accept, Access, AccessKind, Budget, Delivery, Held, KeyPolicy, MOST_TOOLS, MOST_USED, Outcome,
+    Put, ToAgent, ToServer, ToolRule, Used,
 };
 use proptest::prelude::*;
 
@@ -26,10 +26,10 @@ fn access() -> impl Strategy<Value = Access> {
         any::<u32>(),
         any::<u64>(),
         any::<u32>(),
-        any::<(u64, u64, bool)>(),
+        (any::<u64>(), any::<u64>(), access_kind()),
     )
         .prop_map(
-            |(key, version, uid, at, count, (sent, received, allowed))| Access {
+            |(key, version, uid, at, count, (sent, received, kind))| Access {
                 key,
                 version,
                 uid,
@@ -37,9 +37,25 @@ fn access() -> impl Strategy<Value = Access> {
                 count,
                 sent,
                 received,
-                allowed,
+                kind,
             },
         )
+}
+
+fn access_kind() -> impl Strategy<Value = AccessKind> {
+    prop_oneof![
+        Just(AccessKind::Refused),
+        Just(AccessKind::Opened),
+        Just(AccessKind::Requested)
+    ]
+}
+
+fn used() -> impl Strategy<Value = Used> {
+    (key_name(), any::<(u64, u64)>()).prop_map(|(key, (requests, bytes))| Used {
+        key,
+        requests,
+        bytes,
+    })
 }
 
 fn tool() -> impl Strategy<Value = ToolRule> {
@@ -128,6 +144,13 @@ proptest! {
     }
 
     #[test]
+    fn what_was_used_survives_the_wire(used in prop::collection::vec(used(), 0..=MOST_USED)) {
+        let message = ToAgent::Used(used.clone()).encode(&arena()).unwrap();
+        let read = ToAgent::decode(message.expose());
+        prop_assert!(matches!(read, Ok(ToAgent::Used(read)) if read == used));
+    }
+
+    #[test]
     fn no_bytes_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let _ = ToAgent::decode(&bytes);
         let _ = ToServer::decode(&bytes);
@@ -198,6 +221,23 @@ fn unknown_messages_and_trailing_fields_are_refused() {
     let mut trailing = vec![0; 256];
     trailing[..6].copy_from_slice(&[5, 0, 0, 0, 1, 7]);
     assert!(ToServer::decode(&trailing).is_err());
+}
+
+#[test]
+fn more_used_keys_than_an_agent_holds_are_refused() {
+    let key = |number: usize| format!("key-{number}").parse().unwrap();
+    let used = (0..=MOST_USED).map(|number| Used {
+        key: key(number),
+        requests: 1,
+        bytes: 2,
+    });
+    let message = ToAgent::Used(used.collect()).encode(&arena()).unwrap();
+    // The writer leaves out what is too much; a count that says more is no message.
+    assert!(ToAgent::decode(message.expose()).is_ok());
+    let mut more = message.expose().to_vec();
+    assert_eq!(more[5..7], [1, 0]);
+    more[6] = 1;
+    assert!(ToAgent::decode(&more).is_err());
 }
 
 /// Whether a message that was read is what these bytes say. Messages to an agent hold secrets, and

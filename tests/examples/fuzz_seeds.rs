@@ -13,7 +13,8 @@ use keyferry_protocol::memory::{Arena, PageState, ProtectionLevel, self_test};
 use keyferry_protocol::sealed::{put_info, seal};
 use keyferry_protocol::ticket::Ticket;
 use keyferry_protocol::wire::{
-    Accept, Access, Budget, Delivery, Held, KeyPolicy, Outcome, Put, ToAgent, ToServer, ToolRule,
+    Accept, Access, AccessKind, Budget, Delivery, Held, KeyPolicy, Outcome, Put, ToAgent, ToServer,
+    ToolRule, Used,
 };
 use rand_core::UnwrapErr;
 use serde_json::json;
@@ -72,8 +73,49 @@ fn to_agent(folder: &Path, arena: &Arena) {
         next_id: CredentialId([3; 16]),
         next_secret: &[4; 32],
     };
-    let put = Put {
-        key: key(),
+    let messages = [
+        ("accept", ToAgent::Accept(accept)),
+        ("put", ToAgent::Put(put())),
+        (
+            "retire",
+            ToAgent::Retire {
+                key: key(),
+                version: 1,
+            },
+        ),
+        ("revoke", ToAgent::Revoke { key: key() }),
+        ("wipe", ToAgent::Wipe),
+        ("lease", ToAgent::Lease { seconds: 900 }),
+        ("drain", ToAgent::Drain),
+        (
+            "server_key",
+            ToAgent::ServerKey {
+                key: PublicKey([7; 32]),
+            },
+        ),
+        (
+            "used",
+            ToAgent::Used(vec![Used {
+                key: key(),
+                requests: 7,
+                bytes: 1 << 20,
+            }]),
+        ),
+    ];
+    for (name, message) in messages {
+        write(
+            folder,
+            "wire_to_agent",
+            name,
+            message.encode(arena).unwrap().expose(),
+        );
+    }
+}
+
+/// With all that a key can have.
+fn put() -> Put<'static> {
+    Put {
+        key: "openai".parse().unwrap(),
         version: 1,
         not_after: 0,
         provider: "openai",
@@ -93,35 +135,6 @@ fn to_agent(folder: &Path, arena: &Arena) {
             },
         },
         value: b"sk-value",
-    };
-    let messages = [
-        ("accept", ToAgent::Accept(accept)),
-        ("put", ToAgent::Put(put)),
-        (
-            "retire",
-            ToAgent::Retire {
-                key: key(),
-                version: 1,
-            },
-        ),
-        ("revoke", ToAgent::Revoke { key: key() }),
-        ("wipe", ToAgent::Wipe),
-        ("lease", ToAgent::Lease { seconds: 900 }),
-        ("drain", ToAgent::Drain),
-        (
-            "server_key",
-            ToAgent::ServerKey {
-                key: PublicKey([7; 32]),
-            },
-        ),
-    ];
-    for (name, message) in messages {
-        write(
-            folder,
-            "wire_to_agent",
-            name,
-            message.encode(arena).unwrap().expose(),
-        );
     }
 }
 
@@ -139,7 +152,7 @@ fn to_server(folder: &Path, arena: &Arena) {
         count: 3,
         sent: 1,
         received: 2,
-        allowed: true,
+        kind: AccessKind::Requested,
     };
     let messages = [
         (

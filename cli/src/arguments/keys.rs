@@ -91,10 +91,10 @@ pub struct Terms {
     /// At most so many requests a minute from each machine.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) requests_per_minute: Option<u32>,
-    /// At most so many requests in 24 hours from each machine.
+    /// At most so many requests on a day (of UTC) from each machine.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) requests_per_day: Option<u32>,
-    /// At most so many bytes in 24 hours from and to each machine.
+    /// At most so many bytes on a day (of UTC) from and to each machine.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) bytes_per_day: Option<u64>,
 }

@@ -176,6 +176,8 @@ impl Task {
                 return Ok((None, Vec::new()));
             }
             ToAgent::Drain => return Err(LinkError::Closed),
+            // A program has no proxy, and its pages count for no budget.
+            ToAgent::Used(_) => return Ok((None, Vec::new())),
             ToAgent::Accept(_) => return Err(LinkError::Protocol("a second welcome")),
         };
         let ack = ToServer::Ack {

@@ -20,6 +20,8 @@ pub struct Claims {
 impl Claims {
     /// It takes up a new static key of the server in a session.
     pub const TAKES_SERVER_KEYS: u32 = 1;
+    /// It goes on with what was used of a day's budget before it was started.
+    pub const TAKES_USAGE: u32 = 2;
 
     /// `boot_id[16], protection[1], capabilities[4], version length[1], version, zeros` to 64.
     pub(super) fn encode(&self) -> [u8; LENGTH] {

@@ -29,9 +29,9 @@ pub struct ToolRule {
 pub struct Budget {
     /// Requests in a minute.
     pub requests_per_minute: u32,
-    /// Requests in 24 hours.
+    /// Requests on a day of UTC.
     pub requests_per_day: u32,
-    /// Bytes in both directions, in 24 hours.
+    /// Bytes in both directions, on a day of UTC.
     pub bytes_per_day: u64,
 }
 

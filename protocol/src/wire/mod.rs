@@ -14,5 +14,5 @@ mod to_server;
 
 pub use codec::Malformed;
 pub use key_policy::{Budget, KeyPolicy, MOST_TOOLS, ToolRule};
-pub use to_agent::{Accept, Delivery, Put, ToAgent};
-pub use to_server::{Access, Held, Outcome, ToServer};
+pub use to_agent::{Accept, Delivery, MOST_USED, Put, ToAgent, Used};
+pub use to_server::{Access, AccessKind, Held, Outcome, ToServer};

@@ -38,6 +38,20 @@ pub enum ToAgent<'a> {
         /// The public half of the new `S`.
         key: PublicKey,
     },
+    /// What the proxy of this VM has used today, whichever run of its agent it was. From then on in
+    /// this session the agent says which accesses were requests.
+    Used(Vec<Used>),
+}
+
+/// What was used of a key on this day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The key.
+    pub key: KeyName,
+    /// Requests that were given it.
+    pub requests: u64,
+    /// Bytes in both directions.
+    pub bytes: u64,
 }
 
 /// The server's welcome. The credential counts once the agent has answered `Ready`.
@@ -110,6 +124,14 @@ impl<'a> ToAgent<'a> {
             8 => Self::ServerKey {
                 key: PublicKey(fields.array()?),
             },
+            9 => {
+                let count = usize::from(fields.u16()?);
+                if count > MOST_USED {
+                    return Err(Malformed("too many keys were used"));
+                }
+                let used = (0..count).map(|_| Used::read(&mut fields));
+                Self::Used(used.collect::<Result<_, _>>()?)
+            }
             _ => return Err(Malformed("no such message to an agent")),
         };
         fields.end()?;
@@ -126,6 +148,7 @@ impl<'a> ToAgent<'a> {
             Self::Lease { .. } => 6,
             Self::Drain => 7,
             Self::ServerKey { .. } => 8,
+            Self::Used(_) => 9,
         }
     }
 
@@ -140,6 +163,11 @@ impl<'a> ToAgent<'a> {
             Self::Revoke { key } => sink.text(key.as_str()),
             Self::Lease { seconds } => sink.u32(*seconds),
             Self::ServerKey { key } => sink.bytes(&key.0),
+            Self::Used(used) => {
+                let told = used.iter().take(MOST_USED);
+                sink.u16(u16::try_from(told.len()).unwrap_or(u16::MAX));
+                told.for_each(|used| used.write(sink));
+            }
             Self::Wipe | Self::Drain => {}
         }
     }
@@ -212,3 +240,22 @@ impl<'a> Put<'a> {
         })
     }
 }
+
+impl Used {
+    fn write(&self, sink: &mut dyn Sink) {
+        sink.text(self.key.as_str());
+        sink.u64(self.requests);
+        sink.u64(self.bytes);
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            key: fields.key_name()?,
+            requests: fields.u64()?,
+            bytes: fields.u64()?,
+        })
+    }
+}
+
+/// As many keys as an agent holds.
+pub const MOST_USED: usize = 256;

@@ -66,8 +66,20 @@ pub struct Access {
     pub sent: u64,
     /// Bytes received from them.
     pub received: u64,
-    /// Whether the policy allowed it.
-    pub allowed: bool,
+    /// What it was.
+    pub kind: AccessKind,
+}
+
+/// What an access was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AccessKind {
+    /// It was not permitted, or the key was gone.
+    Refused = 0,
+    /// A page or a token was given out; from an agent that does not tell these apart, maybe a
+    /// request.
+    Opened = 1,
+    /// A request of the proxy was given the key. Only said where the server has said `Used`.
+    Requested = 2,
 }
 
 impl ToServer {
@@ -180,7 +192,7 @@ impl Access {
         sink.u32(self.count);
         sink.u64(self.sent);
         sink.u64(self.received);
-        sink.byte(self.allowed.into());
+        sink.byte(self.kind as u8);
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
@@ -192,10 +204,11 @@ impl Access {
             count: fields.u32()?,
             sent: fields.u64()?,
             received: fields.u64()?,
-            allowed: match fields.byte()? {
-                0 => false,
-                1 => true,
-                _ => return Err(Malformed("neither allowed nor refused")),
+            kind: match fields.byte()? {
+                0 => AccessKind::Refused,
+                1 => AccessKind::Opened,
+                2 => AccessKind::Requested,
+                _ => return Err(Malformed("no such access")),
             },
         })
     }

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use keyferry_protocol::wire::MOST_USED;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{ChainId, StoreError, TenantId, Transaction, UnixTime, sql, uuid_v7};
+use super::{ChainId, Pool, Store, StoreError, TenantId, Transaction, UnixTime, sql, uuid_v7};
 use crate::alerts;
 use crate::app::App;
 use crate::audit::{ChainKey, Entry, HASH, Link};
@@ -47,6 +48,41 @@ impl AuditRecord {
             detail: entry.detail.to_string(),
             correlation_id: entry.correlation,
         }
+    }
+}
+
+/// What the proxy of a VM has used of a key. Sums of what agents say are as large as they like.
+#[derive(FromRow)]
+pub(crate) struct UsedKey {
+    pub(crate) key: String,
+    pub(crate) requests: f64,
+    pub(crate) bytes: f64,
+}
+
+impl Store {
+    /// What this actor's requests have used since then.
+    pub(crate) async fn used_since(
+        &self,
+        actor: &str,
+        since: UnixTime,
+    ) -> Result<Vec<UsedKey>, StoreError> {
+        const SQLITE: &str = "SELECT subject AS key, \
+            TOTAL(json_extract(detail, '$.count')) AS requests, \
+            TOTAL(json_extract(detail, '$.sent')) + TOTAL(json_extract(detail, '$.received')) \
+            AS bytes FROM audit_events WHERE actor = $1 AND at >= $2 AND action = 'key.opened' \
+            AND json_extract(detail, '$.requested') GROUP BY subject ORDER BY subject LIMIT $3";
+        const POSTGRES: &str = "SELECT subject AS key, \
+            SUM((detail::json ->> 'count')::double precision) AS requests, \
+            SUM((detail::json ->> 'sent')::double precision \
+            + (detail::json ->> 'received')::double precision) AS bytes \
+            FROM audit_events WHERE actor = $1 AND at >= $2 AND action = 'key.opened' \
+            AND detail::json ->> 'requested' = 'true' GROUP BY subject ORDER BY subject LIMIT $3";
+        let sql = match self.0 {
+            Pool::Postgres(_) => POSTGRES,
+            Pool::Sqlite(_) => SQLITE,
+        };
+        let most = i64::try_from(MOST_USED).unwrap_or(i64::MAX);
+        sql!(self, query_as(sql, actor, since, most).fetch_all)
     }
 }
 

@@ -47,7 +47,7 @@ use crate::traces;
 
 pub(crate) use account::{AccountChange, OwnEvent};
 pub(crate) use alerts::PendingAlert;
-pub(crate) use audit::AuditRecord;
+pub(crate) use audit::{AuditRecord, UsedKey};
 pub(crate) use audit_chain::{Head, LinkedRecord};
 pub(crate) use changes::ChangeNote;
 pub(crate) use copy::{Cell, Shape};

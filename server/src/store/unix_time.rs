@@ -42,6 +42,11 @@ impl UnixTime {
         self.0.div_euclid(1_000_000)
     }
 
+    /// The last midnight of UTC.
+    pub(crate) const fn start_of_day(self) -> Self {
+        Self::from_seconds(self.seconds() - self.seconds().rem_euclid(24 * 3600))
+    }
+
     /// How long after `earlier` this is; zero when it is not.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

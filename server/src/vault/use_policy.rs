@@ -34,11 +34,11 @@ pub(crate) struct Budget {
     #[serde(default)]
     #[schemars(range(min = 1))]
     requests_per_minute: Option<u32>,
-    /// Requests in 24 hours.
+    /// Requests on a day of UTC.
     #[serde(default)]
     #[schemars(range(min = 1))]
     requests_per_day: Option<u32>,
-    /// Bytes in both directions, in 24 hours.
+    /// Bytes in both directions, on a day of UTC.
     #[serde(default)]
     #[schemars(range(min = 1))]
     bytes_per_day: Option<u64>,

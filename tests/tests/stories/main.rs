@@ -12,6 +12,7 @@ mod authentications;
 mod bad_input;
 mod balancers;
 mod bounds;
+mod budgets;
 mod certificates;
 mod cli;
 mod client_certificates;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use keyferry_protocol::ids::KeyName;
-use keyferry_protocol::wire::Access;
+use keyferry_protocol::wire::{Access, AccessKind};
 
-/// One line per key, version, user and outcome.
+/// One line per key, version, user and kind of access.
 #[derive(Default)]
 pub(super) struct Accesses(BTreeMap<Kind, Access>);
 
@@ -15,7 +15,7 @@ struct Kind {
     key: KeyName,
     version: u32,
     uid: u32,
-    allowed: bool,
+    kind: AccessKind,
 }
 
 impl Accesses {
@@ -61,8 +61,16 @@ impl Kind {
             key: access.key.clone(),
             version: access.version,
             uid: access.uid,
-            allowed: access.allowed,
+            kind: access.kind,
         }
+    }
+}
+
+/// A page or a token, given out or not.
+pub(super) fn opened<T, E>(outcome: &Result<T, E>) -> AccessKind {
+    match outcome {
+        Ok(_) => AccessKind::Opened,
+        Err(_) => AccessKind::Refused,
     }
 }
 
@@ -72,8 +80,8 @@ pub(super) fn no_key() -> KeyName {
     "-".parse().expect("a dash is a key's name")
 }
 
-/// With the lines of the rest, allowed and refused, as much as one message holds.
-const MOST: usize = 510;
+/// With the lines of the rest, one for each kind, as much as one message holds.
+const MOST: usize = 509;
 /// The kernel gives this number to no user.
 const NOBODY: u32 = u32::MAX;
 
@@ -91,7 +99,7 @@ mod tests {
             count: 1,
             sent: 10,
             received: 20,
-            allowed: true,
+            kind: AccessKind::Opened,
         }
     }
 

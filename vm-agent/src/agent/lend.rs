@@ -2,9 +2,9 @@
 
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::local::{Refusal, RefusalCode};
-use keyferry_protocol::wire::Access;
+use keyferry_protocol::wire::{Access, AccessKind};
 
-use super::accesses::no_key;
+use super::accesses::{no_key, opened};
 use super::{Agent, lock, refusal};
 use crate::keyring::Route;
 use crate::proxy::{Holder, Lent, Loan, Refused};
@@ -26,7 +26,7 @@ impl Agent {
                 Ok((route, token))
             });
         let version = outcome.as_ref().map_or(0, |(route, _)| route.version);
-        self.note(key, version, (peer.uid, outcome.is_ok()));
+        self.note(key, version, (peer.uid, opened(&outcome)));
         outcome.map(|(route, token)| Lent {
             provider: route.provider,
             token,
@@ -72,7 +72,11 @@ impl Agent {
         let route = self.route_of(loan);
         let version = route.as_ref().map_or(0, |route| route.version);
         let charged = route.and_then(|_route| self.spend(loan));
-        self.note(&loan.key, version, (loan.peer.uid, charged.is_ok()));
+        let kind = match charged {
+            Ok(()) => AccessKind::Requested,
+            Err(_) => AccessKind::Refused,
+        };
+        self.note(&loan.key, version, (loan.peer.uid, kind));
         charged?;
         lock(&self.tokens).count(loan.token, (1, 0, 0));
         Ok(())
@@ -107,30 +111,30 @@ impl Agent {
             count: 0,
             sent,
             received,
-            ..self.access(&loan.key, version, (loan.peer.uid, true))
+            ..self.access(&loan.key, version, (loan.peer.uid, AccessKind::Requested))
         };
         lock(&self.accesses).note(moved);
     }
 
     fn spend(&self, loan: &Loan) -> Result<(), Refused> {
-        let now = self.now().boot;
+        let now = self.now();
         let spent = lock(&self.keys).spend(&loan.key, now);
         spent.map_err(Refused::Spent)
     }
 
     fn note_refused(&self, loan: &Loan) {
-        self.note(&loan.key, 0, (loan.peer.uid, false));
+        self.note(&loan.key, 0, (loan.peer.uid, AccessKind::Refused));
     }
 
-    pub(super) fn note(&self, key: &KeyName, version: u32, (uid, allowed): (u32, bool)) {
-        let mut access = self.access(key, version, (uid, allowed));
+    pub(super) fn note(&self, key: &KeyName, version: u32, (uid, kind): (u32, AccessKind)) {
+        let mut access = self.access(key, version, (uid, kind));
         if !self.look(|keys| keys.knows(key)) {
             access.key = no_key();
         }
         lock(&self.accesses).note(access);
     }
 
-    fn access(&self, key: &KeyName, version: u32, (uid, allowed): (u32, bool)) -> Access {
+    fn access(&self, key: &KeyName, version: u32, (uid, kind): (u32, AccessKind)) -> Access {
         Access {
             key: key.clone(),
             version,
@@ -139,7 +143,7 @@ impl Agent {
             count: 1,
             sent: 0,
             received: 0,
-            allowed,
+            kind,
         }
     }
 }

@@ -14,11 +14,11 @@ use std::time::Duration;
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::local::{Refusal, RefusalCode};
 use keyferry_protocol::memory::{PageState, ProtectionLevel};
-use keyferry_protocol::wire::Access;
+use keyferry_protocol::wire::{Access, Used};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use accesses::Accesses;
+use accesses::{Accesses, opened};
 pub use permit::Identified;
 pub use refuse::refusal;
 pub use report::Uplink;
@@ -196,7 +196,7 @@ impl Agent {
             opened.map_err(|code| refusal(self.why(code), ""))
         });
         let version = outcome.as_ref().map_or(0, |opened| opened.version);
-        self.note(key, version, (peer.uid, outcome.is_ok()));
+        self.note(key, version, (peer.uid, opened(&outcome)));
         outcome
     }
 
@@ -208,6 +208,12 @@ impl Agent {
     /// The accesses since the last time this was asked.
     pub fn take_accesses(&self) -> Vec<Access> {
         lock(&self.accesses).take()
+    }
+
+    /// What earlier runs of this agent have used today.
+    pub fn take_usage(&self, told: &[Used]) {
+        let now = self.now();
+        lock(&self.keys).take_usage(told, now.wall);
     }
 
     /// The server could not be told of these.

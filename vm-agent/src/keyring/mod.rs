@@ -16,9 +16,10 @@ use std::time::Duration;
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::local::RefusalCode;
 use keyferry_protocol::memory::{Arena, LockedBox, PageState, ProtectionLevel, scrub};
-use keyferry_protocol::wire::{Delivery, Held, KeyPolicy, Outcome, Put, ToolRule};
+use keyferry_protocol::wire::{Delivery, Held, KeyPolicy, Outcome, Put, ToolRule, Used};
 use keyferry_sdk::status;
 
+use crate::clock::Moment;
 use crate::socket::Peer;
 use receiver::Receiver;
 pub use receiver::{Opened, ReceiverId, Share};
@@ -228,10 +229,19 @@ impl Keyring {
     }
 
     /// Takes one request from the budget of a key.
-    pub fn spend(&mut self, key: &KeyName, now: Duration) -> Result<(), Spent> {
+    pub fn spend(&mut self, key: &KeyName, now: Moment) -> Result<(), Spent> {
         match self.entries.get_mut(key) {
             Some(entry) => entry.usage.spend(entry.policy.budget, now),
             None => Ok(()),
+        }
+    }
+
+    /// What earlier runs of the agent have used on the day of this time.
+    pub fn take_usage(&mut self, told: &[Used], wall: Duration) {
+        for used in told {
+            if let Some(entry) = self.entries.get_mut(&used.key) {
+                entry.usage.at_least((used.requests, used.bytes), wall);
+            }
         }
     }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use keyferry_protocol::wire::Budget;
 
-/// The uses of one key since the agent started, and those of this minute and these 24 hours.
+use crate::clock::Moment;
+
+/// The uses of one key since the agent started, and what counts for its budget.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
     /// Requests that were given the key.
@@ -13,8 +15,8 @@ pub struct Usage {
     pub sent: u64,
     /// Bytes received from them.
     pub received: u64,
-    minute: Window,
-    day: Window,
+    minute: Minute,
+    day: Day,
 }
 
 /// Which part of a budget is used up, and when there is more.
@@ -33,43 +35,52 @@ pub struct Spent {
 pub enum Bound {
     /// Requests in a minute.
     RequestsPerMinute,
-    /// Requests in 24 hours.
+    /// Requests on a day of UTC.
     RequestsPerDay,
-    /// Bytes in 24 hours.
+    /// Bytes on a day of UTC.
     BytesPerDay,
 }
 
-/// What was used since `begun`, which is the first use.
+/// Begins with the first request in it, on the boot clock.
 #[derive(Debug, Clone, Copy, Default)]
-struct Window {
+struct Minute {
     begun: Option<Duration>,
+    requests: u64,
+}
+
+/// A day of UTC, so that the server means the same one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Day {
+    /// Days since 1970.
+    number: u64,
     requests: u64,
     bytes: u64,
 }
 
 impl Usage {
-    /// Takes one request from the budget, at this time of the boot clock.
-    pub fn spend(&mut self, budget: Budget, now: Duration) -> Result<(), Spent> {
-        self.minute.move_on(MINUTE, now);
-        self.day.move_on(DAY, now);
+    /// Takes one request from the budget.
+    pub fn spend(&mut self, budget: Budget, now: Moment) -> Result<(), Spent> {
+        self.minute.move_on(now.boot);
+        self.day.move_on(now.wall);
+        let (minute, day) = (self.minute.left(now.boot), left_of_day(now.wall));
         let bounds = [
             (
                 Bound::RequestsPerMinute,
                 u64::from(budget.requests_per_minute),
                 self.minute.requests,
-                self.minute.ends(MINUTE, now),
+                minute,
             ),
             (
                 Bound::RequestsPerDay,
                 u64::from(budget.requests_per_day),
                 self.day.requests,
-                self.day.ends(DAY, now),
+                day,
             ),
             (
                 Bound::BytesPerDay,
                 budget.bytes_per_day,
                 self.day.bytes,
-                self.day.ends(DAY, now),
+                day,
             ),
         ];
         for (what, most, used, wait) in bounds {
@@ -79,7 +90,7 @@ impl Usage {
         }
         self.requests += 1;
         self.minute.requests += 1;
-        self.day.requests += 1;
+        self.day.requests = self.day.requests.saturating_add(1);
         Ok(())
     }
 
@@ -87,7 +98,14 @@ impl Usage {
     pub fn moved(&mut self, sent: u64, received: u64) {
         self.sent += sent;
         self.received += received;
-        self.day.bytes += sent + received;
+        self.day.bytes = self.day.bytes.saturating_add(sent + received);
+    }
+
+    /// Somebody knows of so many requests and bytes on the day of this time; these are among them.
+    pub fn at_least(&mut self, (requests, bytes): (u64, u64), wall: Duration) {
+        self.day.move_on(wall);
+        self.day.requests = self.day.requests.max(requests);
+        self.day.bytes = self.day.bytes.max(bytes);
     }
 }
 
@@ -102,20 +120,36 @@ impl Bound {
     }
 }
 
-impl Window {
-    fn move_on(&mut self, length: Duration, now: Duration) {
-        let over = |begun| now.saturating_sub(begun) >= length;
+impl Minute {
+    fn move_on(&mut self, boot: Duration) {
+        let over = |begun| boot.saturating_sub(begun) >= MINUTE;
         if self.begun.is_none_or(over) {
             *self = Self {
-                begun: Some(now),
-                ..Self::default()
+                begun: Some(boot),
+                requests: 0,
             };
         }
     }
 
-    fn ends(&self, length: Duration, now: Duration) -> Duration {
-        (self.begun.unwrap_or(now) + length).saturating_sub(now)
+    fn left(&self, boot: Duration) -> Duration {
+        (self.begun.unwrap_or(boot) + MINUTE).saturating_sub(boot)
     }
+}
+
+impl Day {
+    fn move_on(&mut self, wall: Duration) {
+        let number = wall.as_secs() / DAY.as_secs();
+        if self.number != number {
+            *self = Self {
+                number,
+                ..Self::default()
+            };
+        }
+    }
+}
+
+fn left_of_day(wall: Duration) -> Duration {
+    DAY - Duration::from_secs(wall.as_secs() % DAY.as_secs())
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -125,9 +159,15 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Duration {
-        // Of a machine that was started ten seconds ago.
-        Duration::from_secs(10 + seconds)
+    /// On a machine that was started ten seconds ago, an hour before midnight.
+    fn at(seconds: u64) -> Moment {
+        let boot = Duration::from_secs(10 + seconds);
+        Moment {
+            monotonic: boot,
+            boot,
+            wall: Duration::from_secs(20_000 * 24 * 3600 - 3600 + seconds),
+            host: None,
+        }
     }
 
     #[test]
@@ -156,12 +196,32 @@ mod tests {
         let mut usage = Usage::default();
         usage.spend(budget, at(0)).unwrap();
         usage.moved(60, 39);
-        usage.spend(budget, at(3600)).unwrap();
+        usage.spend(budget, at(600)).unwrap();
         usage.moved(0, 1);
-        let spent = usage.spend(budget, at(7200)).unwrap_err();
+        let spent = usage.spend(budget, at(1200)).unwrap_err();
         assert_eq!(spent.what, Bound::BytesPerDay);
-        usage.spend(budget, at(24 * 3600)).unwrap();
+        assert_eq!(spent.wait, Duration::from_secs(2400), "until midnight");
+        usage.spend(budget, at(3600)).unwrap();
         assert_eq!((usage.requests, usage.sent, usage.received), (3, 60, 40));
+    }
+
+    #[test]
+    fn a_day_goes_on_with_what_was_used_before_a_restart() {
+        let budget = Budget {
+            requests_per_day: 3,
+            ..Budget::default()
+        };
+        let mut usage = Usage::default();
+        usage.at_least((2, 0), at(0).wall);
+        usage.spend(budget, at(1)).unwrap();
+        assert!(usage.spend(budget, at(2)).is_err());
+        // Told again, these are the same requests.
+        usage.at_least((3, 0), at(3).wall);
+        assert!(usage.spend(budget, at(4)).is_err());
+        usage.at_least((u64::MAX, u64::MAX), at(5).wall);
+        usage.moved(1, 1);
+        usage.spend(budget, at(3600)).unwrap();
+        assert_eq!(usage.requests, 2, "what this run has done is its own count");
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn claims(protection: ProtectionLevel) -> Claims {
         boot_id: boot_id().unwrap_or_default(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         protection,
-        capabilities: Claims::TAKES_SERVER_KEYS,
+        capabilities: Claims::TAKES_SERVER_KEYS | Claims::TAKES_USAGE,
     }
 }
 

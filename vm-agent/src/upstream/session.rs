@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use keyferry_protocol::channel::MESSAGES;
+use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::memory::{LockedBox, PageState, scrub};
-use keyferry_protocol::wire::{ToAgent, ToServer};
+use keyferry_protocol::wire::{Access, AccessKind, Put, ToAgent, ToServer};
 use keyferry_sdk::link::{Link, LinkError, Received, Target};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, info, warn};
@@ -41,6 +42,8 @@ pub(super) struct Session {
     link: Link,
     target: Target,
     batch: Batch,
+    /// Whether the server tells requests from other accesses.
+    requests_are_told: bool,
     heard: Instant,
     life: Duration,
     renew_at: Instant,
@@ -63,6 +66,7 @@ impl Session {
             link,
             target,
             batch: Batch::Awaited,
+            requests_are_told: false,
             heard: now,
             life,
             renew_at: now + life,
@@ -131,33 +135,9 @@ impl Session {
             .map_err(|_malformed| LinkError::Protocol("a malformed message"))?;
         let reply = match said {
             ToAgent::Accept(_) => return Err(LinkError::Protocol("a second welcome")),
-            ToAgent::Put(put) => {
-                let outcome = agent.change(|keys| keys.put(&put));
-                info!(key = %put.key, version = put.version, ?outcome, "key delivered");
-                ToServer::Ack {
-                    key: put.key,
-                    version: put.version,
-                    outcome,
-                }
-            }
-            ToAgent::Retire { key, version } => {
-                let outcome = agent.change(|keys| keys.retire(&key, version));
-                info!(%key, version, "key version retired");
-                ToServer::Ack {
-                    key,
-                    version,
-                    outcome,
-                }
-            }
-            ToAgent::Revoke { key } => {
-                let outcome = agent.change(|keys| keys.revoke(&key));
-                info!(%key, "key revoked");
-                ToServer::Ack {
-                    key,
-                    version: EVERY,
-                    outcome,
-                }
-            }
+            ToAgent::Put(put) => hold(agent, &put),
+            ToAgent::Retire { key, version } => retire(agent, key, version),
+            ToAgent::Revoke { key } => revoke(agent, key),
             ToAgent::Lease { seconds } => return Ok((self.lease(agent, upstream, seconds), None)),
             ToAgent::Wipe => {
                 agent.wipe(PageState::Revoked);
@@ -172,6 +152,11 @@ impl Session {
                 for target in &mut upstream.targets {
                     target.server_key = key;
                 }
+                return Ok((None, None));
+            }
+            ToAgent::Used(used) => {
+                agent.take_usage(&used);
+                self.requests_are_told = true;
                 return Ok((None, None));
             }
         };
@@ -197,7 +182,9 @@ impl Session {
             return Err(Ended::Lost(LinkError::TimedOut));
         }
         self.link.ping().await?;
-        self.tell_accesses(agent).await?;
+        if self.batch == Batch::Told {
+            self.tell_accesses(agent).await?;
+        }
         if self.link.sent() > MESSAGES / 2 {
             self.renew_at = Instant::now();
         }
@@ -205,9 +192,12 @@ impl Session {
     }
 
     async fn tell_accesses(&mut self, agent: &Agent) -> Result<(), Ended> {
-        let accesses = agent.take_accesses();
+        let mut accesses = agent.take_accesses();
         if accesses.is_empty() {
             return Ok(());
+        }
+        if !self.requests_are_told {
+            accesses.iter_mut().for_each(as_older_servers_know_it);
         }
         let told = ToServer::Audit(accesses);
         let sent = say(&mut self.link, agent, &told).await;
@@ -252,6 +242,42 @@ pub(super) async fn say(link: &mut Link, agent: &Agent, message: &ToServer) -> R
         return Err(Ended::Jumped);
     }
     Ok(link.send(message).await?)
+}
+
+fn hold(agent: &Agent, put: &Put<'_>) -> ToServer {
+    let outcome = agent.change(|keys| keys.put(put));
+    info!(key = %put.key, version = put.version, ?outcome, "key delivered");
+    ToServer::Ack {
+        key: put.key.clone(),
+        version: put.version,
+        outcome,
+    }
+}
+
+fn retire(agent: &Agent, key: KeyName, version: u32) -> ToServer {
+    let outcome = agent.change(|keys| keys.retire(&key, version));
+    info!(%key, version, "key version retired");
+    ToServer::Ack {
+        key,
+        version,
+        outcome,
+    }
+}
+
+fn revoke(agent: &Agent, key: KeyName) -> ToServer {
+    let outcome = agent.change(|keys| keys.revoke(&key));
+    info!(%key, "key revoked");
+    ToServer::Ack {
+        key,
+        version: EVERY,
+        outcome,
+    }
+}
+
+fn as_older_servers_know_it(access: &mut Access) {
+    if access.kind == AccessKind::Requested {
+        access.kind = AccessKind::Opened;
+    }
 }
 
 fn held(agent: &Agent) -> ToServer {

@@ -1,6 +1,6 @@
 //! What the agent tells of itself: to the server, and in its status.
 
-use keyferry_protocol::wire::{Access, ToServer};
+use keyferry_protocol::wire::{Access, AccessKind, ToServer};
 use keyferry_sdk::Proxied;
 use keyferry_sdk::status::Health;
 use rustix::process::Signal;
@@ -32,8 +32,8 @@ async fn the_agent_tells_the_server_what_it_holds_and_who_asked() {
         unreachable!("just matched")
     };
     assert_eq!(
-        (accesses[0].version, accesses[0].count, accesses[0].allowed),
-        (7, 1, true)
+        (accesses[0].version, accesses[0].count, accesses[0].kind),
+        (7, 1, AccessKind::Opened)
     );
 }
 
@@ -50,7 +50,10 @@ async fn a_flood_of_made_up_names_hides_no_access() {
     tool.key("openai").await.unwrap();
     let told = accesses_until_the_end(&mut world, &agent).await;
     assert_eq!(
-        (count(&told, "openai", true), count(&told, "-", false)),
+        (
+            count(&told, "openai", AccessKind::Opened),
+            count(&told, "-", AccessKind::Refused)
+        ),
         (1, 600),
         "{told:?}"
     );
@@ -77,7 +80,10 @@ async fn every_refused_access_is_told_at_the_socket_and_at_the_proxy() {
     let told = accesses_until_the_end(&mut world, &agent).await;
     // Allowed was the token, while the key lived.
     assert_eq!(
-        (count(&told, "openai", true), count(&told, "openai", false)),
+        (
+            count(&told, "openai", AccessKind::Opened),
+            count(&told, "openai", AccessKind::Refused)
+        ),
         (1, 4),
         "{told:?}"
     );
@@ -109,10 +115,10 @@ async fn accesses_until_the_end(world: &mut World, agent: &AgentProcess) -> Vec<
     }
 }
 
-fn count(told: &[Access], name: &str, allowed: bool) -> u32 {
+fn count(told: &[Access], name: &str, kind: AccessKind) -> u32 {
     let of = told
         .iter()
-        .filter(|told| told.key.as_str() == name && told.allowed == allowed);
+        .filter(|told| told.key.as_str() == name && told.kind == kind);
     of.map(|told| told.count).sum()
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use keyferry_protocol::ids::KeyName;
-use keyferry_protocol::wire::Access;
+use keyferry_protocol::wire::{Access, AccessKind};
 use serde_json::json;
 
 use super::Entered;
@@ -21,9 +21,9 @@ pub(super) struct LeftOut {
 
 impl LeftOut {
     fn add(&mut self, access: &Access) {
-        let counted = match access.allowed {
-            true => &mut self.opened,
-            false => &mut self.refused,
+        let counted = match access.kind {
+            AccessKind::Opened | AccessKind::Requested => &mut self.opened,
+            AccessKind::Refused => &mut self.refused,
         };
         *counted = counted.saturating_add(access.count.into());
     }
@@ -56,9 +56,9 @@ pub(super) async fn write(
         let actor = entered.actor();
         let mut change = app.store.begin().await?;
         for access in ours {
-            let action = match access.allowed {
-                true => "key.opened",
-                false => "key.refused",
+            let action = match access.kind {
+                AccessKind::Opened | AccessKind::Requested => "key.opened",
+                AccessKind::Refused => "key.refused",
             };
             let detail = json!({
                 "version": access.version,
@@ -67,6 +67,7 @@ pub(super) async fn write(
                 "sent": access.sent,
                 "received": access.received,
                 "last_at": access.at,
+                "requested": access.kind == AccessKind::Requested,
             });
             let entry = entered.entry(&actor, action, (Some(access.key.as_str()), detail));
             change.insert_audit_event(app, &entry).await?;
@@ -120,12 +121,16 @@ pub(super) async fn summarise(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use keyferry_protocol::agreement::PublicKey;
-    use keyferry_protocol::handshake::Claims;
+    use keyferry_protocol::handshake::{Claims, CredentialKind};
     use keyferry_protocol::memory::ProtectionLevel;
+    use keyferry_protocol::wire::Used;
     use serde_json::Value;
     use uuid::Uuid;
 
+    use super::super::usage::used_today;
     use super::*;
     use crate::store::VmId;
     use crate::testing::{self, Server};
@@ -151,20 +156,21 @@ mod tests {
             },
             session: Uuid::nil(),
             server_key: server.app.server_keys.pairs().noise.current.public(),
+            by: CredentialKind::Ticket,
         };
         (server, entered)
     }
 
-    fn access(key: &str, allowed: bool) -> Access {
+    fn access(key: &str, kind: AccessKind) -> Access {
         Access {
             key: key.parse().unwrap(),
             version: 1,
             uid: 1_000,
             at: 0,
             count: 2,
-            sent: 0,
-            received: 0,
-            allowed,
+            sent: 30,
+            received: 400,
+            kind,
         }
     }
 
@@ -185,7 +191,7 @@ mod tests {
         let mut left_out = LeftOut::default();
         let mut rows = 0;
         for _ in 0..10 {
-            let batch = vec![access("openai", true); 512];
+            let batch = vec![access("openai", AccessKind::Opened); 512];
             rows += within_budget(&server.app, &entered, batch, &mut left_out).len();
         }
         assert_eq!(rows, 3_000);
@@ -208,7 +214,10 @@ mod tests {
         let (server, entered) = entered().await;
         let mut left_out = LeftOut::default();
         let told = BTreeMap::new();
-        let batch = [access("openai", true), access("invented", false)];
+        let batch = [
+            access("openai", AccessKind::Opened),
+            access("invented", AccessKind::Refused),
+        ];
         let batch = (batch.as_slice(), &told);
         write(&server.app, &entered, batch, &mut left_out)
             .await
@@ -220,5 +229,39 @@ mod tests {
             refused: 2,
         };
         assert_eq!(left_out, counted);
+    }
+
+    #[tokio::test]
+    async fn what_a_machine_requested_today_is_known_and_nothing_else_counts() {
+        let (server, entered) = entered().await;
+        let write = async |batch: &[Access]| {
+            let (told, mut left_out) = (BTreeMap::new(), LeftOut::default());
+            let batch = (batch, &told);
+            write(&server.app, &entered, batch, &mut left_out)
+                .await
+                .unwrap();
+        };
+        let most = Access {
+            count: u32::MAX,
+            sent: u64::MAX,
+            ..access("openai", AccessKind::Requested)
+        };
+        write(&[most]).await;
+        server.clock.advance(Duration::from_secs(24 * 3600));
+        assert_eq!(used_today(&server.app, &entered).await.unwrap(), []);
+        for kind in [
+            AccessKind::Requested,
+            AccessKind::Opened,
+            AccessKind::Refused,
+            AccessKind::Requested,
+        ] {
+            write(&[access("openai", kind)]).await;
+        }
+        let used = Used {
+            key: "openai".parse().unwrap(),
+            requests: 4,
+            bytes: 860,
+        };
+        assert_eq!(used_today(&server.app, &entered).await.unwrap(), [used]);
     }
 }

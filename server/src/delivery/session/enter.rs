@@ -90,6 +90,7 @@ pub(super) async fn enter(app: &App, line: &mut Line, session: Uuid) -> Result<E
         claims: proven.claims,
         session,
         server_key,
+        by: offer.kind,
     };
     let next = admit(app, offer, &known, &entered).await?;
     line.secure(proven.channel);

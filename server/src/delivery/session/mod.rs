@@ -14,13 +14,14 @@ mod hear;
 mod line;
 mod serve;
 mod told;
+mod usage;
 
 use std::time::Duration;
 
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use keyferry_protocol::agreement::PublicKey;
-use keyferry_protocol::handshake::Claims;
+use keyferry_protocol::handshake::{Claims, CredentialKind};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -52,6 +53,8 @@ struct Entered {
     session: Uuid,
     /// The server's static key, as far as the agent knows.
     server_key: PublicKey,
+    /// A ticket begins a run of an agent; within it there are sessions after the first.
+    by: CredentialKind,
 }
 
 impl Entered {

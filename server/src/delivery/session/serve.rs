@@ -35,6 +35,7 @@ pub(super) struct Session<'a> {
     pub(super) heard_at: Instant,
     /// Whether every server has been told that the agent is here.
     announced: bool,
+    pub(super) usage_told: bool,
 }
 
 /// What a session wants of the database; each includes those before it.
@@ -66,6 +67,7 @@ pub(super) async fn serve(app: &App, line: &mut Line, entered: Entered) -> Ended
         look_at: now,
         heard_at: now,
         announced: false,
+        usage_told: false,
     };
     let ended = match session.run().await {
         Ok(never) => match never {},
@@ -148,6 +150,7 @@ impl Session<'_> {
     async fn renew(&mut self) -> Result<(), Ended> {
         self.summarise().await?;
         self.deliver().await?;
+        self.tell_usage().await?;
         self.say(&ToAgent::Lease {
             seconds: self.lease,
         })

@@ -62,6 +62,7 @@ impl Gate {
             },
             session: Uuid::nil(),
             server_key: self.server.app.server_keys.pairs().noise.current.public(),
+            by: offer.kind,
         };
         let next = admit(&self.server.app, offer, known, &entered).await?;
         Ok(CredentialRef {

@@ -1,0 +1,89 @@
+//! How much a machine may do with a key in a day, whatever becomes of its agent.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use keyferry_tests::{
+    Agent, Engine, Person, Provider, Secret, Server, Stage, on_both_engines, until,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+on_both_engines!(a_restarted_agent_goes_on_with_the_budget_of_its_day);
+
+async fn a_restarted_agent_goes_on_with_the_budget_of_its_day(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let key = Secret::fresh();
+    let provider = Provider::start(&stage, &key).await;
+    ada.put_for_host(("openai", "openai"), &provider.host(), &key);
+    let bound = ["keys", "policy", "openai", "--requests-per-day", "3"];
+    ada.run(&bound, b"").success();
+    let settings = provider.agent_settings();
+    let mut agent = Agent::enrol_with(&stage, &ada, "kali-1", &settings).await;
+    agent.until_holding("openai", 1).await;
+    for _ in 0..2 {
+        assert!(request(&agent).await.starts_with("HTTP/1.1 200 "));
+    }
+    // Two tokens were given out besides, which count for no budget.
+    assert!(agent.terminate().success());
+    until("the server knows of both requests", async || {
+        (requested(&ada) == 2).then_some(())
+    })
+    .await;
+
+    let agent = Agent::start_with(&stage, ("kali-1", &ada.ticket("kali-1")), |command| {
+        command.arg("--config").arg(stage.path("kali-1.toml"));
+    });
+    agent.until_holding("openai", 1).await;
+    agent.until_healthy().await;
+    assert!(request(&agent).await.starts_with("HTTP/1.1 200 "));
+    let refused = request(&agent).await;
+    assert!(
+        refused.starts_with("HTTP/1.1 429 ")
+            && refused.contains("Keyferry-Error: budget_requests_per_day"),
+        "{refused}"
+    );
+    assert_eq!(provider.seen().len(), 3);
+    // What it has done itself is its own count.
+    assert_eq!(agent.key("openai").await.unwrap().requests, 1);
+
+    let other = Agent::enrol_with(&stage, &ada, "kali-2", &settings).await;
+    other.until_holding("openai", 1).await;
+    assert!(
+        request(&other).await.starts_with("HTTP/1.1 200 "),
+        "another machine has a budget of its own"
+    );
+}
+
+/// One request with a token of its own, and its answer.
+async fn request(agent: &Agent) -> String {
+    let client = keyferry_sdk::Client::connect_to(agent.socket())
+        .await
+        .unwrap();
+    let lent = client.proxied("openai").await.unwrap();
+    let address = lent.base_url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Connection: close\r\n\r\n",
+        lent.token
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// Requests in the audit, as their owner sees them.
+fn requested(ada: &Person<'_>) -> u64 {
+    let events = ada.ask(&["audit", "list", "--action", "key.opened"]);
+    let items = events["items"].as_array().unwrap().iter();
+    let of_requests = items.filter(|event| event["detail"]["requested"] == true);
+    of_requests
+        .filter_map(|event| event["detail"]["count"].as_u64())
+        .sum()
+}
