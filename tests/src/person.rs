@@ -70,6 +70,18 @@ impl<'a> Person<'a> {
         self.enter("login", server, name);
     }
 
+    /// Tries to sign in with what is typed: a password, and after it a second factor.
+    pub fn try_to_log_in(&self, server: &Server, name: &str, typed: &[u8]) -> Answer {
+        let contact = [
+            "--server",
+            server.url(),
+            "--fingerprint",
+            server.fingerprint(),
+        ];
+        let login = ["login", "--username", name, "--password-stdin"];
+        self.run(&[&login[..], &contact].concat(), typed)
+    }
+
     /// Runs one command with this standard input.
     pub fn run(&self, arguments: &[&str], input: &[u8]) -> Answer {
         Answer::of(&mut self.command(arguments), input)

@@ -111,42 +111,30 @@ pub(crate) async fn create(
     wanted: Wanted,
     standing: Standing<'_>,
 ) -> Result<NewUser, ApiError> {
-    if standing == Standing::Ordinary {
+    let by_stranger = standing == Standing::Ordinary;
+    if by_stranger {
         app.config.offers.registration.must_be_on()?;
     }
     let names = Names::parse(&wanted)?;
-    let pending = app.config.mail.must_verify && standing == Standing::Ordinary;
+    let pending = app.config.mail.must_verify && by_stranger;
     if names.email.is_none() && (pending || wanted.password.is_none()) {
         return Err(ApiError::invalid("email", "is needed here"));
     }
-    let password = wanted.password.as_ref();
-    let password = password
-        .map(|text| NewPassword::parse(text.expose(), &names.known_words(), &app.config.passwords));
-    let password = password.transpose()?;
-    if standing == Standing::Ordinary {
+    let password = names.password(app, wanted.password.as_ref())?;
+    if by_stranger {
         limits::registration(app, origin).await?;
     }
     names.are_free(app).await?;
-    let (password_hash, purpose) = match password {
-        Some(password) => (app.hasher.hash(password).await?, EmailTokenPurpose::Verify),
-        None => (NO_PASSWORD.to_owned(), EmailTokenPurpose::Reset),
+    let password_hash = match password {
+        Some(password) => app.hasher.hash(password).await?,
+        None => NO_PASSWORD.to_owned(),
     };
-
-    let now = app.clock.now();
     let user = NewUser {
-        id: UserId::new(now, &mut app.rng()),
-        tenant_id: TenantId::new(now, &mut app.rng()),
-        tenant_name: names.tenant,
-        username: names.username,
-        email: names.email,
-        full_name: names.full_name,
-        password_hash,
         server_admin: standing == Standing::ServerAdmin,
         pending,
-        email_verified: false,
-        created_at: now,
+        ..names.into_user(app, password_hash)
     };
-    keep(app, origin, &user, (standing, purpose)).await?;
+    keep(app, origin, &user, standing).await?;
     Ok(user)
 }
 
@@ -155,31 +143,27 @@ async fn keep(
     app: &App,
     origin: &Origin,
     user: &NewUser,
-    (standing, purpose): (Standing<'_>, EmailTokenPurpose),
+    standing: Standing<'_>,
 ) -> Result<(), ApiError> {
     let own = format!("user:{}", user.id);
     let (actor, action) = match standing {
         Standing::Provided(operator) => (operator, "operator.add_user"),
         Standing::Ordinary | Standing::ServerAdmin => (own.as_str(), "auth.register"),
     };
-    let mut change = app.store.begin().await?;
-    // Of two registrations at once the slower one meets the unique columns.
-    change.insert_user(user).await.map_err(taken)?;
     let entry = Entry {
         tenant: Some(user.tenant_id),
         actor,
         action,
-        subject: None,
-        detail: json!({}),
+        subject: Some(&user.id.to_string()),
+        detail: json!({ "address": origin.peer }),
         correlation: origin.request_id,
     };
+    let mut change = app.store.begin().await?;
+    // Of two registrations at once the slower one meets the unique columns.
+    change.insert_user(user).await.map_err(taken)?;
     change.insert_audit_event(app, &entry).await?;
     let link = match &user.email {
-        Some(email) => Some(
-            MailedToken::new(app, purpose, user.id, email)
-                .keep(app, &mut change)
-                .await?,
-        ),
+        Some(email) => Some(link(app, user, email).keep(app, &mut change).await?),
         None => None,
     };
     change.commit().await?;
@@ -187,6 +171,16 @@ async fn keep(
         app.mailer.post(mail);
     }
     Ok(())
+}
+
+/// Who has no password yet is to choose one; that proves the address too.
+fn link(app: &App, user: &NewUser, email: &Email) -> MailedToken {
+    let purpose = if user.password_hash == NO_PASSWORD {
+        EmailTokenPurpose::Reset
+    } else {
+        EmailTokenPurpose::Verify
+    };
+    MailedToken::new(app, purpose, user.id, email)
 }
 
 struct Names {
@@ -236,6 +230,34 @@ impl Names {
             .chain(parts)
             .chain([self.tenant.as_str()])
             .collect()
+    }
+
+    fn password(
+        &self,
+        app: &App,
+        wanted: Option<&Secret>,
+    ) -> Result<Option<NewPassword>, ApiError> {
+        let (words, policy) = (self.known_words(), &app.config.passwords);
+        let parsed = wanted.map(|text| NewPassword::parse(text.expose(), &words, policy));
+        parsed.transpose()
+    }
+
+    /// Somebody ordinary of these names.
+    fn into_user(self, app: &App, password_hash: String) -> NewUser {
+        let now = app.clock.now();
+        NewUser {
+            id: UserId::new(now, &mut app.rng()),
+            tenant_id: TenantId::new(now, &mut app.rng()),
+            tenant_name: self.tenant,
+            username: self.username,
+            email: self.email,
+            full_name: self.full_name,
+            password_hash,
+            server_admin: false,
+            pending: false,
+            email_verified: false,
+            created_at: now,
+        }
     }
 
     async fn are_free(&self, app: &App) -> Result<(), ApiError> {

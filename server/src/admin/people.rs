@@ -33,52 +33,23 @@ pub(super) struct Admin {
 #[derive(Subcommand)]
 enum Action {
     /// Create another admin of this server
-    Create {
-        /// The admin's name
-        #[arg(long, value_name = "NAME")]
-        username: String,
-        /// The admin's e-mail address
-        #[arg(long, value_name = "MAIL")]
-        email: Option<String>,
-        /// Read the password from standard input instead of asking for it
-        #[arg(long)]
-        password_stdin: bool,
-    },
+    Create(Newcomer),
     /// Make an account for somebody who is no admin, also where strangers may not register
-    AddUser {
-        /// Their name
-        #[arg(long, value_name = "NAME")]
-        username: String,
-        /// Their e-mail address
-        #[arg(long, value_name = "MAIL")]
-        email: Option<String>,
-        /// Read the password from standard input instead of asking for it
-        #[arg(long)]
-        password_stdin: bool,
-    },
+    AddUser(Newcomer),
     /// Give an account a new password and end its sessions
     ResetPassword {
-        /// Username, e-mail address or id
-        account: String,
+        #[command(flatten)]
+        named: Named,
         /// Read the password from standard input instead of asking for it
         #[arg(long)]
         password_stdin: bool,
     },
     /// Let an account that was locked after failed logins be tried again
-    Unlock {
-        /// Username, e-mail address or id
-        account: String,
-    },
+    Unlock(Named),
     /// Close an account and end its sessions
-    Disable {
-        /// Username, e-mail address or id
-        account: String,
-    },
+    Disable(Named),
     /// Make a closed account what it was before
-    Enable {
-        /// Username, e-mail address or id
-        account: String,
-    },
+    Enable(Named),
     /// Put the tenant of an account on a plan
     Plan {
         /// Username or e-mail address of a member; the tenant is the one they sign in to
@@ -88,6 +59,27 @@ enum Action {
     },
     /// Change what a plan allows; it counts at once, and what is not named stays
     Limits(LimitFlags),
+}
+
+/// For whom an account is made.
+#[derive(Args)]
+struct Newcomer {
+    /// Their name
+    #[arg(long, value_name = "NAME")]
+    username: String,
+    /// Their e-mail address
+    #[arg(long, value_name = "MAIL")]
+    email: Option<String>,
+    /// Read the password from standard input instead of asking for it
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// An account that there is.
+#[derive(Args)]
+struct Named {
+    /// Username, e-mail address or id
+    account: String,
 }
 
 /// Runs one action.
@@ -115,72 +107,80 @@ pub(super) async fn admin(config: Config, flags: Admin) -> Result<(), Failure> {
 
 async fn act(app: &App, origin: &Origin, action: Action) -> Result<String, Failure> {
     let by = Operator::on_host(origin);
-    match action {
-        Action::Create {
-            username,
-            email,
-            password_stdin,
-        } => {
-            let wanted = wanted(username, email, password_stdin)?;
-            let made = accounts::create(app, origin, wanted, Standing::ServerAdmin);
-            made.await.map_err(explain)?;
-            Ok("The admin can sign in.".to_owned())
+    let told = match action {
+        Action::Create(person) => {
+            create(app, origin, person, Standing::ServerAdmin).await?;
+            "The admin can sign in."
         }
-        Action::AddUser {
-            username,
-            email,
-            password_stdin,
-        } => {
-            let wanted = wanted(username, email, password_stdin)?;
-            let made = accounts::create(app, origin, wanted, Standing::Provided(by.actor()));
-            made.await.map_err(explain)?;
-            Ok("The account is there.".to_owned())
+        Action::AddUser(person) => {
+            create(app, origin, person, Standing::Provided(by.actor())).await?;
+            "The account is there."
         }
         Action::ResetPassword {
-            account,
+            named,
             password_stdin,
         } => {
-            let user = find(app, &account).await?;
+            let user = find(app, &named.account).await?;
             let new = password(password_stdin)?;
             let set = operators::set_password(app, &by, (&user, &new)).await;
             set.map_err(explain)?;
-            Ok("The password is changed; every session of the account has ended.".to_owned())
+            "The password is changed; every session of the account has ended."
         }
-        Action::Unlock { account } => {
-            let user = find(app, &account).await?;
+        Action::Unlock(named) => {
+            let user = find(app, &named.account).await?;
             operators::unlock(app, &by, &user).await?;
-            Ok("The account is unlocked.".to_owned())
+            "The account is unlocked."
         }
-        Action::Disable { account } => {
-            let user = find(app, &account).await?;
-            let closed = operators::set_status(app, &by, (&user, Status::Disabled)).await;
-            closed.map_err(explain)?;
-            Ok("The account is closed; its sessions have ended.".to_owned())
+        Action::Disable(named) => {
+            set_status(app, &by, (&named, Status::Disabled)).await?;
+            "The account is closed; its sessions have ended."
         }
-        Action::Enable { account } => {
-            let user = find(app, &account).await?;
-            operators::set_status(app, &by, (&user, Status::Active)).await?;
-            let waits = find(app, &account).await?.is_pending();
-            let told = if waits { WAITS } else { "The account is open." };
-            Ok(told.to_owned())
+        Action::Enable(named) => {
+            set_status(app, &by, (&named, Status::Active)).await?;
+            let waits = find(app, &named.account).await?.is_pending();
+            if waits { WAITS } else { "The account is open." }
         }
-        Action::Plan { account, plan } => {
-            let user = find(app, &account).await?;
-            let changed = operators::change_plan(app, &by, (user.tenant_id, &plan)).await;
-            changed.map_err(explain)?;
-            Ok(format!("The tenant is on the plan {plan}."))
-        }
-        Action::Limits(flags) => plan_limits::set(app, &by, flags).await,
-    }
+        Action::Plan { account, plan } => return change_plan(app, &by, (&account, &plan)).await,
+        Action::Limits(flags) => return plan_limits::set(app, &by, flags).await,
+    };
+    Ok(told.to_owned())
 }
 
-fn wanted(username: String, email: Option<String>, stdin: bool) -> Result<Wanted, Failure> {
-    Ok(Wanted {
-        username: Some(username),
-        email,
-        password: Some(password(stdin)?),
+async fn create(
+    app: &App,
+    origin: &Origin,
+    person: Newcomer,
+    standing: Standing<'_>,
+) -> Result<(), Failure> {
+    let wanted = Wanted {
+        username: Some(person.username),
+        email: person.email,
+        password: Some(password(person.password_stdin)?),
         ..Wanted::default()
-    })
+    };
+    let made = accounts::create(app, origin, wanted, standing).await;
+    made.map(drop).map_err(explain)
+}
+
+async fn set_status(
+    app: &App,
+    by: &Operator,
+    (named, status): (&Named, Status),
+) -> Result<(), Failure> {
+    let user = find(app, &named.account).await?;
+    let set = operators::set_status(app, by, (&user, status)).await;
+    set.map_err(explain)
+}
+
+async fn change_plan(
+    app: &App,
+    by: &Operator,
+    (account, plan): (&str, &str),
+) -> Result<String, Failure> {
+    let user = find(app, account).await?;
+    let changed = operators::change_plan(app, by, (user.tenant_id, plan)).await;
+    changed.map_err(explain)?;
+    Ok(format!("The tenant is on the plan {plan}."))
 }
 
 async fn find(app: &App, account: &str) -> Result<StoredUser, Failure> {
@@ -188,11 +188,11 @@ async fn find(app: &App, account: &str) -> Result<StoredUser, Failure> {
     operators::find_account(app, &name).await.map_err(named)
 }
 
-const WAITS: &str = "The account is not closed; it waits for its e-mail address to be verified.";
-
 fn named(refused: ApiError) -> Failure {
     match refused {
         ApiError::NotFound => "there is no such account".into(),
         other => other.into(),
     }
 }
+
+const WAITS: &str = "The account is not closed; it waits for its e-mail address to be verified.";

@@ -20,6 +20,7 @@ mod raw_head;
 mod reply;
 mod request;
 mod routes;
+mod rows;
 mod segment;
 mod status;
 mod table;

@@ -3,12 +3,13 @@
 //! From these rows come dispatch, access, `405` with `Allow`, the OpenAPI document and the matrix
 //! of tests. A use case that needs a signed-in caller takes a
 //! [`SignedIn`](crate::sessions::SignedIn), and only `sessions` can make one: leaving the check
-//! out of a row does not compile. How to read a row is told at [`super::table`].
+//! out of a row does not compile. How to read a row is told at [`super::rows`].
 
 use hyper::{Method, StatusCode};
 
 use super::describe::{Answer, Slot};
-use super::table::{Access, Route, access, after, argument, caller, routes, slot, unread};
+use super::rows::{access, after, argument, caller, routes, slot, unread};
+use super::table::{Access, Route};
 use super::{
     cookies, docs, events, metrics, openapi, providers, reply, request, status, websocket,
 };

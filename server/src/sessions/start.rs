@@ -120,7 +120,11 @@ pub(crate) async fn start(
     let first = first_refresh_token(app, &session, &refresh_token);
     change.insert_refresh_token(&first).await?;
     let actor = format!("user:{}", member.user);
-    let started = (session.id, "auth.session_started", json!({}));
+    let started = (
+        session.id,
+        "auth.session_started",
+        json!({ "address": origin.peer }),
+    );
     note(app, &mut change, (member, origin), (&actor, started)).await?;
     commit_end(app, change, &crowded_out).await?;
     if let Some((_, Acquaintance::New)) = device {

@@ -96,6 +96,17 @@ impl Transaction {
         )
     }
 
+    /// Ends every session of the user in one tenant, and tells which.
+    pub(crate) async fn end_sessions_in(
+        &mut self,
+        (tenant, user): (TenantId, UserId),
+        now: UnixTime,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        const SQL: &str = "UPDATE sessions SET ended_at = $1 \
+            WHERE tenant_id = $2 AND user_id = $3 AND ended_at IS NULL RETURNING id";
+        sql!(self, query_scalar(SQL, now, tenant, user).fetch_all)
+    }
+
     /// Ends all of the user's sessions but so many, those that were used last, and tells which.
     pub(crate) async fn end_sessions_but(
         &mut self,

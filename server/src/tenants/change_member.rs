@@ -10,7 +10,7 @@ use super::roles::role_named;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
-use crate::sessions::{BuiltIn, Permission, Role, SignedIn};
+use crate::sessions::{self, BuiltIn, Permission, Role, SignedIn};
 use crate::store::{StoredMember, Transaction, UserId};
 
 /// The body of `PATCH /members/{user}`.
@@ -66,7 +66,8 @@ pub(crate) async fn leave(app: &App, caller: &SignedIn) -> Result<(), ApiError> 
     remove(app, caller, change, (user, before)).await
 }
 
-/// What the member sent goes too: by an invitation of their own they would come back.
+/// What the member sent goes too: by an invitation of their own they would come back. So do their
+/// sessions, which would count again for who is invited again.
 async fn remove(
     app: &App,
     caller: &SignedIn,
@@ -79,8 +80,8 @@ async fn remove(
     keep_an_owner(caller, &mut change, &before).await?;
     let detail = json!({ "role": before.name() });
     audit(app, caller, (&mut change, user), ("member.remove", detail)).await?;
-    change.commit().await?;
-    Ok(())
+    let ended = change.end_sessions_in(place, app.clock.now()).await?;
+    Ok(sessions::commit_end(app, change, &ended).await?)
 }
 
 /// The role of a member whom the caller may change.

@@ -157,6 +157,11 @@ async fn who_was_sent_away_is_out_at_once() {
     remove_member(&server.app, &owner, user).await.unwrap();
     let refused = signed_in(&server.app, &ORIGIN, Some(&bob)).await;
     assert!(matches!(refused, Err(ApiError::Unauthenticated)));
+
+    let anew = invited_again(&server, &owner, user).await;
+    assert!(signed_in(&server.app, &ORIGIN, Some(&anew)).await.is_ok());
+    let refused = signed_in(&server.app, &ORIGIN, Some(&bob)).await;
+    assert!(refused.is_err(), "what had ended came back");
 }
 
 /// The access token of a user who was made a member by hand.

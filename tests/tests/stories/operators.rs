@@ -227,14 +227,6 @@ pub(crate) fn admin<'a>(stage: &'a Stage, server: &Server) -> Person<'a> {
     made.feed(PASSWORD.as_bytes());
     assert!(made.wait().success(), "{}", made.log());
     let root = Person::new(stage, "root");
-    let contact = [
-        "--server",
-        server.url(),
-        "--fingerprint",
-        server.fingerprint(),
-    ];
-    let login = ["login", "--username", "root", "--password-stdin"];
-    let login = [&login[..], &contact].concat();
-    root.run(&login, PASSWORD.as_bytes()).success();
+    root.log_in(server, "root");
     root
 }

@@ -35,22 +35,11 @@ async fn a_second_factor_is_set_up_used_and_removed(engine: Engine) {
     assert!(status.contains("an authenticator app, 10"), "{status}");
 
     ada.run(&["logout"], b"").success();
-    let contact = [
-        "--server",
-        server.url(),
-        "--fingerprint",
-        server.fingerprint(),
-    ];
-    let login = [
-        &["login", "--username", "ada", "--password-stdin"][..],
-        &contact,
-    ]
-    .concat();
-    let alone = ada.run(&login, PASSWORD.as_bytes());
+    let alone = ada.try_to_log_in(&server, "ada", PASSWORD.as_bytes());
     assert_eq!(alone.code, 3, "{}", alone.errors);
     let both = format!("{PASSWORD}\n{}", recovery(0));
-    ada.run(&login, both.as_bytes()).success();
-    let again = ada.run(&login, both.as_bytes());
+    ada.try_to_log_in(&server, "ada", both.as_bytes()).success();
+    let again = ada.try_to_log_in(&server, "ada", both.as_bytes());
     assert_eq!(again.code, 3, "a recovery code counted twice");
 
     let renewed = ada.run(&["--json", "mfa", "recovery-codes"], recovery(1).as_bytes());
@@ -63,7 +52,7 @@ async fn a_second_factor_is_set_up_used_and_removed(engine: Engine) {
     );
     let good = renewed["recovery_codes"][0].as_str().unwrap();
     ada.run(&["mfa", "remove"], good.as_bytes()).success();
-    ada.run(&login, PASSWORD.as_bytes()).success();
+    ada.log_in(&server, "ada");
 }
 
 async fn an_account_is_verified_changed_exported_and_closed(engine: Engine) {
@@ -98,18 +87,8 @@ async fn an_account_is_verified_changed_exported_and_closed(engine: Engine) {
     assert_eq!(ada.run(&close, b"wrong").code, 1);
     ada.run(&close, PASSWORD.as_bytes()).success();
     assert!(!ada.session_file().exists());
-    let contact = [
-        "--server",
-        server.url(),
-        "--fingerprint",
-        server.fingerprint(),
-    ];
-    let login = [
-        &["login", "--username", "ada", "--password-stdin"][..],
-        &contact,
-    ]
-    .concat();
-    assert_eq!(ada.run(&login, PASSWORD.as_bytes()).code, 3);
+    let gone = ada.try_to_log_in(&server, "ada", PASSWORD.as_bytes());
+    assert_eq!(gone.code, 3);
 }
 
 async fn a_person_signs_out_everywhere_and_forgets_a_device(engine: Engine) {
@@ -163,9 +142,9 @@ async fn a_forgotten_password_is_replaced(engine: Engine) {
         3,
         "the session went on"
     );
-    let login = ["login", "--username", "ada", "--password-stdin"];
-    assert_eq!(ada.run(&login, PASSWORD.as_bytes()).code, 3);
-    ada.run(&login, NEW.as_bytes()).success();
+    let old = ada.try_to_log_in(&server, "ada", PASSWORD.as_bytes());
+    assert_eq!(old.code, 3);
+    ada.try_to_log_in(&server, "ada", NEW.as_bytes()).success();
 }
 
 async fn a_programs_key_is_made_listed_and_revoked(engine: Engine) {
