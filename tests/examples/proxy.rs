@@ -1,5 +1,6 @@
 //! Measures what the agent's proxy adds to a request and to the first byte of a stream: the same
-//! requests, in turn, straight to a provider over TLS and through the proxy, in one run.
+//! requests, in turn, straight to a provider over TLS and through the proxy, in one run. The proxy
+//! speaks HTTP/1.1 to the provider first, then HTTP/2; straight it is HTTP/1.1 both times.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -10,7 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyferry_tests::{Agent, Engine, Person, Provider, Secret, Server, Stage};
+use keyferry_tests::{Agent, Engine, Person, Provider, Secret, Server, Speaks, Stage};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -21,11 +22,18 @@ use tokio_rustls::TlsConnector;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
+    for speaks in [Speaks::Http1, Speaks::Both] {
+        println!("{speaks:?}");
+        measure(speaks).await;
+    }
+}
+
+async fn measure(speaks: Speaks) {
     let stage = Stage::new(Engine::Sqlite).await;
     let server = Server::start(&stage);
     let ada = Person::register(&stage, &server, "ada");
     let key = Secret::fresh();
-    let provider = Provider::start(&stage, &key).await;
+    let provider = Provider::start_speaking(speaks, &stage, &key).await;
     ada.put_for_host(("openai", "openai"), &provider.host(), &key);
     let agent = Agent::enrol_with(&stage, &ada, "kali-1", &provider.agent_settings()).await;
     agent.until_holding("openai", 1).await;

@@ -12,9 +12,10 @@ use futures_util::{SinkExt, StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -36,6 +37,17 @@ pub struct Provider {
     authority: PathBuf,
     state: Arc<State>,
     running: AbortHandle,
+}
+
+/// What a provider speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/1.1, whatever is offered.
+    Http1,
+    /// HTTP/2, and HTTP/1.1 with who does not ask for it.
+    Both,
+    /// HTTP/2, and nothing else.
+    Http2,
 }
 
 /// What a request showed.
@@ -61,10 +73,15 @@ type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 impl Provider {
     /// Starts it on a free port.
     pub async fn start(stage: &Stage, key: &Secret) -> Self {
+        Self::start_speaking(Speaks::Http1, stage, key).await
+    }
+
+    /// The same, with what it speaks.
+    pub async fn start_speaking(speaks: Speaks, stage: &Stage, key: &Secret) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let authority = stage.path(&format!("authority-{port}.pem"));
-        let acceptor = acceptor(&authority);
+        let acceptor = acceptor(&authority, speaks);
         let state = Arc::new(State {
             key: Mutex::new(key.text().to_owned()),
             seen: Mutex::default(),
@@ -116,6 +133,7 @@ impl Provider {
     }
 }
 
+const HTTP2: &[u8] = b"h2";
 /// Its name in machines where `localhost` is another.
 const NAME: &str = "provider.test";
 
@@ -125,17 +143,22 @@ impl Drop for Provider {
     }
 }
 
-fn acceptor(authority: &Path) -> TlsAcceptor {
+fn acceptor(authority: &Path, speaks: Speaks) -> TlsAcceptor {
     let private = Authority::new();
     std::fs::write(authority, private.pem()).unwrap();
     let (certificate, own) = private.certify(&["localhost", NAME]);
     let own = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], own)
         .unwrap();
+    config.alpn_protocols = match speaks {
+        Speaks::Http1 => Vec::new(),
+        Speaks::Both => vec![HTTP2.to_vec(), b"http/1.1".to_vec()],
+        Speaks::Http2 => vec![HTTP2.to_vec()],
+    };
     TlsAcceptor::from(Arc::new(config))
 }
 
@@ -154,9 +177,13 @@ async fn listen(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<State>)
             let used = Arc::new(AtomicBool::new(false));
             let service = service_fn(move |request: Request<Incoming>| {
                 let (state, used) = (Arc::clone(&state), used.swap(true, Ordering::Relaxed));
+                let of_head = request.method() == Method::HEAD;
                 async move {
                     let tired = used && request.uri().path() == "/v1/fresh-only";
-                    let answer = state.answer(request, connection).await;
+                    let mut answer = state.answer(request, connection).await;
+                    if of_head {
+                        *answer.body_mut() = Full::default().boxed_unsync();
+                    }
                     // It hangs up without a word.
                     if tired {
                         Err(io::Error::other("tired"))
@@ -165,9 +192,16 @@ async fn listen(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<State>)
                     }
                 }
             });
-            let http = hyper::server::conn::http1::Builder::new();
-            let serving = http.serve_connection(TokioIo::new(stream), service);
-            let _however_it_ended = serving.with_upgrades().await;
+            let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+            let stream = TokioIo::new(stream);
+            if speaks_http2 {
+                let http = http2::Builder::new(TokioExecutor::new());
+                let _however_it_ended = http.serve_connection(stream, service).await;
+            } else {
+                let http = http1::Builder::new();
+                let serving = http.serve_connection(stream, service);
+                let _however_it_ended = serving.with_upgrades().await;
+            }
         });
     }
 }
@@ -180,7 +214,10 @@ impl State {
         );
         let fields = request.headers().iter();
         let fields = fields.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
-        let fields: Vec<String> = fields.collect();
+        let mut fields: Vec<String> = fields.collect();
+        // In HTTP/2 the host is no field.
+        let host = request.uri().authority();
+        fields.extend(host.map(|host| format!("host: {host}")));
         let line = format!("{} {}", request.method(), request.uri());
         let known = fields.iter().any(|field| self.shows_key(field));
         let seen = Seen {
@@ -198,8 +235,11 @@ impl State {
         if path == "/v1/websocket" {
             return websocket(&mut request);
         }
-        let body = request.into_body().collect().await;
-        let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+        let Ok(body) = request.into_body().collect().await else {
+            return plain(StatusCode::BAD_REQUEST, &json!({}));
+        };
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        let body = body.to_bytes();
         let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
         let streams = asked["stream"] == true || query.contains("alt=sse");
         match path.as_str() {
@@ -211,6 +251,7 @@ impl State {
                 StatusCode::OK,
                 &json!({ "length": body.len(), "sha256": hex(&Sha256::digest(&body)) }),
             ),
+            "/v1/trailers" => with_trailers(body, trailers),
             "/v1/redirect" => redirect(&query),
             "/v1/limited" => limited(),
             path if streams => self.events(pieces(path)),
@@ -251,6 +292,13 @@ fn plain(status: StatusCode, body: &Value) -> Answer {
         .header("content-type", "application/json")
         .body(body.boxed_unsync())
         .unwrap()
+}
+
+/// Says body and trailers back.
+fn with_trailers(body: Bytes, trailers: HeaderMap) -> Answer {
+    let frames = [Frame::data(body), Frame::trailers(trailers)].map(Ok);
+    let body = StreamBody::new(stream::iter(frames));
+    Response::new(body.boxed_unsync())
 }
 
 fn redirect(to: &str) -> Answer {

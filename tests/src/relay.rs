@@ -1,8 +1,9 @@
-//! A wire between agent and server that can be cut: nothing gets through, and nobody is told.
+//! A wire between agent and server that can be cut: nothing gets through, and nobody is told. Or it
+//! loses the end of what the server says, a little later on each connection.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,6 +17,24 @@ pub struct Relay {
     port: u16,
     leads_to: Arc<OnceLock<SocketAddr>>,
     whole: watch::Sender<bool>,
+    losses: Arc<Losses>,
+}
+
+/// How much of an answer gets through, before its connection ends.
+#[derive(Default)]
+struct Losses {
+    connections: AtomicUsize,
+    step: AtomicUsize,
+}
+
+impl Losses {
+    /// For the next connection.
+    fn next(&self) -> usize {
+        match self.step.load(Ordering::SeqCst) {
+            0 => usize::MAX,
+            step => step * (1 + self.connections.fetch_add(1, Ordering::SeqCst)),
+        }
+    }
 }
 
 impl Relay {
@@ -27,11 +46,14 @@ impl Relay {
         let leads_to = Arc::new(OnceLock::new());
         let (whole, watched) = watch::channel(true);
         let listener = TcpListener::from_std(listener).unwrap();
-        tokio::spawn(listen(listener, Arc::clone(&leads_to), watched));
+        let losses = Arc::<Losses>::default();
+        let ways = (Arc::clone(&leads_to), Arc::clone(&losses));
+        tokio::spawn(listen(listener, ways, watched));
         Self {
             port,
             leads_to,
             whole,
+            losses,
         }
     }
 
@@ -44,6 +66,12 @@ impl Relay {
     pub fn lead_to(&self, server: &Server) {
         let address = server.url().trim_start_matches("https://");
         self.leads_to.set(address.parse().unwrap()).unwrap();
+    }
+
+    /// From now on each connection ends when so many bytes more than on the one before have come
+    /// from the server.
+    pub fn lose_answers(&self, step: usize) {
+        self.losses.step.store(step, Ordering::SeqCst);
     }
 
     /// From now on nothing gets through.
@@ -65,7 +93,7 @@ impl Default for Relay {
 
 async fn listen(
     listener: TcpListener,
-    leads_to: Arc<OnceLock<SocketAddr>>,
+    (leads_to, losses): (Arc<OnceLock<SocketAddr>>, Arc<Losses>),
     whole: watch::Receiver<bool>,
 ) {
     while let Ok((near, _)) = listener.accept().await {
@@ -73,6 +101,7 @@ async fn listen(
             continue;
         };
         let mut whole = whole.clone();
+        let most = losses.next();
         tokio::spawn(async move {
             drop(whole.wait_for(|whole| *whole).await);
             // A server that is not there hangs up on the agent.
@@ -81,19 +110,28 @@ async fn listen(
             };
             let (near_out, near_in) = near.into_split();
             let (far_out, far_in) = far.into_split();
-            tokio::spawn(carry(near_out, far_in, whole.clone()));
-            carry(far_out, near_in, whole).await;
+            let upward = tokio::spawn(carry((near_out, far_in), usize::MAX, whole.clone()));
+            carry((far_out, near_in), most, whole).await;
+            if most < usize::MAX {
+                upward.abort();
+            }
         });
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut whole: watch::Receiver<bool>) {
+async fn carry(
+    (mut from, mut to): (OwnedReadHalf, OwnedWriteHalf),
+    mut most: usize,
+    mut whole: watch::Receiver<bool>,
+) {
     let mut piece = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut piece).await {
         drop(whole.wait_for(|whole| *whole).await);
-        if to.write_all(&piece[..count]).await.is_err() {
+        let passing = count.min(most);
+        if to.write_all(&piece[..passing]).await.is_err() || passing == most {
             return;
         }
+        most -= passing;
     }
     drop(whole.wait_for(|whole| *whole).await);
     let _gone_already = to.shutdown().await;

@@ -5,35 +5,36 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use futures_util::{SinkExt, StreamExt};
 use keyferry_tests::{
-    Agent, Engine, Person, Provider, Secret, Server, Stage, node_with_openai, python_with_sdks,
-    until,
+    Agent, Engine, Person, Provider, Raw, RawAnswer, Secret, Server, Speaks, Stage,
+    node_with_openai, python_with_sdks, until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_tungstenite::client_async;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 
 /// A key of a provider, and a machine that may use it.
-struct World {
-    provider: Provider,
-    key: Secret,
-    agent: Agent,
+pub(crate) struct World {
+    pub(crate) provider: Provider,
+    pub(crate) key: Secret,
+    pub(crate) agent: Agent,
     _server: Server,
 }
 
 impl World {
     async fn with<'a>(stage: &'a Stage, key_name: &str) -> (Self, Person<'a>) {
-        Self::with_settings(stage, key_name, "").await
+        Self::with_provider(stage, key_name, Speaks::Http1, "").await
     }
 
-    async fn with_settings<'a>(stage: &'a Stage, key_name: &str, more: &str) -> (Self, Person<'a>) {
+    pub(crate) async fn with_provider<'a>(
+        stage: &'a Stage,
+        key_name: &str,
+        speaks: Speaks,
+        more: &str,
+    ) -> (Self, Person<'a>) {
         let server = Server::start(stage);
         let ada = Person::register(stage, &server, "ada");
         let key = Secret::fresh();
-        let provider = Provider::start(stage, &key).await;
+        let provider = Provider::start_speaking(speaks, stage, &key).await;
         let known = ["openai", "anthropic", "groq", "google"].contains(&key_name);
         let preset = if known { key_name } else { "custom" };
         ada.put_for_host((key_name, preset), &provider.host(), &key);
@@ -50,7 +51,7 @@ impl World {
     }
 
     /// Runs a program of a vendor under `keyferry exec`.
-    fn exec(&self, ada: &Person<'_>, command: &[&str]) {
+    pub(crate) fn exec(&self, ada: &Person<'_>, command: &[&str]) {
         let socket = self.agent.socket().to_str().unwrap();
         let exec = [&["exec", "--socket", socket, "--"], command].concat();
         let answer = ada.run(&exec, b"");
@@ -63,7 +64,7 @@ impl World {
         assert_eq!(answer.code, 0);
     }
 
-    fn seen_only_the_key(&self) {
+    pub(crate) fn seen_only_the_key(&self) {
         let seen = self.provider.seen();
         assert!(!seen.is_empty());
         for request in seen {
@@ -85,7 +86,7 @@ async fn the_python_package_works_unmodified(key: &str) {
     world.seen_only_the_key();
 }
 
-fn script(name: &str) -> String {
+pub(crate) fn script(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdks");
     folder.join(name).to_str().unwrap().to_owned()
 }
@@ -122,70 +123,12 @@ async fn the_node_package_of_openai_works_unmodified() {
     world.seen_only_the_key();
 }
 
-/// A program that was given a token, and says to the proxy whatever it likes.
-struct Raw {
-    base: String,
-    token: String,
-    _client: keyferry_sdk::Client,
-}
-
-/// Status, the code that the proxy names or none, and the body.
-type Said = (u16, String, String);
-
-impl Raw {
-    async fn of(agent: &Agent, key: &str) -> Self {
-        let client = keyferry_sdk::Client::connect_to(agent.socket())
-            .await
-            .unwrap();
-        let lent = client.proxied(key).await.unwrap();
-        Self {
-            base: lent.base_url,
-            token: lent.token,
-            _client: client,
-        }
-    }
-
-    async fn connect(&self) -> TcpStream {
-        let address = self.base.strip_prefix("http://").unwrap();
-        TcpStream::connect(address).await.unwrap()
-    }
-
-    /// `GET` of a path.
-    async fn ask(&self, path: &str) -> Said {
-        let token = &self.token;
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {token}\r\nConnection: close\r\n\r\n"
-        );
-        say(self.connect().await, request.as_bytes()).await
-    }
-}
-
-async fn say(mut stream: TcpStream, request: &[u8]) -> Said {
-    stream.write_all(request).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    split(&String::from_utf8_lossy(&answer))
-}
-
-fn split(answer: &str) -> Said {
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let code = head
-        .lines()
-        .find_map(|line| line.strip_prefix("Keyferry-Error: "));
-    (status, code.unwrap_or_default().to_owned(), body.to_owned())
-}
-
-fn refused(said: &Said) -> (u16, &str) {
-    (said.0, &said.1)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_worth_nothing_to_another_user() {
     let stage = Stage::new(Engine::Sqlite).await;
     let (world, _ada) = World::with(&stage, "openai").await;
     let raw = Raw::of(&world.agent, "openai").await;
-    assert_eq!(raw.ask("/v1/chat/completions").await.0, 200);
+    assert_eq!(raw.ask("/v1/chat/completions").await.status, 200);
 
     let config = format!("header = \"Authorization: Bearer {}\"", raw.token);
     let mut thief = std::process::Command::new("setpriv")
@@ -198,8 +141,8 @@ async fn a_token_is_worth_nothing_to_another_user() {
         .unwrap();
     std::io::Write::write_all(&mut thief.stdin.take().unwrap(), config.as_bytes()).unwrap();
     let answer = thief.wait_with_output().unwrap();
-    let said = split(&String::from_utf8(answer.stdout).unwrap());
-    assert_eq!(refused(&said), (403, "other_user"));
+    let said = RawAnswer::split(&String::from_utf8(answer.stdout).unwrap());
+    assert_eq!(said.refused(), (403, "other_user"));
     assert_eq!(world.provider.seen().len(), 1);
 }
 
@@ -224,8 +167,8 @@ async fn a_token_dies_with_its_process_and_serves_its_children_before() {
     let address = base.strip_prefix("http://").unwrap();
     let request = format!("GET / HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\r\n");
     let stream = TcpStream::connect(address).await.unwrap();
-    let said = say(stream, request.as_bytes()).await;
-    assert_eq!(refused(&said), (401, "process_ended"));
+    let said = RawAnswer::after(stream, &request).await;
+    assert_eq!(said.refused(), (401, "process_ended"));
     assert_eq!(world.provider.seen().len(), 1);
 }
 
@@ -241,8 +184,8 @@ async fn without_a_token_that_the_agent_made_nothing_goes_out() {
         (format!("x-api-key: {made_up}\r\n"), "unknown_token"),
     ] {
         let request = format!("GET /v1/models HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
-        let said = say(raw.connect().await, request.as_bytes()).await;
-        assert_eq!(refused(&said), (401, code));
+        let said = raw.say(&request).await;
+        assert_eq!(said.refused(), (401, code));
     }
     assert_eq!(world.provider.seen().len(), 0);
 }
@@ -253,11 +196,11 @@ async fn a_key_goes_to_its_own_hosts_only() {
     let (world, _ada) = World::with(&stage, "openai").await;
     let raw = Raw::of(&world.agent, "openai").await;
     let own = world.provider.host();
-    assert_eq!(raw.ask(&format!("/@{own}/v1/models")).await.0, 200);
+    assert_eq!(raw.ask(&format!("/@{own}/v1/models")).await.status, 200);
     let other = Provider::start(&stage, &world.key).await;
     for host in [&other.host(), "localhost", "api.openai.com", "127.0.0.1"] {
         let said = raw.ask(&format!("/@{host}/v1/models")).await;
-        assert_eq!(refused(&said), (403, "host_not_allowed"), "{host}");
+        assert_eq!(said.refused(), (403, "host_not_allowed"), "{host}");
     }
     assert!(other.seen().is_empty());
 }
@@ -277,7 +220,7 @@ async fn a_host_on_a_private_network_needs_the_machines_consent() {
     for key in ["inside", "cloud"] {
         agent.until_it_has(key).await;
         let said = Raw::of(&agent, key).await.ask("/v1/models").await;
-        assert_eq!(refused(&said), (403, "address_not_allowed"), "{key}");
+        assert_eq!(said.refused(), (403, "address_not_allowed"), "{key}");
     }
     assert!(provider.seen().is_empty());
 }
@@ -294,7 +237,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
     let agent = Agent::enrol_with(&stage, &ada, "kali-1", settings).await;
     agent.until_holding("openai", 1).await;
     let said = Raw::of(&agent, "openai").await.ask("/v1/models").await;
-    assert_eq!(refused(&said), (502, "untrusted"));
+    assert_eq!(said.refused(), (502, "untrusted"));
     assert!(provider.seen().is_empty());
 }
 
@@ -307,7 +250,7 @@ async fn a_redirect_is_passed_on_and_not_followed() {
     let said = raw
         .ask(&format!("/v1/redirect?https://{}/v1/models", other.host()))
         .await;
-    assert_eq!(refused(&said), (307, ""));
+    assert_eq!(said.refused(), (307, ""));
     assert!(other.seen().is_empty());
 }
 
@@ -316,20 +259,20 @@ async fn a_rotated_key_is_used_at_once_and_a_revoked_one_never_again() {
     let stage = Stage::new(Engine::Sqlite).await;
     let (world, ada) = World::with(&stage, "openai").await;
     let raw = Raw::of(&world.agent, "openai").await;
-    assert_eq!(raw.ask("/v1/models").await.0, 200);
+    assert_eq!(raw.ask("/v1/models").await.status, 200);
     let second = Secret::fresh();
     world.provider.rotate(&second);
-    assert_eq!(raw.ask("/v1/models").await.0, 401);
+    assert_eq!(raw.ask("/v1/models").await.status, 401);
     ada.rotate("openai", &second);
     world.agent.until_holding("openai", 2).await;
-    assert_eq!(raw.ask("/v1/models").await.0, 200);
+    assert_eq!(raw.ask("/v1/models").await.status, 200);
 
     ada.revoke("openai");
     until("the agent has wiped the key", async || {
         (world.agent.key("openai").await?.state == "revoked").then_some(())
     })
     .await;
-    assert_eq!(refused(&raw.ask("/v1/models").await), (403, "revoked"));
+    assert_eq!(raw.ask("/v1/models").await.refused(), (403, "revoked"));
     assert_eq!(world.provider.seen().len(), 3);
 }
 
@@ -368,23 +311,6 @@ async fn requests_on_one_connection_share_one_to_the_provider_and_are_counted() 
         tools[0].sent > 3 << 20 && tools[0].received > 100,
         "{tools:?}"
     );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_websocket_goes_through_and_back() {
-    let stage = Stage::new(Engine::Sqlite).await;
-    let (world, _ada) = World::with(&stage, "openai").await;
-    let raw = Raw::of(&world.agent, "openai").await;
-    let stream = raw.connect().await;
-    let url = raw.base.replace("http://", "ws://") + "/v1/websocket";
-    let request = ClientRequestBuilder::new(url.parse().unwrap())
-        .with_header("Authorization", format!("Bearer {}", raw.token));
-    let (mut socket, _) = client_async(request, stream).await.unwrap();
-    for text in ["one", "two", &"three".repeat(20_000)] {
-        socket.send(Message::text(text)).await.unwrap();
-        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(text));
-    }
-    world.seen_only_the_key();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -434,14 +360,14 @@ async fn a_request_that_has_to_be_sent_twice_is_one_request() {
     let tools = world.agent.status().await.proxy.unwrap().tools;
     assert_eq!(tools[0].requests, 2);
     let said = raw.ask("/v1/models").await;
-    assert_eq!(refused(&said), (429, "budget_requests_per_minute"));
+    assert_eq!(said.refused(), (429, "budget_requests_per_minute"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_strangers_take_nobodys_place() {
     let stage = Stage::new(Engine::Sqlite).await;
     let few = "[limits]\nproxy_connections = 4\n";
-    let (world, _ada) = World::with_settings(&stage, "openai", few).await;
+    let (world, _ada) = World::with_provider(&stage, "openai", Speaks::Http1, few).await;
     let port = world.agent.status().await.proxy.unwrap().port;
     // Nobody has a token yet.
     let mut silent = Vec::new();
@@ -449,7 +375,7 @@ async fn silent_strangers_take_nobodys_place() {
         silent.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
     }
     let raw = Raw::of(&world.agent, "openai").await;
-    assert_eq!(raw.ask("/v1/models").await.0, 200);
+    assert_eq!(raw.ask("/v1/models").await.status, 200);
     // And who has one leaves half of the places to others.
     drop(silent);
     let _silent = [raw.connect().await, raw.connect().await];

@@ -1,6 +1,7 @@
 //! Where the body of a message ends (RFC 9112 §6, §7). Its bytes are passed on as they are.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -81,6 +82,43 @@ impl Body {
             }
         }
     }
+
+    /// The data at the start of these bytes, and how many bytes that takes, framing included. What
+    /// a chunked body says after its data goes to `trailer`.
+    pub(super) fn next(
+        &mut self,
+        bytes: &[u8],
+        trailer: &mut Vec<u8>,
+    ) -> Result<(Range<usize>, usize), Malformed> {
+        let Self::Chunked(chunk) = self else {
+            let taken = self.take(bytes)?;
+            return Ok((0..taken, taken));
+        };
+        let mut taken = 0;
+        while let Some(byte) = bytes.get(taken) {
+            match chunk {
+                Chunk::Over => break,
+                Chunk::Data(left) => {
+                    let data = taken..taken + take_counted(left, bytes.len() - taken);
+                    if *left == 0 {
+                        *chunk = Chunk::DataEnd;
+                    }
+                    return Ok((data.clone(), data.end));
+                }
+                _ => {
+                    if chunk.is_of_trailer() {
+                        trailer.push(*byte);
+                    }
+                    if trailer.len() > LONGEST_TRAILER {
+                        return Err(Malformed);
+                    }
+                    *chunk = chunk.step(*byte)?;
+                    taken += 1;
+                }
+            }
+        }
+        Ok((taken..taken, taken))
+    }
 }
 
 fn take_counted(left: &mut u64, offered: usize) -> usize {
@@ -90,6 +128,13 @@ fn take_counted(left: &mut u64, offered: usize) -> usize {
 }
 
 impl Chunk {
+    fn is_of_trailer(self) -> bool {
+        matches!(
+            self,
+            Self::TrailerStart | Self::Trailer | Self::TrailerLineEnd | Self::LastLineEnd
+        )
+    }
+
     /// The state after one byte that is not data.
     fn step(self, byte: u8) -> Result<Self, Malformed> {
         Ok(match (self, byte) {
@@ -168,6 +213,7 @@ pub(super) async fn receive(
 }
 
 const PIECE: usize = 16 * 1024;
+pub(super) const LONGEST_TRAILER: usize = 16 * 1024;
 /// A chunk of a larger size is not believed.
 const LARGEST: u64 = 1 << 56;
 
@@ -188,6 +234,26 @@ mod tests {
                 taken += body.take(&bytes[taken..end]).unwrap();
             }
             assert_eq!(taken, CHUNKS.len(), "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn data_comes_out_of_chunks_however_they_arrive() {
+        for piece in 1..CHUNKS.len() {
+            let (mut body, mut data, mut trailer) = (Body::CHUNKED, Vec::new(), Vec::new());
+            let (mut start, mut end) = (0, piece);
+            while !body.is_over() {
+                let bytes = &CHUNKS[start..end.min(CHUNKS.len())];
+                let (found, taken) = body.next(bytes, &mut trailer).unwrap();
+                data.extend_from_slice(&bytes[found]);
+                start += taken;
+                end = end.max(start + piece);
+            }
+            assert_eq!(data, b"hello0123456789", "pieces of {piece}");
+            assert_eq!(
+                (start, trailer.as_slice()),
+                (CHUNKS.len(), &b"X: y\r\n\r\n"[..])
+            );
         }
     }
 

@@ -5,17 +5,18 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use keyferry_protocol::memory::scrub;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::client::TlsStream;
 
-use super::body::{Body, Broken, pass, receive, send};
+use super::body::{receive, send};
 use super::destination::Destination;
+use super::health;
+use super::http2::Two;
+use super::one::One;
+use super::outward::Tongue;
 use super::refusal::Refused;
 use super::request::{LONGEST, Request};
-use super::response::{Kind, Response};
 use super::{Loan, Outward};
 use crate::agent::Agent;
 
@@ -23,24 +24,35 @@ use crate::agent::Agent;
 pub(super) struct Line<'a> {
     agent: &'a Agent,
     outward: &'a Outward,
-    tool: TcpStream,
-    inbox: BytesMut,
+    tool: Tool,
     host: Option<Host>,
     traffic: Traffic,
     patience: Duration,
 }
 
+/// The tool's side of it.
+pub(super) struct Tool {
+    pub(super) stream: TcpStream,
+    /// What has arrived, and is not passed on yet.
+    pub(super) inbox: BytesMut,
+}
+
 struct Host {
     destination: Destination,
-    stream: TlsStream<TcpStream>,
-    inbox: BytesMut,
+    speaks: Speaks,
     used: bool,
 }
 
+enum Speaks {
+    One(Box<One>),
+    Two(Two),
+}
+
+/// Bytes of requests and answers, as HTTP/1.1 has them.
 #[derive(Default)]
-struct Traffic {
-    sent: u64,
-    received: u64,
+pub(super) struct Traffic {
+    pub(super) sent: u64,
+    pub(super) received: u64,
 }
 
 #[derive(PartialEq, Eq)]
@@ -50,8 +62,8 @@ enum Next {
 }
 
 /// What became of an answer.
-#[derive(PartialEq, Eq)]
-enum Answered {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answered {
     /// It is complete, and both connections can be used again.
     Whole,
     /// From here on it is another protocol.
@@ -65,8 +77,10 @@ impl<'a> Line<'a> {
         Self {
             agent,
             outward,
-            tool,
-            inbox: BytesMut::new(),
+            tool: Tool {
+                stream: tool,
+                inbox: BytesMut::new(),
+            },
             host: None,
             traffic: Traffic::default(),
             patience: TO_BEGIN,
@@ -75,7 +89,7 @@ impl<'a> Line<'a> {
 
     /// Serves this user's tool until one side has had enough.
     pub(super) async fn serve(mut self, user: Option<u32>) -> io::Result<()> {
-        self.tool.set_nodelay(true)?;
+        self.tool.stream.set_nodelay(true)?;
         let refused = match user {
             Some(uid) => self.serve_user(uid).await.err(),
             None => Some(Refused::UnknownCaller),
@@ -89,9 +103,17 @@ impl<'a> Line<'a> {
 
     /// Says why, and hangs up.
     pub(super) async fn refuse(mut self, refused: Refused) -> io::Result<()> {
-        tracing::debug!(code = refused.code(), "a request to the proxy is refused");
-        send(&mut self.tool, &refused.answer()).await?;
+        let answer = self.answer_to(refused);
+        send(&mut self.tool.stream, &answer).await?;
         self.hang_up().await
+    }
+
+    fn answer_to(&self, refused: Refused) -> Vec<u8> {
+        if refused == Refused::NoToken && health::is_asked(&self.tool.inbox) {
+            return health::answer(self.agent.status().health);
+        }
+        tracing::debug!(code = refused.code(), "a request to the proxy is refused");
+        refused.answer()
     }
 
     async fn serve_user(&mut self, uid: u32) -> Result<(), Refused> {
@@ -110,15 +132,16 @@ impl<'a> Line<'a> {
     /// The next head. A host that hangs up meanwhile is let go.
     async fn next_request(&mut self) -> Result<Option<Request>, Refused> {
         let mut deadline = Instant::now() + self.patience;
+        let Tool { stream, inbox } = &mut self.tool;
         loop {
-            if let Some((request, length)) = Request::parse(&self.inbox)? {
-                self.inbox.advance(length);
+            if let Some((request, length)) = Request::parse(inbox)? {
+                inbox.advance(length);
                 self.patience = IDLE;
                 return Ok(Some(request));
             }
-            let first = self.inbox.is_empty();
+            let first = inbox.is_empty();
             tokio::select! {
-                read = timeout_at(deadline, receive(&mut self.tool, &mut self.inbox)) => {
+                read = timeout_at(deadline, receive(stream, inbox)) => {
                     if !matches!(read, Ok(Ok(1..))) {
                         return Ok(None);
                     }
@@ -138,7 +161,11 @@ impl<'a> Line<'a> {
         }
         let wanted = request.host.as_deref();
         let destination = Destination::choose(wanted, &route.provider, &route.hosts)?;
-        self.reach(&destination).await?;
+        let tongue = match request.for_http2(&destination.authority()) {
+            Some(_) => Tongue::Any,
+            None => Tongue::One,
+        };
+        self.reach(&destination, tongue).await?;
         self.agent.charge(loan)?;
         loop {
             let repeat = self.host.as_ref().is_some_and(|host| host.used);
@@ -149,42 +176,57 @@ impl<'a> Line<'a> {
             match outcome {
                 Err(Refused::Closed) if repeat && request.may_be_repeated() => {
                     self.host = None;
-                    self.reach(&destination).await?;
+                    self.reach(&destination, tongue).await?;
                 }
                 other => return other,
             }
         }
     }
 
-    async fn reach(&mut self, destination: &Destination) -> Result<(), Refused> {
-        let there = |host: &Host| host.destination == *destination;
-        if self.host.as_ref().is_some_and(there) {
+    async fn reach(&mut self, destination: &Destination, tongue: Tongue) -> Result<(), Refused> {
+        if self
+            .host
+            .as_ref()
+            .is_some_and(|host| host.serves(destination, tongue))
+        {
             return Ok(());
         }
         self.host = None;
+        let stream = self.outward.connect(destination, tongue).await?;
+        let speaks = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            Speaks::Two(Two::open(stream).await?)
+        } else {
+            Speaks::One(Box::new(One::new(stream)))
+        };
         self.host = Some(Host {
-            stream: self.outward.connect(destination).await?,
             destination: destination.clone(),
-            inbox: BytesMut::new(),
+            speaks,
             used: false,
         });
         Ok(())
     }
 
-    /// From the locked page through locked memory into TLS, which encrypts it at once.
+    /// From the locked page through locked memory into TLS.
     async fn send_head(&mut self, request: &Request, loan: &Loan) -> Result<(), Refused> {
         let host = self.host.as_mut().ok_or(Refused::Closed)?;
         let (authority, arena) = (host.destination.authority(), &self.outward.arena);
-        let head = self
-            .agent
-            .inject(loan, |key| request.write(&authority, key, arena))??;
         host.used = true;
-        let sent = send(&mut host.stream, head.expose()).await;
-        let length = head.len() as u64;
-        drop(head);
-        scrub();
-        self.traffic.sent += length;
-        sent.map_err(|_gone| Refused::Closed)
+        self.traffic.sent += match &mut host.speaks {
+            Speaks::One(one) => {
+                let written = |key: &[u8]| request.write(&authority, key, arena);
+                one.send(self.agent.inject(loan, written)??).await?
+            }
+            Speaks::Two(two) => {
+                let written = |key: &[u8]| {
+                    let fields = request.fields_with_key(key, arena)?;
+                    Ok((fields, request.length(&authority, key)))
+                };
+                let (fields, length) = self.agent.inject(loan, written)??;
+                two.prepare(fields);
+                length
+            }
+        };
+        Ok(())
     }
 
     /// A key that goes takes what is under way with it, unless the settings say otherwise.
@@ -210,62 +252,31 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Both ways at once: an answer may come before the request is whole.
     async fn relay(&mut self, request: &mut Request) -> Result<Next, Refused> {
         let host = self.host.as_mut().ok_or(Refused::Closed)?;
-        let of_head = request.is_head();
-        let answered = {
-            let (mut from_tool, mut to_tool) = self.tool.split();
-            let (mut from_host, mut to_host) = split(&mut host.stream);
-            let upload = upload(
-                (&mut request.body, &mut self.inbox),
-                (&mut from_tool, &mut to_host),
-                &mut self.traffic.sent,
-            );
-            let download = download(
-                (of_head, &mut host.inbox),
-                (&mut from_host, &mut to_tool),
-                &mut self.traffic.received,
-            );
-            tokio::select! {
-                biased;
-                answered = download => answered?,
-                () = upload => Answered::Ended,
+        let sides = (&mut self.tool, &mut self.traffic);
+        let answered = match &mut host.speaks {
+            Speaks::One(one) => one.relay(request, sides).await?,
+            Speaks::Two(two) => {
+                let authority = host.destination.authority();
+                two.relay((request, &authority), sides).await?
             }
         };
         match answered {
             Answered::Whole if request.keep_alive && request.body.is_over() => Ok(Next::Another),
-            Answered::Switched if request.upgrade => {
-                self.switch().await;
-                Ok(Next::End)
-            }
             _ => Ok(Next::End),
         }
     }
 
-    /// Bytes both ways, until either side ends.
-    async fn switch(&mut self) {
-        let Some(host) = self.host.as_mut() else {
-            return;
-        };
-        let (mut from_tool, mut to_tool) = self.tool.split();
-        let (mut from_host, mut to_host) = split(&mut host.stream);
-        let (mut up, mut down) = (Body::UntilClose, Body::UntilClose);
-        let Traffic { sent, received } = &mut self.traffic;
-        let _which_ended_first = tokio::select! {
-            ended = pass(&mut up, &mut self.inbox, &mut from_tool, &mut to_host, sent) => ended,
-            ended = pass(&mut down, &mut host.inbox, &mut from_host, &mut to_tool, received) => ended,
-        };
-    }
-
     /// What is still on its way in is read and dropped: a reset would take the answer with it.
     async fn hang_up(mut self) -> io::Result<()> {
-        self.tool.shutdown().await?;
+        let Tool { stream, inbox } = &mut self.tool;
+        stream.shutdown().await?;
         let draining = async {
             let mut dropped = 0;
             while dropped < MOST_DRAINED {
-                self.inbox.clear();
-                match receive(&mut self.tool, &mut self.inbox).await? {
+                inbox.clear();
+                match receive(stream, inbox).await? {
                     0 => break,
                     read => dropped += read,
                 }
@@ -276,81 +287,21 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The rest of the request, then anything else that the tool says. Returns when the tool is gone,
-/// or breaks its own framing: nobody waits for the answer then.
-async fn upload(
-    (body, inbox): (&mut Body, &mut BytesMut),
-    (from, to): (
-        &mut (impl AsyncRead + Unpin),
-        &mut (impl AsyncWrite + Unpin),
-    ),
-    sent: &mut u64,
-) {
-    match pass(body, inbox, from, to, sent).await {
-        Ok(()) => {
-            while inbox.len() <= LONGEST {
-                if !matches!(receive(from, inbox).await, Ok(1..)) {
-                    return;
-                }
-            }
-            pending::<()>().await;
-        }
-        // The host may have answered before it hung up.
-        Err(Broken::Sink) => pending().await,
-        Err(Broken::Source) => {}
+impl Host {
+    fn serves(&self, destination: &Destination, tongue: Tongue) -> bool {
+        let understands = tongue == Tongue::Any || matches!(self.speaks, Speaks::One(_));
+        self.destination == *destination && understands
     }
 }
 
-/// The answer, as it comes. Nothing of ours may follow its first byte.
-async fn download(
-    (of_head, inbox): (bool, &mut BytesMut),
-    (from, to): (
-        &mut (impl AsyncRead + Unpin),
-        &mut (impl AsyncWrite + Unpin),
-    ),
-    received: &mut u64,
-) -> Result<Answered, Refused> {
-    let mut begun = false;
-    loop {
-        let mut response = match next_response(of_head, inbox, from).await {
-            Ok(response) => response,
-            Err(_) if begun => return Ok(Answered::Ended),
-            Err(refused) => return Err(refused),
-        };
-        begun = true;
-        let head = inbox.split_to(response.length);
-        *received += head.len() as u64;
-        if send(to, &head).await.is_err() {
-            return Ok(Answered::Ended);
-        }
-        match response.kind {
-            Kind::Interim => {}
-            Kind::Switching => return Ok(Answered::Switched),
-            Kind::Final => {
-                let passed = pass(&mut response.body, inbox, from, to, received).await;
-                return Ok(match passed {
-                    // What follows an answer that nobody has asked for is no answer to the next.
-                    Ok(()) if response.keep_alive && inbox.is_empty() => Answered::Whole,
-                    _ => Answered::Ended,
-                });
-            }
-        }
-    }
-}
-
-async fn next_response(
-    of_head: bool,
-    inbox: &mut BytesMut,
-    from: &mut (impl AsyncRead + Unpin),
-) -> Result<Response, Refused> {
-    loop {
-        if let Some(response) = Response::parse(inbox, of_head)? {
-            return Ok(response);
-        }
+/// Whatever else the tool says is for later. Returns when it is gone.
+pub(super) async fn linger(from: &mut (impl AsyncRead + Unpin), inbox: &mut BytesMut) {
+    while inbox.len() <= LONGEST {
         if !matches!(receive(from, inbox).await, Ok(1..)) {
-            return Err(Refused::Closed);
+            return;
         }
     }
+    pending::<()>().await;
 }
 
 /// Waits until the key of a request may not be used any more.
@@ -366,12 +317,10 @@ async fn key_gone(agent: &Agent, loan: &Loan) -> Refused {
     }
 }
 
-/// When an idle host says anything, it is goodbye.
 async fn gone(host: &mut Option<Host>) {
-    match host {
-        Some(host) => {
-            let _whatever_it_is = host.stream.read(&mut [0]).await;
-        }
+    match host.as_mut().map(|host| &mut host.speaks) {
+        Some(Speaks::One(one)) => one.gone().await,
+        Some(Speaks::Two(two)) => two.gone().await,
         None => pending().await,
     }
 }

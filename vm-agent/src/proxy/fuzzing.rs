@@ -2,7 +2,7 @@
 
 use keyferry_protocol::memory::Arena;
 
-use super::body::{Body, Malformed};
+use super::body::{Body, LONGEST_TRAILER, Malformed};
 use super::head::{MOST_HEADERS, framing, owned};
 use super::request::Request;
 use super::response::Response;
@@ -62,6 +62,26 @@ pub fn answer(bytes: &[u8]) {
 pub fn chunks(bytes: &[u8]) {
     if let Some((cut, body)) = bytes.split_first() {
         bodies_end_alike((Body::CHUNKED, Body::CHUNKED), (body, (*cut).into()));
+        data_ends_with_its_body(body);
+    }
+}
+
+/// What is taken out of chunks for HTTP/2 ends where the chunks end.
+fn data_ends_with_its_body(bytes: &[u8]) {
+    let (mut body, mut trailer, mut taken) = (Body::CHUNKED, Vec::new(), 0);
+    let data = loop {
+        let (_, rest) = bytes.split_at(taken);
+        match body.next(rest, &mut trailer) {
+            Ok((_, 0)) => break Ok(taken),
+            Ok((data, more)) => {
+                assert!(data.end <= more, "data ends within what was taken");
+                taken += more;
+            }
+            Err(malformed) => break Err(malformed),
+        }
+    };
+    if bytes.len() < LONGEST_TRAILER {
+        assert_eq!(Body::CHUNKED.take(bytes), data, "data ends elsewhere");
     }
 }
 

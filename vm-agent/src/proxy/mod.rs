@@ -16,7 +16,10 @@ mod exchange;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod head;
+mod health;
+mod http2;
 mod listen;
+mod one;
 mod outward;
 mod refusal;
 mod request;

@@ -9,7 +9,7 @@ use keyferry_protocol::memory::Arena;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -22,12 +22,22 @@ use crate::config::ProxyConfig;
 
 /// What it takes to get to a host.
 pub struct Outward {
-    tls: TlsConnector,
+    any: TlsConnector,
+    one: TlsConnector,
     private: Vec<String>,
     /// Whether a request goes on without its key.
     pub(super) finish_streams: bool,
     /// Heads with keys are put together here.
     pub(super) arena: Arena,
+}
+
+/// What a request can be said in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tongue {
+    /// HTTP/2, or HTTP/1.1 where the host has nothing better.
+    Any,
+    /// HTTP/1.1 only.
+    One,
 }
 
 /// Why there is no proxy.
@@ -46,13 +56,16 @@ impl Outward {
     /// Trusts this system's roots, and those of the settings.
     pub fn new(config: &ProxyConfig, arena: Arena) -> Result<Self, OutwardError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut tls = ClientConfig::builder_with_provider(provider)
+        let mut one = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_root_certificates(roots(config)?)
             .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        one.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut any = one.clone();
+        any.alpn_protocols.insert(0, b"h2".to_vec());
         Ok(Self {
-            tls: TlsConnector::from(Arc::new(tls)),
+            any: TlsConnector::from(Arc::new(any)),
+            one: TlsConnector::from(Arc::new(one)),
             private: config.allow_private.clone(),
             finish_streams: config.finish_streams,
             arena,
@@ -63,7 +76,12 @@ impl Outward {
     pub(super) async fn connect(
         &self,
         destination: &Destination,
+        tongue: Tongue,
     ) -> Result<TlsStream<TcpStream>, Refused> {
+        let tls = match tongue {
+            Tongue::Any => &self.any,
+            Tongue::One => &self.one,
+        };
         let attempt = async {
             let addresses = destination.resolve(&self.private).await?;
             let stream = TcpStream::connect(addresses.as_slice())
@@ -72,7 +90,7 @@ impl Outward {
             stream.set_nodelay(true).map_err(|_| Refused::Unreachable)?;
             let name = ServerName::try_from(destination.host.clone());
             let name = name.map_err(|_no_name| Refused::NotResolved)?;
-            self.tls.connect(name, stream).await.map_err(untrusted)
+            tls.connect(name, stream).await.map_err(untrusted)
         };
         timeout(TO_CONNECT, attempt)
             .await
@@ -83,7 +101,13 @@ impl Outward {
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn untrusted(error: io::Error) -> Refused {
     debug!(%error, "no TLS with a host");
-    Refused::Untrusted
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    match cause {
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            Refused::OnlyHttp2
+        }
+        _ => Refused::Untrusted,
+    }
 }
 
 fn roots(config: &ProxyConfig) -> Result<RootCertStore, OutwardError> {

@@ -62,9 +62,13 @@ pub(crate) enum Refused {
         "the host's certificate is not trusted, or TLS failed; a private authority is added with `[proxy] ca_file` in the agent's settings"
     )]
     Untrusted,
+    #[error(
+        "the host speaks HTTP/2 only, in which neither a WebSocket nor a key in the URL can be passed on: send the token in a header"
+    )]
+    OnlyHttp2,
     #[error("the host closed the connection before it answered")]
     Closed,
-    #[error("the host's answer is not HTTP/1.1")]
+    #[error("the host's answer is not HTTP")]
     BadAnswer,
     #[error("there is no locked memory left for this request")]
     Busy,
@@ -95,6 +99,7 @@ impl Refused {
             Self::NotResolved => "not_resolved",
             Self::Unreachable => "unreachable",
             Self::Untrusted => "untrusted",
+            Self::OnlyHttp2 => "only_http2",
             Self::Closed => "upstream_closed",
             Self::BadAnswer => "bad_answer",
             Self::Busy => "busy",
@@ -122,6 +127,7 @@ impl Refused {
             Self::NotResolved
             | Self::Unreachable
             | Self::Untrusted
+            | Self::OnlyHttp2
             | Self::Closed
             | Self::BadAnswer => "502 Bad Gateway",
         }

@@ -9,9 +9,9 @@ use super::token::token_in;
 
 /// A request's head.
 pub(super) struct Request {
-    method: String,
-    target: String,
-    headers: Vec<Header>,
+    pub(super) method: String,
+    pub(super) target: String,
+    pub(super) headers: Vec<Header>,
     /// What stands for the key.
     pub(super) token: String,
     /// The host that it names by a path of `/@host/...`, else the key's first one.
@@ -102,17 +102,14 @@ impl Request {
         if key.iter().any(|byte| byte.is_ascii_control()) {
             return Err(Refused::KeyUnusable);
         }
+        locked(arena, |out| self.emit(host, key, out))
+    }
+
+    /// Of the head for `host` with this key, in bytes.
+    pub(super) fn length(&self, host: &str, key: &[u8]) -> u64 {
         let mut length = 0;
-        self.emit(host, key, &mut |bytes| length += bytes.len());
-        let mut head = arena.take(length).map_err(|_used_up| Refused::Busy)?;
-        let mut rest = head.expose_mut();
-        self.emit(host, key, &mut |bytes| {
-            let (into, after) = std::mem::take(&mut rest).split_at_mut(bytes.len());
-            into.copy_from_slice(bytes);
-            rest = after;
-        });
-        scrub();
-        Ok(head)
+        self.emit(host, key, &mut |bytes| length += bytes.len() as u64);
+        length
     }
 
     fn emit(&self, host: &str, key: &[u8], out: &mut dyn FnMut(&[u8])) {
@@ -134,7 +131,8 @@ impl Request {
         out(b"\r\n");
     }
 
-    fn emit_swapped(
+    /// A text, with what `key` emits wherever the token was.
+    pub(super) fn emit_swapped(
         &self,
         text: &[u8],
         out: &mut dyn FnMut(&[u8]),
@@ -152,12 +150,30 @@ impl Request {
     }
 
     /// What is between two neighbours is not passed on (RFC 9110 §7.6.1).
-    fn passes(&self, header: &Header) -> bool {
+    pub(super) fn passes(&self, header: &Header) -> bool {
         let between = ["host", "connection", "proxy-connection", "keep-alive"];
         let secret = ["proxy-authorization"];
         let dropped = between.iter().chain(&secret).any(|name| header.is(name));
         !(dropped || header.is("upgrade") && !self.upgrade)
     }
+}
+
+/// What is emitted, in locked memory.
+pub(super) fn locked(
+    arena: &Arena,
+    emit: impl Fn(&mut dyn FnMut(&[u8])),
+) -> Result<LockedBox, Refused> {
+    let mut length = 0;
+    emit(&mut |bytes| length += bytes.len());
+    let mut text = arena.take(length).map_err(|_used_up| Refused::Busy)?;
+    let mut rest = text.expose_mut();
+    emit(&mut |bytes| {
+        let (into, after) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+        into.copy_from_slice(bytes);
+        rest = after;
+    });
+    scrub();
+    Ok(text)
 }
 
 /// `/@host/path` is `/path` at that host of the key.
