@@ -42,6 +42,8 @@ pub struct PolicyConfig {
     pub gids: Vec<u32>,
     /// Starts a helper that tells programs apart, for rules that name one.
     pub identify_programs: bool,
+    /// Where a service manager starts that helper, instead of the agent.
+    pub programs_socket: Option<PathBuf>,
     /// Rules for single keys: they stand instead of everything above.
     pub keys: BTreeMap<Named, KeyRule>,
 }
@@ -134,7 +136,8 @@ impl PolicyConfig {
     /// Whether any rule, or the setting, asks which program a tool runs.
     pub fn tells_programs_apart(&self) -> bool {
         let named = |rule: &KeyRule| !rule.programs.is_empty();
-        self.identify_programs || self.keys.values().any(named)
+        let asked = self.identify_programs || self.programs_socket.is_some();
+        asked || self.keys.values().any(named)
     }
 }
 
@@ -310,6 +313,7 @@ mod tests {
             [policy]
             uids = [1000]
             gids = [100]
+            programs_socket = "/run/keyferry-programs.sock"
             [policy.keys.openai]
             uids = [1001]
             programs = [{ exe = "/usr/bin/python3" }]
@@ -325,6 +329,7 @@ mod tests {
         let config: Config = toml::from_str(text).unwrap();
         let openai: KeyName = "openai".parse().unwrap();
         assert_eq!(config.policy.keys[&openai].uids, [1001]);
+        assert!(config.policy.tells_programs_apart());
         let limits = &config.limits;
         assert_eq!(
             (limits.connections.get(), limits.pages_per_connection.get()),

@@ -62,6 +62,12 @@ impl KeyPolicy {
 }
 
 impl ToolRule {
+    /// Whether it asks which program a tool runs.
+    #[must_use]
+    pub fn names_a_program(&self) -> bool {
+        self.exe.is_some() || self.sha256.is_some()
+    }
+
     fn write(&self, sink: &mut dyn Sink) {
         let named = [
             (self.uid.is_some(), UID),

@@ -5,11 +5,14 @@
     reason = "a test fails by panicking"
 )]
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use keyferry_tests::{
-    Agent, Engine, Person, Provider, Secret, Server, Stage, Tool, binary, on_both_engines, until,
+    Agent, Engine, Person, Provider, Raw, Secret, Server, Stage, Tool, binary, on_both_engines,
+    until,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +21,7 @@ use tokio::net::TcpStream;
 on_both_engines!(
     a_changed_policy_reaches_the_machines_at_once,
     a_key_is_given_to_the_programs_that_its_owner_names,
+    a_helper_of_the_service_manager_tells_programs_apart,
     a_program_is_known_by_its_content_wherever_it_is,
     a_narrowed_policy_reaches_the_pages_and_tokens_that_are_out,
     a_budget_bounds_the_requests_of_a_machine,
@@ -126,6 +130,51 @@ async fn a_key_is_given_to_the_programs_that_its_owner_names(engine: Engine) {
     let refused = read_by(&tool, &plain, "openai");
     let refused = String::from_utf8(refused.stderr).unwrap();
     assert!(refused.contains("identify_programs"), "{refused}");
+    let advice = plain.status().await.advice;
+    assert!(
+        advice
+            .iter()
+            .any(|line| line.starts_with("openai is limited to programs"))
+    );
+}
+
+/// As in the packages: the agent may see nobody, and a service manager starts who may.
+async fn a_helper_of_the_service_manager_tells_programs_apart(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let socket = stage.path("programs.sock");
+    let settings = format!("[policy]\nprograms_socket = \"{}\"\n", socket.display());
+    let agent = Agent::enrol_with(&stage, &ada, "kali-1", &settings).await;
+    let tool = stage.path("my-tool");
+    std::fs::copy(binary("keyferry"), &tool).unwrap();
+    let rule = format!("exe={}", tool.display());
+    ada.run(&["keys", "policy", "openai", "--tool", &rule], b"")
+        .success();
+    until("without a helper nobody is given the key", async || {
+        let refused = read_by(&tool, &agent, "openai").stderr;
+        let refused = String::from_utf8(refused).unwrap();
+        refused.contains("keyferry-programs.socket").then_some(())
+    })
+    .await;
+
+    let listener = UnixListener::bind(&socket).unwrap();
+    let manager = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let stream = OwnedFd::from(stream);
+        let mut helper = Command::new(binary("keyferry-agent"));
+        helper.arg("look-at-programs");
+        helper.stdin(stream.try_clone().unwrap()).stdout(stream);
+        helper.spawn().unwrap()
+    });
+    assert!(read_by(&tool, &agent, "openai").status.success());
+    let refused = read_by(&binary("keyferry"), &agent, "openai");
+    let refused = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.contains("not_permitted"), "{refused}");
+    drop(agent);
+    // Its helper ends with it.
+    assert!(manager.join().unwrap().wait().unwrap().success());
 }
 
 async fn a_program_is_known_by_its_content_wherever_it_is(engine: Engine) {
@@ -159,45 +208,24 @@ async fn a_program_is_known_by_its_content_wherever_it_is(engine: Engine) {
     assert!(read_by(&copy, &agent, "openai").status.success());
 }
 
-/// A machine that may use a key toward a provider, and the token for it.
-struct Caller {
-    base: String,
-    token: String,
-    _client: keyferry_sdk::Client,
+/// A request of this process, by its token.
+async fn send(raw: &Raw, body: &str) -> TcpStream {
+    let mut stream = raw.connect().await;
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Connection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        raw.token,
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
 }
 
-impl Caller {
-    async fn of(agent: &Agent, key: &str) -> Self {
-        let client = keyferry_sdk::Client::connect_to(agent.socket())
-            .await
-            .unwrap();
-        let lent = client.proxied(key).await.unwrap();
-        Self {
-            base: lent.base_url,
-            token: lent.token,
-            _client: client,
-        }
-    }
-
-    async fn send(&self, body: &str) -> TcpStream {
-        let address = self.base.strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-             Connection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            self.token,
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        stream
-    }
-
-    async fn ask(&self) -> String {
-        let mut answer = String::new();
-        let mut stream = self.send("{\"model\": \"m\"}").await;
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    }
+async fn ask(raw: &Raw) -> String {
+    let mut answer = String::new();
+    let mut stream = send(raw, "{\"model\": \"m\"}").await;
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 async fn a_narrowed_policy_reaches_the_pages_and_tokens_that_are_out(engine: Engine) {
@@ -212,13 +240,13 @@ async fn a_narrowed_policy_reaches_the_pages_and_tokens_that_are_out(engine: Eng
     let agent = Agent::enrol_with(&stage, &ada, "kali-1", &provider.agent_settings()).await;
     let mut tool = Tool::open_watching_the_page(&stage, &agent, "openai").await;
     assert_eq!(tool.next_event()["event"], "live");
-    let caller = Caller::of(&agent, "openai").await;
-    assert!(caller.ask().await.starts_with("HTTP/1.1 200"));
+    let raw = Raw::of(&agent, "openai").await;
+    assert!(ask(&raw).await.starts_with("HTTP/1.1 200"));
 
     ada.run(&["keys", "policy", "openai", "--tool", "uid=4711"], b"")
         .success();
     assert_eq!(tool.next_event()["event"], "revoked");
-    let refused = caller.ask().await;
+    let refused = ask(&raw).await;
     assert!(
         refused.starts_with("HTTP/1.1 403") && refused.contains("Keyferry-Error: not_permitted"),
         "{refused}"
@@ -241,11 +269,11 @@ async fn a_budget_bounds_the_requests_of_a_machine(engine: Engine) {
     .success();
     let agent = Agent::enrol_with(&stage, &ada, "kali-1", &provider.agent_settings()).await;
     agent.until_holding("openai", 1).await;
-    let caller = Caller::of(&agent, "openai").await;
+    let caller = Raw::of(&agent, "openai").await;
     for _ in 0..2 {
-        assert!(caller.ask().await.starts_with("HTTP/1.1 200"));
+        assert!(ask(&caller).await.starts_with("HTTP/1.1 200"));
     }
-    let refused = caller.ask().await;
+    let refused = ask(&caller).await;
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     assert!(
         refused.contains("Keyferry-Error: budget_requests_per_day"),
@@ -260,7 +288,7 @@ async fn a_budget_bounds_the_requests_of_a_machine(engine: Engine) {
     ada.run(&["keys", "policy", "openai", "--no-budget"], b"")
         .success();
     until("the budget is gone", async || {
-        caller.ask().await.starts_with("HTTP/1.1 200").then_some(())
+        ask(&caller).await.starts_with("HTTP/1.1 200").then_some(())
     })
     .await;
 }
@@ -280,9 +308,9 @@ async fn a_revoked_key_takes_what_is_under_way_with_it(engine: Engine) {
     ada.put_for_host(("openai", "openai"), &provider.host(), &key);
     let agent = Agent::enrol_with(&stage, &ada, "kali-1", &provider.agent_settings()).await;
     agent.until_holding("openai", 1).await;
-    let caller = Caller::of(&agent, "openai").await;
+    let caller = Raw::of(&agent, "openai").await;
     // The provider sends the first piece, and the rest when it is told: never.
-    let mut stream = caller.send("{\"stream\": true}").await;
+    let mut stream = send(&caller, "{\"stream\": true}").await;
     let mut answer = String::new();
     let mut bytes = [0; 4096];
     while !answer.contains("chat.completion.chunk") {

@@ -7,6 +7,7 @@ use keyferry_protocol::local::{Refusal, RefusalCode};
 use keyferry_protocol::wire::ToolRule;
 
 use super::{Agent, refusal};
+use crate::keyring::Keyring;
 use crate::programs::Program;
 use crate::socket::Peer;
 
@@ -25,8 +26,8 @@ pub enum Identified {
 impl Agent {
     /// Learns a tool's program, where a rule for this key asks for it.
     pub async fn identify(&self, peer: &mut Peer, socket: impl AsFd, key: &KeyName) {
-        let asked = |rule: &ToolRule| rule.exe.is_some() || rule.sha256.is_some();
-        let by_owner = self.look(|keys| keys.tools(key).iter().any(asked));
+        let tools = |keys: &Keyring| keys.tools(key).iter().any(ToolRule::names_a_program);
+        let by_owner = self.look(tools);
         if !by_owner && !self.parts.policy.asks_for_programs(key) {
             return;
         }

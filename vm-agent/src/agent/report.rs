@@ -1,10 +1,12 @@
 //! The agent's account of itself.
 
+use keyferry_protocol::ids::KeyName;
 use keyferry_sdk::status::{self, Connection, ConnectionState, Hardening, Health, Status};
 
 use super::advice::advice;
 use super::{Agent, lock};
 use crate::harden::Step;
+use crate::keyring::Keyring;
 use crate::lease::Verdict;
 
 /// What is known of the session with the server.
@@ -49,7 +51,12 @@ impl Agent {
         let lease = self.lease_report();
         let (keys, tools, holds_any) =
             self.look(|keys| (keys.report(), keys.receivers(), keys.holds_any()));
+        let limited = self.look(Keyring::limited_to_programs);
         let uplink = lock(&self.uplink);
+        let mut advice = advice(self.protection, uplink.state);
+        if self.parts.programs.is_none() {
+            advice.extend(limited.iter().map(unmet));
+        }
         let connected = uplink.state == ConnectionState::Connected;
         Status {
             health: match (connected && uplink.told_all, lease) {
@@ -76,7 +83,7 @@ impl Agent {
                 port: self.parts.proxy_port,
                 tools: lock(&self.tokens).report(),
             }),
-            advice: advice(self.protection, uplink.state),
+            advice,
             left_out: 0,
         }
     }
@@ -120,6 +127,14 @@ fn leave_out_half(status: &mut Status) -> bool {
 fn halve<T>(list: &mut Vec<T>) -> usize {
     let kept = list.len() / 2;
     list.drain(kept..).count()
+}
+
+/// A rule that cannot be met gives a key to nobody.
+fn unmet(key: &KeyName) -> String {
+    format!(
+        "{key} is limited to programs, which this agent does not tell apart, and so is given to \
+         none: set [policy] identify_programs or programs_socket"
+    )
 }
 
 fn hardening(step: &Step) -> Hardening {

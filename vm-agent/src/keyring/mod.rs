@@ -228,6 +228,14 @@ impl Keyring {
         entry.map_or(&[], |entry| entry.policy.tools.as_slice())
     }
 
+    /// The keys that their owners give to certain programs only.
+    pub fn limited_to_programs(&self) -> Vec<KeyName> {
+        let limited = |entry: &Entry| entry.policy.tools.iter().any(ToolRule::names_a_program);
+        let keys = self.entries.iter();
+        let keys = keys.filter(|(_key, entry)| entry.value.is_some() && limited(entry));
+        keys.map(|(key, _entry)| key.clone()).collect()
+    }
+
     /// Takes one request from the budget of a key.
     pub fn spend(&mut self, key: &KeyName, now: Moment) -> Result<(), Spent> {
         match self.entries.get_mut(key) {

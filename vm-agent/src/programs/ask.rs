@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub struct Programs(Mutex<Line>);
 
 struct Line {
     stream: Stream,
+    /// Where a service manager starts another helper for whoever connects.
+    socket: Option<PathBuf>,
     questions: u64,
 }
 
@@ -37,6 +40,12 @@ pub enum Unidentified {
     /// The helper has ended.
     #[error("the agent's helper does not answer")]
     Lost,
+    /// Nobody starts a helper there.
+    #[error(
+        "no helper answers at {} ([policy] programs_socket); with the packages: \
+         systemctl enable --now keyferry-programs.socket", .0.display()
+    )]
+    NoHelper(PathBuf),
 }
 
 impl Programs {
@@ -53,8 +62,19 @@ impl Programs {
         ours.set_nonblocking(true)?;
         Ok(Self(Mutex::new(Line {
             stream: Stream::Made(ours),
+            socket: None,
             questions: 0,
         })))
+    }
+
+    /// A helper that a service manager starts for whoever connects to this socket, and that may see
+    /// more than this process.
+    pub fn at(socket: &Path) -> Self {
+        Self(Mutex::new(Line {
+            stream: Stream::Lost,
+            socket: Some(socket.to_owned()),
+            questions: 0,
+        }))
     }
 
     /// What this process runs. The caller holds the process by a pidfd, and looks afterwards
@@ -62,10 +82,14 @@ impl Programs {
     pub async fn of(&self, pid: i32) -> Result<Program, Unidentified> {
         let mut line = self.0.lock().await;
         let asked = timeout(PATIENCE, line.ask(pid)).await;
-        match asked {
-            Ok(Ok(answer)) => parse(&answer),
-            Ok(Err(_)) | Err(_) => Err(Unidentified::Lost),
+        if let Ok(Ok(answer)) = asked {
+            return parse(&answer);
         }
+        let known = line.socket.clone();
+        if known.is_some() {
+            line.stream = Stream::Lost;
+        }
+        Err(known.map_or(Unidentified::Lost, Unidentified::NoHelper))
     }
 }
 
@@ -73,6 +97,10 @@ impl Line {
     async fn ask(&mut self, pid: i32) -> io::Result<String> {
         self.questions += 1;
         let number = self.questions.to_string();
+        if let (Stream::Lost, Some(socket)) = (&self.stream, &self.socket) {
+            let stream = tokio::net::UnixStream::connect(socket).await?;
+            self.stream = Stream::Open(BufReader::new(stream));
+        }
         let stream = self.stream.open()?;
         stream
             .write_all(format!("{number} {pid}\n").as_bytes())
@@ -128,6 +156,33 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_helper_behind_a_socket_is_asked_again_when_it_was_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("programs.sock");
+        let programs = Programs::at(&path);
+        let missing = programs.of(1).await.unwrap_err().to_string();
+        assert!(missing.contains("keyferry-programs.socket"), "{missing}");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let helper = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut stream = BufReader::new(stream);
+                let mut question = String::new();
+                stream.read_line(&mut question).await.unwrap();
+                let number = question.split(' ').next().unwrap();
+                let answer = format!("{number} ok {} /bin/x\n", "00".repeat(32));
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        assert_eq!(programs.of(1).await.unwrap().path, "/bin/x");
+        // That one has ended with its answer; the next question finds it gone, the one after asks
+        // another.
+        assert!(programs.of(1).await.is_err());
+        assert_eq!(programs.of(1).await.unwrap().path, "/bin/x");
+        helper.await.unwrap();
+    }
 
     #[test]
     fn answers_are_read() {

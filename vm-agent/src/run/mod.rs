@@ -65,10 +65,11 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
         Tolerance::Strict
     };
 
-    let programs = config.policy.tells_programs_apart();
-    let programs = programs
-        .then(|| Programs::start("look-at-programs"))
-        .transpose()?;
+    let programs = match &config.policy.programs_socket {
+        Some(socket) => Some(Programs::at(socket)),
+        None if config.policy.tells_programs_apart() => Some(Programs::start("look-at-programs")?),
+        None => None,
+    };
     let (level, mut steps) = harden::before_secrets(tolerance)?;
     let machine = Machine::open();
     steps.push(machine.step());
