@@ -11,8 +11,9 @@ use hyper::header::HeaderValue;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::link::Endpoint;
 use crate::status::Status;
-use crate::{Change, ClientCertificate, DEFAULT_SOCKET, Error, KeyHandle, Proxied};
+use crate::{Change, ClientCertificate, DEFAULT_SOCKET, Error, KeyHandle, Login, Proxied};
 
 /// A connection to the agent of this machine.
 #[derive(Clone)]
@@ -49,6 +50,14 @@ impl Client {
         let listener = Arc::new(Listener::start().map_err(Error::Socket)?);
         let enrolled = crate::Client::direct_with_certificate(ticket, shown);
         let client = listener.handle.block_on(enrolled)?;
+        Ok(Self { client, listener })
+    }
+
+    /// As [`crate::Client::direct_as`].
+    pub fn direct_as(server: &Endpoint, login: &Login<'_>, vm: &str) -> Result<Self, Error> {
+        let listener = Arc::new(Listener::start().map_err(Error::Socket)?);
+        let direct = crate::Client::direct_as(server, login, vm);
+        let client = listener.handle.block_on(direct)?;
         Ok(Self { client, listener })
     }
 

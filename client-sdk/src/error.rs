@@ -77,6 +77,19 @@ pub enum Error {
          used it; make a new one with `keyferry vms ticket NAME`"
     )]
     TicketRefused,
+    /// The server refuses a step from a login to a ticket.
+    #[error("{detail} ({code})")]
+    Login {
+        /// The server's code: docs/STATUS_CODES.md.
+        code: String,
+        /// Its explanation.
+        detail: String,
+    },
+    /// The account has an authenticator app.
+    #[error(
+        "this account signs in with a second factor: give the code of its app as well, or use a service API key"
+    )]
+    SecondFactor,
     /// The server cannot be reached.
     #[error("there is no session with the server; is it running, and the network up?")]
     Server(#[source] LinkError),
@@ -110,6 +123,8 @@ impl Error {
             Self::AgentSilent => "agent_silent",
             Self::Ticket(_) | Self::Target(_) => "bad_ticket",
             Self::TicketRefused => "ticket_refused",
+            Self::Login { .. } => "login",
+            Self::SecondFactor => "second_factor",
             Self::Server(_) => "server",
             Self::NotAHeader => "not_a_header",
             Self::BadKeyName => "bad_key_name",

@@ -19,6 +19,8 @@
 //! # }
 //! ```
 //!
+//! A person's login or a service API key does as well ([`Client::direct_as`]).
+//!
 //! The key lives in a page that the agent shares with this process. A rotated key appears in it, a
 //! revoked one is zeroed in it, and [`KeyHandle::expose`] makes no system call.
 
@@ -37,6 +39,7 @@ pub mod tls;
 
 pub use client::{Client, DEFAULT_SOCKET, Proxied};
 pub use client_certificate::{ClientCertificate, ClientCertificateError};
+pub use direct::Login;
 pub use error::Error;
 pub use key::{Change, KeyHandle, Watch};
 pub use keyferry_protocol::local::RefusalCode;

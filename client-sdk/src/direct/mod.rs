@@ -8,6 +8,7 @@
 //! A task takes the agent's place: it answers what a handle asks, and changes pages in place.
 
 mod line;
+mod login;
 mod pages;
 mod task;
 
@@ -15,9 +16,11 @@ use keyferry_protocol::memory::{Arena, self_test};
 use keyferry_protocol::ticket::Ticket;
 use tokio::time::{Duration, timeout};
 
-use crate::link::LinkError;
+use crate::link::{Endpoint, LinkError};
 use crate::{Client, ClientCertificate, Error};
 use line::Uplink;
+pub use login::Login;
+use secrecy::ExposeSecret;
 use task::Task;
 
 impl Client {
@@ -50,6 +53,16 @@ impl Client {
             .await
             .map_err(|_elapsed| LinkError::TimedOut)??;
         Ok(Self::spawn(|asked, opened| task.run(asked, opened)))
+    }
+
+    /// The same where there is no ticket: somebody signs in to `server` and makes one for the
+    /// machine `vm`, which is added if it is not there.
+    ///
+    /// Password and tokens pass ordinary memory of this process, in buffers that are wiped when
+    /// they are freed if its allocator is [`WipingAllocator`](crate::WipingAllocator).
+    pub async fn direct_as(server: &Endpoint, login: &Login<'_>, vm: &str) -> Result<Self, Error> {
+        let ticket = login::ticket(server, login, vm).await?;
+        Self::enrolled(ticket.expose_secret().as_bytes(), server.shown()).await
     }
 }
 

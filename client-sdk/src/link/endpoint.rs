@@ -1,21 +1,25 @@
 //! Where a server is and why it is trusted; and plain requests to it, for what comes before a
 //! session.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Bytes;
+use zeroize::Zeroizing;
 
 use super::{LinkError, ServerUrl, Transport};
 use crate::ClientCertificate;
@@ -26,7 +30,62 @@ use crate::tls::{ServerTrust, TlsError, client_config};
 pub struct Endpoint {
     /// Where it is.
     pub url: ServerUrl,
-    tls: Option<Arc<ClientConfig>>,
+    way: Way,
+    shown: Option<ClientCertificate>,
+}
+
+#[derive(Clone)]
+enum Way {
+    Plain,
+    Tls(Arc<ClientConfig>),
+    Other(Dial),
+}
+
+/// Opens connections in a way of its own: through a tunnel, or within one process.
+pub type Dial = Arc<dyn Fn() -> Dialled + Send + Sync>;
+
+/// A connection to be.
+pub type Dialled = Pin<Box<dyn Future<Output = io::Result<Box<dyn Transport>>> + Send>>;
+
+/// A plain request to a server.
+pub(crate) struct Ask<'a> {
+    method: Method,
+    path: &'a str,
+    bearer: Option<&'a SecretString>,
+    body: Bytes,
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) fn new(method: Method, path: &'a str) -> Self {
+        Self {
+            method,
+            path,
+            bearer: None,
+            body: Bytes::new(),
+        }
+    }
+
+    pub(crate) fn post(path: &'a str) -> Self {
+        Self::new(Method::POST, path)
+    }
+
+    /// Who asks.
+    pub(crate) fn by(mut self, bearer: &'a SecretString) -> Self {
+        self.bearer = Some(bearer);
+        self
+    }
+
+    /// With JSON in which nothing is secret.
+    pub(crate) fn json(mut self, body: &Value) -> Self {
+        self.body = Bytes::from(body.to_string());
+        self
+    }
+
+    /// With JSON that is wiped when it is sent.
+    pub(crate) fn secret(mut self, body: Zeroizing<Vec<u8>>) -> Self {
+        self.body = Bytes::from_owner(body);
+        self
+    }
 }
 
 /// What a server answered to a plain request.
@@ -45,35 +104,66 @@ impl Endpoint {
         trust: &ServerTrust,
         shown: Option<&ClientCertificate>,
     ) -> Result<Self, TlsError> {
-        let tls = if url.is_tls() {
-            Some(Arc::new(client_config(trust, shown)?))
+        let way = if url.is_tls() {
+            Way::Tls(Arc::new(client_config(trust, shown)?))
         } else {
-            None
+            Way::Plain
         };
-        Ok(Self { url, tls })
+        let shown = shown.cloned();
+        Ok(Self { url, way, shown })
+    }
+
+    /// What the server is shown if it asks for a certificate.
+    pub(crate) fn shown(&self) -> Option<&ClientCertificate> {
+        self.shown.as_ref()
+    }
+
+    /// A server that is reached by `dial`, whatever its URL. No TLS is added: a session is sealed
+    /// without it, plain requests are not.
+    pub fn dialled(url: ServerUrl, dial: Dial) -> Self {
+        Self {
+            url,
+            way: Way::Other(dial),
+            shown: None,
+        }
     }
 
     /// `GET` of a path, on a connection of its own.
     pub async fn get(&self, path: &str) -> Result<Answer, LinkError> {
-        let request = self.request(Method::GET, path);
-        self.exchange(request.body(Full::default())).await
+        self.ask(Ask::new(Method::GET, path)).await
     }
 
     /// `POST` of JSON without a secret, on a connection of its own.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Answer, LinkError> {
-        let request = self.request(Method::POST, path);
-        let request = request.header(CONTENT_TYPE, "application/json");
-        self.exchange(request.body(Full::from(body.to_string())))
-            .await
+        self.ask(Ask::post(path).json(body)).await
+    }
+
+    /// One request, on a connection of its own.
+    pub(crate) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, LinkError> {
+        let mut request = Request::builder()
+            .method(ask.method)
+            .uri(format!("{}{}", self.url.path(), ask.path))
+            .header(HOST, self.url.authority())
+            .header(ACCEPT, "application/json");
+        if let Some(bearer) = ask.bearer {
+            request = request.header(AUTHORIZATION, authorization(bearer)?);
+        }
+        if !ask.body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        self.exchange(request.body(Full::new(ask.body))).await
     }
 
     pub(super) async fn connect(&self) -> Result<Box<dyn Transport>, LinkError> {
         let url = &self.url;
+        if let Way::Other(dial) = &self.way {
+            return dial().await.map_err(LinkError::Unreachable);
+        }
         let tcp = TcpStream::connect((url.host(), url.port()))
             .await
             .map_err(LinkError::Unreachable)?;
         tcp.set_nodelay(true).map_err(LinkError::Unreachable)?;
-        let Some(config) = &self.tls else {
+        let Way::Tls(config) = &self.way else {
             return Ok(Box::new(tcp));
         };
         let name = ServerName::try_from(url.host().to_owned())
@@ -84,14 +174,6 @@ impl Endpoint {
             .await
             .map_err(LinkError::Unreachable)?;
         Ok(Box::new(tls))
-    }
-
-    fn request(&self, method: Method, path: &str) -> hyper::http::request::Builder {
-        Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.url.path()))
-            .header(HOST, self.url.authority())
-            .header(ACCEPT, "application/json")
     }
 
     async fn exchange(
@@ -114,10 +196,23 @@ impl Endpoint {
         let body = Limited::new(response.into_body(), LONGEST).collect().await;
         connection.abort();
         let body = body.map_err(|_| LinkError::Protocol("an answer that does not end"))?;
-        let body = serde_json::from_slice(&body.to_bytes())
-            .map_err(|_| LinkError::Protocol("an answer that is not JSON"))?;
+        let body = body.to_bytes();
+        let body = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&body)
+                .map_err(|_| LinkError::Protocol("an answer that is not JSON"))?
+        };
         Ok(Answer { status, body })
     }
+}
+
+fn authorization(bearer: &SecretString) -> Result<HeaderValue, LinkError> {
+    let text = Zeroizing::new(format!("Bearer {}", bearer.expose_secret()));
+    let value = HeaderValue::from_str(&text);
+    let mut value = value.map_err(|_| LinkError::Protocol("a token that can be in no header"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl Answer {

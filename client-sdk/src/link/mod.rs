@@ -24,7 +24,8 @@ use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
 pub use attach::{Credential, Identity, Target, TargetError, attach};
 pub use credentials::Credentials;
-pub use endpoint::{Answer, Endpoint};
+pub(crate) use endpoint::Ask;
+pub use endpoint::{Answer, Dial, Dialled, Endpoint};
 pub use url::{ServerUrl, UrlError};
 
 use crate::tls::TlsError;
@@ -158,8 +159,8 @@ impl Link {
 
 type Socket = WebSocketStream<Box<dyn Transport>>;
 
-/// TCP, with or without TLS.
-trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+/// TCP, with or without TLS, or something else that carries bytes both ways.
+pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 

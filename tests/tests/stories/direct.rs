@@ -1,12 +1,20 @@
 //! A program speaks to the server itself, where no agent runs.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
-use keyferry_sdk::Client;
-use keyferry_tests::{Engine, Person, Secret, Server, Stage, on_both_engines, until};
+use keyferry_sdk::link::Endpoint;
+use keyferry_sdk::tls::ServerTrust;
+use keyferry_sdk::{Client, Login};
+use keyferry_tests::{Engine, PASSWORD, Person, Secret, Server, Stage, on_both_engines, until};
+use secrecy::SecretString;
 
 on_both_engines!(
     a_program_without_an_agent_reads_keys_that_follow_their_owner,
     a_ticket_that_was_used_says_what_to_do,
+    a_login_does_where_there_is_no_ticket,
 );
 
 async fn a_program_without_an_agent_reads_keys_that_follow_their_owner(engine: Engine) {
@@ -76,4 +84,55 @@ async fn a_ticket_that_was_used_says_what_to_do(engine: Engine) {
     assert!(again.to_string().contains("keyferry vms ticket"));
     let nonsense = Client::direct(b"kft1_nonsense").await.err().unwrap();
     assert_eq!(nonsense.code(), "bad_ticket");
+}
+
+async fn a_login_does_where_there_is_no_ticket(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let value = Secret::fresh();
+    ada.put("openai", &value);
+    let trust = ServerTrust::Pinned(server.fingerprint().parse().unwrap());
+    let endpoint = Endpoint::new(server.url().parse().unwrap(), &trust, None).unwrap();
+    let reads = async |login: Login<'_>| {
+        let client = Client::direct_as(&endpoint, &login, "my-program").await?;
+        let key = client.key("openai").await?;
+        key.expose(|bytes| bytes == value.text().as_bytes())
+    };
+    let by_password = |password| Login::Person {
+        username: "ada",
+        password,
+        mfa_code: None,
+    };
+    // The machine is added the first time, and found the second.
+    let password = SecretString::from(PASSWORD);
+    for _ in 0..2 {
+        assert!(reads(by_password(&password)).await.unwrap());
+    }
+    let made = ada.ask(&[
+        "api-keys",
+        "add",
+        "ci",
+        "--permission",
+        "vm:enroll",
+        "--permission",
+        "vm:read",
+    ]);
+    let secret = made["key"].as_str().unwrap();
+    assert!(reads(Login::ApiKey(&secret.into())).await.unwrap());
+    assert_eq!(
+        ada.ask(&["vms", "list"])["items"].as_array().unwrap().len(),
+        1
+    );
+    // Nobody stays signed in for it.
+    let sessions = ada.ask(&["sessions", "list"]);
+    assert_eq!(sessions["items"].as_array().unwrap().len(), 1, "{sessions}");
+
+    let wrong = SecretString::from("wrong");
+    let refused = reads(by_password(&wrong)).await.unwrap_err();
+    assert_eq!(refused.code(), "login");
+    assert!(
+        refused.to_string().contains("invalid_credentials"),
+        "{refused}"
+    );
 }
