@@ -73,6 +73,7 @@ impl Agent {
         let socket = stage.path(&format!("{vm}.sock"));
         let program = Program::start(stage, vm, binary("keyferry-agent"), |command| {
             command.args(["run", "--socket"]).arg(&socket);
+            command.env("RUST_LOG", "debug");
             configure(command);
         });
         Self { program, socket }

@@ -10,8 +10,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hyper::Method;
+use keyferry_protocol::memory::{ProtectionLevel, self_test};
 use keyferry_tests::{
-    Agent, Engine, Person, Program, Provider, Secret, Server, Stage, Tool, binary, until,
+    Agent, Engine, PASSWORD, Person, Program, Provider, Secret, Server, Speaks, Stage, Tool,
+    binary, example, until,
 };
 use memscan::{GUARDED, Report, scan_process};
 use secrecy::SecretString;
@@ -90,11 +92,21 @@ async fn a_revoked_key_cannot_be_read_by_a_handle_nor_be_asked_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_a_tool_uses_a_key_through_the_proxy_it_is_in_secret_pages_only() {
+    a_key_in_use_is_in_secret_pages_only(Speaks::Http1).await;
+}
+
+/// What carries the other fields of a request has tables and buffers that outlive it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_goes_to_a_host_in_http2_is_in_secret_pages_only() {
+    a_key_in_use_is_in_secret_pages_only(Speaks::Http2).await;
+}
+
+async fn a_key_in_use_is_in_secret_pages_only(speaks: Speaks) {
     let stage = Stage::new(Engine::Sqlite).await;
     let server = Server::start(&stage);
     let ada = Person::register(&stage, &server, "ada");
     let key = Secret::fresh();
-    let provider = Provider::start(&stage, &key).await;
+    let provider = Provider::start_speaking(speaks, &stage, &key).await;
     ada.put_for_host(("openai", "openai"), &provider.host(), &key);
     let settings = provider.agent_settings();
     let agent = Agent::enrol_with(&stage, &ada, "kali-1", &settings).await;
@@ -124,6 +136,46 @@ async fn while_a_tool_uses_a_key_through_the_proxy_it_is_in_secret_pages_only() 
     })
     .await;
     assert_nowhere(agent.pid(), &[&key]);
+}
+
+/// By a ticket and by a login, which leaves nothing of its password either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_without_an_agent_has_its_key_in_secret_pages_only() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let (url, pin) = (server.url().to_owned(), server.fingerprint().to_owned());
+    let login = ["--server", &url, "--fingerprint", &pin, "--username", "ada"];
+    let login = [&login[..], &["--vm", "by-login"]].concat();
+    let ticket = ada.ticket_for_new_vm("by-ticket");
+    for (how, secret, options) in [
+        ("by-ticket", ticket.as_str(), &[][..]),
+        ("by-login", PASSWORD, &login[..]),
+    ] {
+        let key = Secret::fresh();
+        ada.put(how, &key);
+        let mut program = Program::start(&stage, how, example("direct"), |command| {
+            command.args(["--key", how]).args(options);
+        });
+        program.feed(secret.as_bytes());
+        assert!(program.next_line().contains(&key.sha256()));
+        let guarded = self_test().unwrap() != ProtectionLevel::MemfdSecret;
+        assert_no_stray_copy(program.pid(), &[&key], guarded);
+        assert_eq!(fragments_of(program.pid(), secret), 0, "{how}");
+        ada.revoke(how);
+        assert!(program.next_line().contains("revoked"));
+        assert_nowhere(program.pid(), &[&key]);
+    }
+}
+
+fn fragments_of(pid: i32, secret: &str) -> usize {
+    let sentinel = memscan::Sentinel {
+        name: "secret".into(),
+        bytes: secret.trim().as_bytes().to_vec(),
+    };
+    let mut report = Report::default();
+    scan_process(&memscan::Matcher::new(&[sentinel], 12), &mut report, pid).unwrap();
+    report.hits()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
