@@ -41,10 +41,15 @@ impl Agent {
 
     /// What a token stands for, when this user shows it.
     pub(crate) fn redeem(&self, token: &str, uid: u32) -> Result<Loan, Refused> {
-        let loan = lock(&self.tokens).redeem(token, uid)?;
-        self.still_lets(&loan)
-            .inspect_err(|_refused| self.note_refused(&loan))?;
-        Ok(loan)
+        let (key, loan) = {
+            let mut tokens = lock(&self.tokens);
+            (tokens.key_of(token), tokens.redeem(token, uid))
+        };
+        let loan = loan.and_then(|loan| self.still_lets(&loan).map(|()| loan));
+        if let (Err(_), Some(key)) = (&loan, &key) {
+            self.note(key, 0, (uid, AccessKind::Refused));
+        }
+        loan
     }
 
     /// The owner of a key may have named other tools since its token was made.
@@ -145,5 +150,77 @@ impl Agent {
             received: 0,
             kind,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyferry_protocol::memory::{Arena, self_test};
+    use keyferry_protocol::wire::{Delivery, KeyPolicy, Put};
+    use rustix::process::{PidfdFlags, getpid, pidfd_open};
+
+    use super::*;
+    use crate::agent::Parts;
+    use crate::clock::SystemClock;
+    use crate::config::{Limits, PolicyConfig};
+    use crate::keyring::{Keyring, PageLimit};
+    use crate::machine::Machine;
+    use crate::socket::Policy;
+
+    fn agent_with(key: &KeyName) -> Agent {
+        let arena = Arena::new(self_test().unwrap()).unwrap();
+        let parts = Parts {
+            policy: Policy::new(PolicyConfig::default(), 1000, 1000),
+            limits: Limits::default(),
+            steps: Vec::new(),
+            proxy_port: 1,
+            programs: None,
+            clock: Box::new(SystemClock::new(Machine::open())),
+        };
+        let agent = Agent::new(Keyring::new(arena, PageLimit(1)), parts);
+        let put = Put {
+            key: key.clone(),
+            version: 1,
+            not_after: 0,
+            provider: "openai",
+            delivery: Delivery::Inject,
+            allowed_hosts: Vec::new(),
+            policy: KeyPolicy::default(),
+            value: b"sk-first",
+        };
+        agent.change(|keys| keys.put(&put));
+        agent
+    }
+
+    #[test]
+    fn a_token_in_the_hands_of_another_user_is_a_refused_access_of_his() {
+        let key: KeyName = "openai".parse().unwrap();
+        let agent = agent_with(&key);
+        let peer = Peer::of(1000, &[]);
+        let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+        let holder = Holder {
+            peer: peer.clone(),
+            process,
+        };
+        let lent = agent.lend(&peer, holder, &key).unwrap();
+        assert!(agent.redeem(&lent.token, 1000).is_ok());
+        assert_eq!(agent.redeem(&lent.token, 1001), Err(Refused::OtherUser));
+        // What was never a token is nobody's key.
+        assert_eq!(
+            agent.redeem("kfp_made-up", 1001),
+            Err(Refused::UnknownToken)
+        );
+        let told = agent.take_accesses();
+        let told: Vec<_> = told
+            .iter()
+            .map(|one| (&one.key, one.uid, one.kind))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (&key, 1001, AccessKind::Refused),
+                (&key, 1000, AccessKind::Opened)
+            ]
+        );
     }
 }

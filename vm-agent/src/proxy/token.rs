@@ -99,6 +99,12 @@ impl Tokens {
         grants.any(|grant| grant.holder.peer.uid == uid && is_alive(&grant.holder.process))
     }
 
+    /// The key of a token that was given out, whoever shows it.
+    pub(crate) fn key_of(&self, token: &str) -> Option<KeyName> {
+        let grant = self.0.get(&TokenId::of(token));
+        grant.map(|grant| grant.key.clone())
+    }
+
     /// What a token stands for, when this user shows it.
     pub(crate) fn redeem(&mut self, token: &str, uid: u32) -> Result<Loan, Refused> {
         let id = TokenId::of(token);
