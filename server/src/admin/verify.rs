@@ -210,7 +210,7 @@ async fn open_all(store: &Store, master_key: &MasterKey) -> Result<String, Failu
             after = last.id;
             for record in &records {
                 let context = record_context_of(kind, record);
-                match seal::open(master_key, &context, &record.sealed()) {
+                match seal::open(master_key, &context, &record.sealed) {
                     Ok(_) => opened += 1,
                     Err(cause) => closed.push(format!("{} {}: {cause}", kind.name(), record.id)),
                 }

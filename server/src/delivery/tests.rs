@@ -80,7 +80,7 @@ async fn a_ticket_names_the_server_and_its_secret_is_kept() {
         .unwrap()
         .unwrap();
     let context = super::session::ticket_context(TicketId::from_bytes(ticket.id.0));
-    let secret = crate::vault::seal::open(&app.master_key, &context, &stored.sealed()).unwrap();
+    let secret = crate::vault::seal::open(&app.master_key, &context, &stored.sealed).unwrap();
     assert_eq!(secret.expose(), ticket.secret.expose());
 }
 

@@ -17,7 +17,7 @@ use crate::config::Algorithm;
 use crate::error::ApiError;
 use crate::store::{NewSigningKey, StoreError, StoredSigningKey, uuid_v7};
 use crate::vault::master_key::MasterKey;
-use crate::vault::seal::{self, Sealed, Unsealable};
+use crate::vault::seal::{self, Unsealable};
 use crate::vault::server_keys::Keeper;
 
 /// The keys of the one algorithm in use.
@@ -227,12 +227,7 @@ pub(super) fn make(
 }
 
 fn open(master_key: &MasterKey, key: &StoredSigningKey) -> Result<LockedBox, SigningKeysError> {
-    let sealed = Sealed {
-        salt: key.salt.clone(),
-        ciphertext: key.secret.clone(),
-        master_key_id: key.master_key_id.clone(),
-    };
-    Ok(seal::open(master_key, &context(key.id), &sealed)?)
+    Ok(seal::open(master_key, &context(key.id), &key.sealed)?)
 }
 
 /// What a key's private half is bound to.

@@ -35,13 +35,6 @@ struct HeadRow {
     pruned_mac: Vec<u8>,
 }
 
-#[derive(FromRow)]
-struct KeyRow {
-    salt: Vec<u8>,
-    ciphertext: Vec<u8>,
-    master_key_id: Vec<u8>,
-}
-
 impl LinkedRecord {
     pub(crate) fn link(&self, chain: ChainId) -> Link {
         Link {
@@ -173,12 +166,7 @@ impl Store {
 
     pub(crate) async fn audit_key(&self) -> Result<Option<Sealed>, StoreError> {
         const SQL: &str = "SELECT salt, ciphertext, master_key_id FROM audit_keys";
-        let row: Option<KeyRow> = sql!(self, query_as(SQL).fetch_optional)?;
-        Ok(row.map(|row| Sealed {
-            salt: row.salt,
-            ciphertext: row.ciphertext,
-            master_key_id: row.master_key_id,
-        }))
+        sql!(self, query_as(SQL).fetch_optional)
     }
 
     /// Keeps this key, unless another one is kept already; tells which one counts. There is one row,

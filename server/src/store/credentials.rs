@@ -15,19 +15,8 @@ pub(crate) struct StoredCredential {
     pub(crate) agent_key: Option<Vec<u8>>,
     /// `pending`, `current` or `retired`; `ticket` for a ticket.
     pub(crate) status: String,
-    salt: Vec<u8>,
-    secret: Vec<u8>,
-    master_key_id: Vec<u8>,
-}
-
-impl StoredCredential {
-    pub(crate) fn sealed(&self) -> Sealed {
-        Sealed {
-            salt: self.salt.clone(),
-            ciphertext: self.secret.clone(),
-            master_key_id: self.master_key_id.clone(),
-        }
-    }
+    #[sqlx(flatten)]
+    pub(crate) sealed: Sealed,
 }
 
 /// A ticket to be.
@@ -60,7 +49,7 @@ impl Store {
         id: TicketId,
     ) -> Result<Option<StoredCredential>, StoreError> {
         const SQL: &str = "SELECT t.tenant_id, t.vm_id, m.status AS vm_status, \
-            t.redeemed_by AS agent_key, 'ticket' AS status, t.salt, t.secret, t.master_key_id \
+            t.redeemed_by AS agent_key, 'ticket' AS status, t.salt, t.secret AS ciphertext, t.master_key_id \
             FROM tickets t JOIN vms m ON m.id = t.vm_id WHERE t.id = $1";
         sql!(self, query_as(SQL, id).fetch_optional)
     }
@@ -70,7 +59,7 @@ impl Store {
         id: TicketId,
     ) -> Result<Option<StoredCredential>, StoreError> {
         const SQL: &str = "SELECT r.tenant_id, r.vm_id, m.status AS vm_status, r.agent_key, \
-            r.status, r.salt, r.secret, r.master_key_id \
+            r.status, r.salt, r.secret AS ciphertext, r.master_key_id \
             FROM reattach_credentials r JOIN vms m ON m.id = r.vm_id WHERE r.id = $1";
         sql!(self, query_as(SQL, id).fetch_optional)
     }

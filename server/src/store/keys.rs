@@ -72,13 +72,6 @@ pub(crate) struct DeliverableVersion {
     pub(crate) retire_at: Option<UnixTime>,
 }
 
-#[derive(FromRow)]
-struct SealedRow {
-    salt: Vec<u8>,
-    ciphertext: Vec<u8>,
-    master_key_id: Vec<u8>,
-}
-
 impl Store {
     pub(crate) async fn key(
         &self,
@@ -143,13 +136,7 @@ impl Store {
         const SQL: &str = "SELECT salt, ciphertext, master_key_id FROM key_versions \
             WHERE tenant_id = $1 AND key_id = $2 AND version = $3 AND destroyed_at IS NULL \
             AND held_back_at IS NULL";
-        let row: Option<SealedRow> =
-            sql!(self, query_as(SQL, tenant, key, version).fetch_optional)?;
-        Ok(row.map(|row| Sealed {
-            salt: row.salt,
-            ciphertext: row.ciphertext,
-            master_key_id: row.master_key_id,
-        }))
+        sql!(self, query_as(SQL, tenant, key, version).fetch_optional)
     }
 
     /// Destroys the ciphertext of every version whose overlap is over, in all tenants.

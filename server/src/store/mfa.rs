@@ -47,16 +47,6 @@ macro_rules! owes_factor {
 }
 pub(super) use owes_factor;
 
-type SealedRow = (Vec<u8>, Vec<u8>, Vec<u8>);
-
-fn sealed((salt, ciphertext, master_key_id): SealedRow) -> Sealed {
-    Sealed {
-        salt,
-        ciphertext,
-        master_key_id,
-    }
-}
-
 impl Store {
     pub(crate) async fn has_totp(&self, user: UserId) -> Result<bool, StoreError> {
         const SQL: &str =
@@ -69,10 +59,9 @@ impl Store {
         &self,
         user: UserId,
     ) -> Result<Option<Sealed>, StoreError> {
-        const SQL: &str = "SELECT salt, secret, master_key_id FROM totp \
+        const SQL: &str = "SELECT salt, secret AS ciphertext, master_key_id FROM totp \
             WHERE user_id = $1 AND confirmed_at IS NULL";
-        let row: Option<SealedRow> = sql!(self, query_as(SQL, user).fetch_optional)?;
-        Ok(row.map(sealed))
+        sql!(self, query_as(SQL, user).fetch_optional)
     }
 
     /// Counts an attempt as wrong until it is shown to be right, and gives the secret; nothing
@@ -86,12 +75,11 @@ impl Store {
             CASE WHEN failures + 1 >= $1 THEN $2 ELSE NULL END \
             WHERE user_id = $3 AND confirmed_at IS NOT NULL \
             AND (blocked_until IS NULL OR blocked_until <= $4) \
-            RETURNING salt, secret, master_key_id";
-        let row: Option<SealedRow> = sql!(
+            RETURNING salt, secret AS ciphertext, master_key_id";
+        sql!(
             self,
             query_as(SQL, attempts.most, attempts.until, user, attempts.now).fetch_optional
-        )?;
-        Ok(row.map(sealed))
+        )
     }
 
     pub(crate) async fn totp_blocked_until(

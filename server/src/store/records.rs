@@ -26,19 +26,8 @@ pub(crate) struct Record {
     pub(crate) tenant: Uuid,
     pub(crate) version: i64,
     pub(crate) purpose: String,
-    salt: Vec<u8>,
-    secret: Vec<u8>,
-    master_key_id: Vec<u8>,
-}
-
-impl Record {
-    pub(crate) fn sealed(&self) -> Sealed {
-        Sealed {
-            salt: self.salt.clone(),
-            ciphertext: self.secret.clone(),
-            master_key_id: self.master_key_id.clone(),
-        }
-    }
+    #[sqlx(flatten)]
+    pub(crate) sealed: Sealed,
 }
 
 /// A record that was opened and sealed again.
@@ -127,7 +116,7 @@ impl Table {
         } = self;
         AssertSqlSafe(format!(
             "SELECT {id} AS id, {tenant} AS tenant, {version} AS version, {purpose} AS purpose, \
-             salt, {secret} AS secret, master_key_id FROM {name} \
+             salt, {secret} AS ciphertext, master_key_id FROM {name} \
              WHERE length({secret}) > 0 AND {condition} LIMIT $2"
         ))
     }
@@ -206,7 +195,7 @@ impl Transaction {
                 .bind(&sealed.master_key_id)
                 .bind(before.id)
                 .bind(before.version)
-                .bind(&before.salt);
+                .bind(&before.sealed.salt);
             let query = match &new.fingerprint {
                 Some(fingerprint) => query.bind(fingerprint),
                 None => query,

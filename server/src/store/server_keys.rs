@@ -20,19 +20,8 @@ pub(crate) struct NewServerKey {
 pub(crate) struct StoredServerKey {
     pub(crate) id: Uuid,
     pub(crate) status: String,
-    salt: Vec<u8>,
-    secret: Vec<u8>,
-    master_key_id: Vec<u8>,
-}
-
-impl StoredServerKey {
-    pub(crate) fn sealed(&self) -> Sealed {
-        Sealed {
-            salt: self.salt.clone(),
-            ciphertext: self.secret.clone(),
-            master_key_id: self.master_key_id.clone(),
-        }
-    }
+    #[sqlx(flatten)]
+    pub(crate) sealed: Sealed,
 }
 
 impl Store {
@@ -42,7 +31,8 @@ impl Store {
         purpose: &str,
         now: UnixTime,
     ) -> Result<Vec<StoredServerKey>, StoreError> {
-        const SQL: &str = "SELECT id, status, salt, secret, master_key_id FROM server_keys \
+        const SQL: &str = "SELECT id, status, salt, secret AS ciphertext, master_key_id \
+            FROM server_keys \
             WHERE purpose = $1 AND (status = 'current' \
             OR (status = 'previous' AND valid_until > $2)) ORDER BY id DESC";
         sql!(self, query_as(SQL, purpose, now).fetch_all)

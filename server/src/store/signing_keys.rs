@@ -19,9 +19,8 @@ pub(crate) struct NewSigningKey {
 pub(crate) struct StoredSigningKey {
     pub(crate) id: Uuid,
     pub(crate) public_key: Vec<u8>,
-    pub(crate) salt: Vec<u8>,
-    pub(crate) secret: Vec<u8>,
-    pub(crate) master_key_id: Vec<u8>,
+    #[sqlx(flatten)]
+    pub(crate) sealed: Sealed,
     pub(crate) status: String,
 }
 
@@ -31,8 +30,8 @@ impl Store {
         &self,
         now: UnixTime,
     ) -> Result<Vec<StoredSigningKey>, StoreError> {
-        const SQL: &str = "SELECT id, public_key, salt, secret, master_key_id, status \
-            FROM signing_keys WHERE status <> 'retired' AND algorithm = 'EdDSA' \
+        const SQL: &str = "SELECT id, public_key, salt, secret AS ciphertext, master_key_id, \
+            status FROM signing_keys WHERE status <> 'retired' AND algorithm = 'EdDSA' \
             AND (valid_until IS NULL OR valid_until > $1) ORDER BY id";
         sql!(self, query_as(SQL, now).fetch_all)
     }

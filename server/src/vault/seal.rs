@@ -15,6 +15,7 @@ use rand_core::CryptoRng;
 use super::master_key::{MasterKey, RootKey};
 
 /// A sealed record, as the database keeps it.
+#[derive(sqlx::FromRow)]
 pub(crate) struct Sealed {
     pub(crate) salt: Vec<u8>,
     pub(crate) ciphertext: Vec<u8>,

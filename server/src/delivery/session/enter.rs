@@ -141,7 +141,7 @@ async fn open(
         CredentialKind::Ticket => ticket_context(id),
         CredentialKind::Reattach => reattach_context(id),
     };
-    master_key::open(app, &context, &known.sealed()).await
+    master_key::open(app, &context, &known.sealed).await
 }
 
 /// Consumes the credential, which the agent has proven, and stores the next one as pending.

@@ -104,7 +104,7 @@ fn reseal(app: &App, kind: RecordKind, before: Record) -> Result<Resealed, Maste
         cause,
     };
     let context = record_context_of(kind, &before);
-    let plain = seal::open(&app.master_key, &context, &before.sealed()).map_err(damaged)?;
+    let plain = seal::open(&app.master_key, &context, &before.sealed).map_err(damaged)?;
     let fingerprint = match kind {
         RecordKind::KeyVersion => Some(value::fingerprint(
             &app.master_key,

@@ -191,7 +191,7 @@ impl Keeper<'_> {
         let mut ids = Vec::new();
         let (mut current, mut previous) = (None, Vec::new());
         for key in stored {
-            let private = seal::open(self.master_key, &context(purpose), &key.sealed())?;
+            let private = seal::open(self.master_key, &context(purpose), &key.sealed)?;
             let pair = KeyPair::from_private(private);
             ids.push(key.id);
             if key.status == "current" {
