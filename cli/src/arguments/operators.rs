@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 /// See [`super::Command::Admin`].
 #[derive(Subcommand)]
@@ -46,8 +46,10 @@ pub enum Plans {
     Set(PlanLimits),
 }
 
-/// What a plan allows.
+/// What a plan allows; one of them at least is named.
 #[derive(Args)]
+#[command(group(ArgGroup::new("limits").required(true).multiple(true)
+    .args(["requests_per_minute", "vms", "storage_gb", "features", "no_features"])))]
 pub struct PlanLimits {
     /// The plan's name, such as `pro`.
     pub(crate) plan: String,

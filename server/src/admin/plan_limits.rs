@@ -2,7 +2,7 @@
 
 use std::num::ParseIntError;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::Failure;
 use super::init::explain;
@@ -11,6 +11,8 @@ use crate::error::ApiError;
 use crate::operators::{self, Operator, PlanLimits};
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("limits").required(true).multiple(true)
+    .args(["requests_per_minute", "vms", "storage_gb", "features", "no_features"])))]
 pub(super) struct LimitFlags {
     /// The plan's name, such as pro
     plan: String,

@@ -16,6 +16,7 @@ on_both_engines!(
     of_too_many_sessions_and_devices_the_oldest_go,
     nobody_has_more_than_a_hundred_api_keys,
     a_tenant_has_no_more_than_so_many_invitations_and_roles,
+    nobody_belongs_to_more_than_a_hundred_tenants,
 );
 
 async fn of_too_many_sessions_and_devices_the_oldest_go(engine: Engine) {
@@ -132,6 +133,32 @@ async fn a_tenant_has_no_more_than_so_many_invitations_and_roles(engine: Engine)
         "too_many"
     );
     assert_eq!(code(&server, &ada, "PUT /roles/role-7", permits).await, "");
+}
+
+async fn nobody_belongs_to_more_than_a_hundred_tenants(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = register(&server).await;
+    let tenants = match engine {
+        Engine::Sqlite => {
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 98) \
+             INSERT INTO tenants (id, name, created_at, plan) \
+             SELECT randomblob(16), i, 0, 'pro' FROM n"
+        }
+        Engine::Postgres => {
+            "INSERT INTO tenants (id, name, created_at, plan) \
+             SELECT gen_random_uuid(), i, 0, 'pro' FROM generate_series(1, 98) i"
+        }
+    };
+    assert_eq!(stage.change(tenants).await, 98);
+    let joined = "INSERT INTO memberships SELECT t.id, u.id, 'owner', 0 FROM tenants t, users u \
+        WHERE t.plan = 'pro'";
+    assert_eq!(stage.change(joined).await, 98);
+    stage.change("UPDATE tenants SET plan = 'pro'").await;
+    let new = json!({ "name": "One more" });
+    assert_eq!(code(&server, &ada, "POST /tenants", new.clone()).await, "");
+    stage.change("UPDATE tenants SET plan = 'pro'").await;
+    assert_eq!(code(&server, &ada, "POST /tenants", new).await, "too_many");
 }
 
 /// The code of a refusal, or nothing.

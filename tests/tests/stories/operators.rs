@@ -203,6 +203,7 @@ async fn an_admin_changes_what_a_plan_allows(engine: Engine) {
         (&["gold", "--vms", "1"][..], "no such"),
         (&["free", "--requests-per-minute", "0"], "at least 1"),
         (&["free", "--vms", "many"], "`none`"),
+        (&["free"], "--requests-per-minute"),
     ] {
         let refused = root.run(&[&set[..], wrong].concat(), b"");
         assert_ne!(refused.code, 0, "{wrong:?}");

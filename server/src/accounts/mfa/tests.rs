@@ -282,3 +282,19 @@ async fn a_session_alone_sets_no_second_factor_up() {
     assert_eq!(code(refused), Some("invalid_input"));
     assert!(serde_json::from_value::<SettingUp>(json!({})).is_err());
 }
+
+#[tokio::test]
+async fn of_too_many_logins_that_owe_a_factor_the_oldest_is_over() {
+    let server = server().await;
+    let (_, app, _) = with_app(&server, "ada").await;
+    let oldest = password(&server, "ada").await;
+    server.clock.advance(Duration::from_secs(1));
+    let next = password(&server, "ada").await;
+    for _ in 0..9 {
+        server.clock.advance(Duration::from_secs(1));
+        password(&server, "ada").await;
+    }
+    let refused = second(&server, &oldest, &app.code(&server)).await;
+    assert_eq!(code(refused), Some("invalid_mfa_token"));
+    second(&server, &next, &app.code(&server)).await.unwrap();
+}
