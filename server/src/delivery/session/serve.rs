@@ -53,22 +53,7 @@ pub(super) enum Wanted {
 
 /// Serves an agent to the end of its session.
 pub(super) async fn serve(app: &App, line: &mut Line, entered: Entered) -> Ended {
-    let now = Instant::now();
-    let mut session = Session {
-        app,
-        line,
-        entered,
-        told: Told::default(),
-        names: BTreeMap::new(),
-        unwritten: Unwritten::default(),
-        left_out: LeftOut::default(),
-        lease: 0,
-        wanted: Wanted::Nothing,
-        look_at: now,
-        heard_at: now,
-        announced: false,
-        usage_told: false,
-    };
+    let mut session = Session::begin(app, line, entered);
     let ended = match session.run().await {
         Ok(never) => match never {},
         Err(ended) => ended,
@@ -77,6 +62,27 @@ pub(super) async fn serve(app: &App, line: &mut Line, entered: Entered) -> Ended
         warn!(vm = %session.entered.vm, %cause, "accesses are missing in the audit");
     }
     ended
+}
+
+impl<'a> Session<'a> {
+    fn begin(app: &'a App, line: &'a mut Line, entered: Entered) -> Self {
+        let now = Instant::now();
+        Self {
+            app,
+            line,
+            entered,
+            told: Told::default(),
+            names: BTreeMap::new(),
+            unwritten: Unwritten::default(),
+            left_out: LeftOut::default(),
+            lease: 0,
+            wanted: Wanted::Nothing,
+            look_at: now,
+            heard_at: now,
+            announced: false,
+            usage_told: false,
+        }
+    }
 }
 
 impl Session<'_> {
@@ -267,3 +273,6 @@ const SILENCE: Duration = Duration::from_secs(90);
 /// Between what is planned and when it is done, on servers whose clocks differ.
 const GRACE: Duration = Duration::from_secs(15);
 const TO_WIPE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
