@@ -70,7 +70,10 @@ pub use redis::{Guard, Redis};
 pub use redis_cluster::RedisCluster;
 pub use relay::Relay;
 pub use replicas::{Replicas, Shared};
-pub use sdks::{node_with_openai, python_with_fernet, python_with_schemathesis, python_with_sdks};
+pub use sdks::{
+    node_with_openai, python_with_fernet, python_with_opentelemetry, python_with_schemathesis,
+    python_with_sdks,
+};
 pub use secret::Secret;
 pub use sentinel::Sentinel;
 pub use server::Server;

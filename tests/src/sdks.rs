@@ -20,6 +20,11 @@ pub fn python_with_fernet() -> PathBuf {
     python("fernet", "sdks/fernet.txt")
 }
 
+/// A Python that knows OpenTelemetry's own definitions.
+pub fn python_with_opentelemetry() -> PathBuf {
+    python("otlp", "sdks/otlp.txt")
+}
+
 fn python(name: &str, list: &str) -> PathBuf {
     let folder = installed(name, list, |folder, list| {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder));

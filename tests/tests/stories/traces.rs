@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use hyper::Method;
 use keyferry_tests::{
-    Agent, Engine, PASSWORD, Person, Receiver, Secret, Server, Stage, curl, on_both_engines, until,
+    Agent, Engine, PASSWORD, Person, Program, Receiver, Secret, Server, Stage, curl,
+    on_both_engines, python_with_opentelemetry, until,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use serde_json::json;
 
 on_both_engines!(
     requests_and_deliveries_are_traced_without_a_secret,
@@ -204,6 +206,54 @@ async fn a_collector_behind_tls_is_told_when_its_authority_is_known() {
     let server = Server::start_with(&stage, &[endpoint, often, known]);
     server.ask(Method::GET, "/health", None, None).await;
     Collected::new().until(&mut collector, "GET /health").await;
+}
+
+/// With the definitions that OpenTelemetry publishes for Python.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_implementation_reads_what_the_collector_is_sent() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let mut collector = Receiver::start(200).await;
+    let url = collector.url("");
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+    ];
+    let mut server = Server::start_with(&stage, &settings);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    assert!(server.terminate().success());
+
+    let sent = collector.so_far().into_iter().enumerate();
+    let files = sent.map(|(number, sent)| {
+        let path = stage.path(&format!("sent-{number}"));
+        std::fs::write(&path, sent.body).unwrap();
+        path
+    });
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/otlp.py");
+    let mut reader = Program::start(&stage, "otlp", python_with_opentelemetry(), |python| {
+        python.arg(script).args(files);
+    });
+    let lines = reader.lines_to_the_end();
+    assert!(reader.wait().success(), "{}", reader.log());
+    let spans = lines.iter().map(|line| serde_json::from_str(line).unwrap());
+    let spans: Vec<serde_json::Value> = spans.collect();
+    assert!(
+        spans
+            .iter()
+            .all(|span| span["service"] == "keyferry-server")
+    );
+    let put = spans
+        .iter()
+        .find(|span| span["span"]["name"] == "PUT /keys/{name}");
+    let put = &put.unwrap()["span"];
+    assert_eq!(put["kind"], "SPAN_KIND_SERVER");
+    let route = json!({ "key": "http.route", "value": { "stringValue": "/keys/{name}" } });
+    assert!(
+        put["attributes"].as_array().unwrap().contains(&route),
+        "{put}"
+    );
+    let inside = spans.iter().map(|span| &span["span"]["parentSpanId"]);
+    assert!(inside.into_iter().any(|parent| *parent == put["spanId"]));
 }
 
 async fn a_collector_that_is_away_holds_nobody_up(engine: Engine) {
