@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -43,21 +43,43 @@ impl DataDir {
 
     /// Writes a file that must not be there yet.
     pub(crate) fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(self.0.join(name))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+        self.create(name, bytes)?;
         self.sync()
     }
 
     /// Writes a file wholly or, after a crash, not at all.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replace(name, bytes)
+            .or_else(|cause| match cause.kind() {
+                // Whoever clears dead drafts away came before this one was locked.
+                io::ErrorKind::NotFound => self.replace(name, bytes),
+                _ => Err(cause),
+            })
+    }
+
+    /// Removes the drafts of writers that were killed, and tells how many.
+    pub(crate) fn clear_dead_drafts(&self) -> io::Result<usize> {
+        let mut cleared = 0;
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !name.to_str().is_some_and(is_draft) || !entry.file_type()?.is_file() {
+                continue;
+            }
+            let own = entry.metadata()?.uid() == rustix::process::geteuid().as_raw();
+            // One that is being written is locked.
+            if own && File::open(entry.path())?.try_lock().is_ok() {
+                fs::remove_file(entry.path())?;
+                cleared += 1;
+            }
+        }
+        Ok(cleared)
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         // Several may write the same file at once, even from other hosts.
-        let draft = format!("{name}.new-{}", Uuid::new_v4().simple());
-        let written = self.write_new(&draft, bytes).and_then(|()| {
+        let draft = format!("{name}{DRAFT}{}", Uuid::new_v4().simple());
+        let written = self.create(&draft, bytes).and_then(|_locked| {
             fs::rename(self.0.join(&draft), self.0.join(name))?;
             self.sync()
         });
@@ -66,6 +88,19 @@ impl DataDir {
             let _ = fs::remove_file(self.0.join(&draft));
         }
         written
+    }
+
+    /// A new file, locked as long as it is kept.
+    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<File> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.0.join(name))?;
+        file.lock()?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(file)
     }
 
     /// Makes durable which files there are.
@@ -81,10 +116,19 @@ impl DataDir {
     }
 }
 
+fn is_draft(name: &str) -> bool {
+    let unique = name.rsplit_once(DRAFT).filter(|(of, _)| !of.is_empty());
+    unique.is_some_and(|(_, unique)| {
+        unique.len() == 32 && unique.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+const DRAFT: &str = ".new-";
+
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs::{self, File, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::DataDir;
 
@@ -130,5 +174,27 @@ mod tests {
         fs::create_dir(folder.path().join("taken")).unwrap();
         data_dir.write("taken", b"text").unwrap_err();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+    #[test]
+    fn drafts_of_the_dead_are_cleared_away_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::prepare(folder.path()).unwrap();
+        let draft = |of: &str, number: u8| folder.path().join(format!("{of}.new-{number:032x}"));
+        for (of, number) in [("epoch", 1), ("a.eml", 2)] {
+            fs::write(draft(of, number), b"half").unwrap();
+        }
+        let alive = draft("epoch", 3);
+        let writing = File::create(&alive).unwrap();
+        writing.lock().unwrap();
+        fs::create_dir(draft("folder", 4)).unwrap();
+        symlink(&alive, draft("link", 5)).unwrap();
+        for other in ["epoch", "epoch.new-1", "epoch.new-", "notes.new-of-mine"] {
+            fs::write(folder.path().join(other), b"kept").unwrap();
+        }
+        assert_eq!(data_dir.clear_dead_drafts().unwrap(), 2);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 7);
+        assert!(!draft("epoch", 1).exists() && !draft("a.eml", 2).exists());
+        drop(writing);
+        assert_eq!(data_dir.clear_dead_drafts().unwrap(), 1);
     }
 }

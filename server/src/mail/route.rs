@@ -65,7 +65,7 @@ impl Route {
     /// The folder `outbox` among the server's data.
     pub(crate) fn outbox(data_dir: &DataDir) -> io::Result<Self> {
         let folder = data_dir.path().join("outbox");
-        DataDir::prepare(&folder)?;
+        DataDir::prepare(&folder)?.clear_dead_drafts()?;
         Ok(Self::Outbox(folder))
     }
 

@@ -11,6 +11,7 @@ use keyferry_tests::{Agent, Engine, Person, Secret, Server, Stage, Tool, on_both
 on_both_engines!(
     the_agent_outlives_a_killed_server_and_comes_back_by_itself,
     an_acknowledged_change_outlives_a_killed_server,
+    what_a_killed_server_left_half_written_is_cleared_away,
     a_killed_agent_takes_its_pages_with_it,
     a_server_that_is_asked_to_end_does_so_in_good_order,
     an_agent_that_is_asked_to_end_tells_its_tools,
@@ -43,6 +44,24 @@ async fn the_agent_outlives_a_killed_server_and_comes_back_by_itself(engine: Eng
     agent.until_healthy().await;
     ada.rotate("openai", &Secret::fresh());
     assert_eq!(tool.next_event()["version"], 2);
+}
+
+async fn what_a_killed_server_left_half_written_is_cleared_away(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    server.kill();
+    let unique = "0123456789abcdef0123456789abcdef";
+    let half = ["epoch", "audit-anchor.json", "outbox/a.eml"]
+        .map(|name| stage.data_dir().join(format!("{name}.new-{unique}")));
+    let mine = stage.data_dir().join("notes.new-of-mine");
+    for path in half.iter().chain([&mine]) {
+        std::fs::write(path, b"half").unwrap();
+    }
+    server.start_again(&stage);
+    for path in &half {
+        assert!(!path.exists(), "{}", path.display());
+    }
+    assert!(mine.exists());
 }
 
 async fn an_acknowledged_change_outlives_a_killed_server(engine: Engine) {
