@@ -8,13 +8,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::start::{Reachable, start};
+use super::start::reopen;
 use super::{Failure, Settings};
 use crate::app::App;
 use crate::audit::{self, Anchors, Report};
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::stop;
 
 #[derive(Args)]
 pub(super) struct Audit {
@@ -54,9 +53,8 @@ enum Action {
 
 /// Runs one action.
 pub(super) async fn audit(config: Config, flags: Audit) -> Result<(), Failure> {
-    let data_dir = DataDir::prepare(&config.data_dir)?;
-    let (_stopper, stop) = stop::channel();
-    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let (app, _stopper) = reopen(config).await?;
+    let data_dir = DataDir::existing(&app.config.data_dir)?;
     let done = act(&app, &data_dir, &flags).await;
     app.store.close().await;
     done

@@ -12,18 +12,18 @@ use rand_core::{Rng, UnwrapErr};
 use serde_json::json;
 use tracing::warn;
 
-use super::open::connect;
+use super::open::connect_used;
 use super::progress::Progress;
-use super::start::{Reachable, start};
+use super::start::{begin, reopen};
 use super::{Failure, Settings};
 use crate::audit::{self, Anchors, Entry};
 use crate::backup::{self, BackupError, BackupKey, Freshness, Header, Restoring, Snapshot};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::store::{Store, uuid_v7};
+use crate::store::{Schema, Store, uuid_v7};
 use crate::vault::master_key::{Place, RootKey, candidates};
-use crate::{operators, sessions, stop};
+use crate::{operators, sessions};
 
 #[derive(Args)]
 pub(super) struct BackupFlags {
@@ -35,6 +35,9 @@ pub(super) struct BackupFlags {
     /// addresses and password hashes too
     #[arg(long)]
     seal: bool,
+    /// Take it even when the audit cannot tell of it, such as before `migrate`
+    #[arg(long)]
+    unaudited: bool,
     /// Answer in JSON
     #[arg(long)]
     json: bool,
@@ -73,28 +76,17 @@ pub(super) struct ConfirmFlags {
 /// Writes the whole database into a file, while servers go on.
 pub(super) async fn backup(flags: BackupFlags) -> Result<(), Failure> {
     let config = flags.settings.parse(Vec::new())?;
-    let (store, schema) = connect(&config).await?;
-    if schema.is_empty() {
-        return Err("the database has never been used: there is nothing to back up".into());
-    }
+    let (store, schema) = connect_used(&config).await?;
     let key = match flags.seal {
         true => Some(backup_key(&config, &store).await?),
         false => None,
     };
-    // Before the moment that the backup is of, so that it tells of itself.
-    let detail = json!({ "file": flags.file, "sealed": flags.seal });
-    let written = match schema.pending.is_empty() {
-        true => write_down(config, ("operator.backup", detail)).await,
-        false => Err("the schema is not up to date".into()),
-    };
-    if let Err(cause) = written {
-        // Somebody who needs a backup may be in need of just this.
-        warn!(%cause, "the audit will not tell of this backup");
-    }
-    let snapshot = Snapshot::of(&store, schema.applied, Clock::system().now()).await?;
-    let header = snapshot.header.clone();
     let draft = flags.file.with_added_extension("part");
     let out = BufWriter::new(create(&flags.file, &draft)?);
+    let told = Box::pin(tell_audit(config, &flags, &schema)).await;
+    told.inspect_err(|_| drop(std::fs::remove_file(&draft)))?;
+    let snapshot = Snapshot::of(&store, schema.applied, Clock::system().now()).await?;
+    let header = snapshot.header.clone();
     let progress = Progress::new("backing up", rows(&header));
     let written = snapshot.write(out, key, || progress.advance(1)).await;
     let out = written.inspect_err(|_| drop(std::fs::remove_file(&draft)))?;
@@ -116,6 +108,28 @@ pub(super) async fn backup(flags: BackupFlags) -> Result<(), Failure> {
             stdout,
             "It is of no use without the master key: keep that too, elsewhere."
         )?;
+    }
+    Ok(())
+}
+
+/// Before the moment that the backup is of, so that it tells of itself.
+async fn tell_audit(config: Config, flags: &BackupFlags, schema: &Schema) -> Result<(), Failure> {
+    let detail = json!({ "file": flags.file, "sealed": flags.seal });
+    let written = match schema.pending.is_empty() {
+        true => write_down(config, ("operator.backup", detail)).await,
+        false => Err("the schema is not up to date".into()),
+    };
+    match written {
+        // Somebody who needs a backup may be in need of just this.
+        Err(cause) if flags.unaudited => warn!(%cause, "the audit will not tell of this backup"),
+        Err(cause) => {
+            return Err(format!(
+                "the audit cannot tell of this backup, so none was taken: {cause}. Mend that, or \
+                 take it all the same with --unaudited"
+            )
+            .into());
+        }
+        Ok(()) => {}
     }
     Ok(())
 }
@@ -171,9 +185,7 @@ pub(super) async fn restore(flags: RestoreFlags) -> Result<(), Failure> {
 /// Shows what a restore holds back, or lets it live on.
 pub(super) async fn confirm(flags: ConfirmFlags) -> Result<(), Failure> {
     let config = flags.settings.parse(Vec::new())?;
-    let data_dir = DataDir::prepare(&config.data_dir)?;
-    let (_stopper, stop) = stop::channel();
-    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let (app, _stopper) = reopen(config).await?;
     let tenant = match &flags.account {
         Some(account) => {
             let account = account.parse()?;
@@ -217,9 +229,7 @@ async fn write_down(
     config: Config,
     (action, detail): (&'static str, serde_json::Value),
 ) -> Result<(), Failure> {
-    let data_dir = DataDir::existing(&config.data_dir)?;
-    let (_stopper, stop) = stop::channel();
-    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let (app, _stopper) = begin(config).await?;
     let entry = Entry {
         tenant: None,
         actor: "operator",

@@ -5,12 +5,11 @@ use std::io::Write;
 use clap::Args;
 use serde_json::json;
 
-use super::open::connect;
-use super::start::{Reachable, start};
+use super::open::connect_used;
+use super::start::reopen;
 use super::{Failure, Settings};
 use crate::clock::Clock;
-use crate::data_dir::DataDir;
-use crate::{delivery, sessions, stop};
+use crate::{delivery, sessions};
 
 #[derive(Args)]
 pub(super) struct CareFlags {
@@ -24,7 +23,7 @@ pub(super) struct CareFlags {
 /// Counts what the database holds.
 pub(super) async fn stats(flags: CareFlags) -> Result<(), Failure> {
     let config = flags.settings.parse(Vec::new())?;
-    let (store, schema) = connect(&config).await?;
+    let (store, schema) = connect_used(&config).await?;
     if !schema.pending.is_empty() {
         return Err("the schema is behind: run `keyferry-server migrate`".into());
     }
@@ -47,9 +46,7 @@ pub(super) async fn stats(flags: CareFlags) -> Result<(), Failure> {
 /// Throws away what has ended, as running servers do by themselves.
 pub(super) async fn sweep(flags: CareFlags) -> Result<(), Failure> {
     let config = flags.settings.parse(Vec::new())?;
-    let data_dir = DataDir::prepare(&config.data_dir)?;
-    let (_stopper, stop) = stop::channel();
-    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let (app, _stopper) = reopen(config).await?;
     let sessions = sessions::sweep_once(&app).await?;
     let deliveries = delivery::sweep_once(&app).await?;
     app.store.close().await;

@@ -11,11 +11,9 @@ use sqlx::postgres::PgConnectOptions;
 use zeroize::Zeroizing;
 
 use super::progress::Progress;
-use super::start::{Reachable, start};
+use super::start::reopen;
 use super::{Failure, Settings};
-use crate::data_dir::DataDir;
 use crate::import::{FernetKeys, Import, KEYS, LayoutError, Report, Run, Source, Tables, USERS};
-use crate::stop;
 use crate::store::uuid_v7;
 use crate::vault::policy::{DeliveryName, NewPolicy};
 
@@ -65,9 +63,7 @@ pub(super) async fn import(flags: ImportFlags) -> Result<(), Failure> {
     let tables = flags.tables()?;
     let source = Source::open(flags.options()?, &tables).await?;
     let config = flags.settings.parse(Vec::new())?;
-    let data_dir = DataDir::prepare(&config.data_dir)?;
-    let (_stopper, stop) = stop::channel();
-    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let (app, _stopper) = reopen(config).await?;
     let now = app.clock.now();
     let import = Import {
         fernet: fernet_keys(&flags.fernet_key_file, &app.arena)?,

@@ -9,17 +9,15 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::secrets_file::{Kept, write_secrets};
-use super::start::{Reachable, start};
+use super::start::begin;
 use super::verify::{all_good, look_at_everything};
 use super::{Failure, Settings};
 use crate::accounts::{self, Standing, Wanted};
 use crate::app::App;
 use crate::config::Config;
-use crate::data_dir::DataDir;
 use crate::error::ApiError;
 use crate::secret::Secret;
 use crate::sessions::Origin;
-use crate::stop;
 use crate::store::uuid_v7;
 
 #[derive(Args)]
@@ -66,9 +64,7 @@ pub(super) async fn init(flags: InitFlags) -> Result<(), Failure> {
 }
 
 async fn admin(config: Config, flags: &InitFlags, told: &mut Value) -> Result<(), Failure> {
-    let data_dir = DataDir::prepare(&config.data_dir)?;
-    let (_stopper, stop) = stop::channel();
-    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let (app, _stopper) = begin(config).await?;
     let there = app.store.has_server_admin().await?;
     if there {
         note(told, "admin", "kept");

@@ -257,9 +257,12 @@ impl Settings {
 )]
 fn tell(failure: &dyn std::error::Error) {
     eprintln!("keyferry-server: {failure}");
-    let mut deeper = failure.source();
-    while let Some(cause) = deeper {
+    for cause in causes(failure) {
         eprintln!("  because: {cause}");
-        deeper = cause.source();
     }
+}
+
+/// What lies under a failure, one below the other.
+fn causes(failure: &dyn std::error::Error) -> impl Iterator<Item = &dyn std::error::Error> {
+    std::iter::successors(failure.source(), |cause| cause.source())
 }

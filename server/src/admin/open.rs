@@ -68,6 +68,15 @@ pub(super) async fn connect(config: &Config) -> Result<(Store, Schema), Failure>
     Ok((store, schema))
 }
 
+/// The same, where something is.
+pub(super) async fn connect_used(config: &Config) -> Result<(Store, Schema), Failure> {
+    let (store, schema) = connect(config).await?;
+    if schema.is_empty() {
+        return Err(NEVER_USED.into());
+    }
+    Ok((store, schema))
+}
+
 /// The database as it is, with the master key that belongs to it. Nothing is changed.
 pub(super) async fn look(
     config: &Config,
@@ -92,3 +101,5 @@ pub(super) async fn look(
 }
 
 const INSTANCE: &str = "instance_id";
+const NEVER_USED: &str = "the database has never been used: give the right DATABASE_URL or \
+    --data-dir, or run `keyferry-server init`";

@@ -7,16 +7,14 @@ use serde_json::json;
 
 use super::init::{MAILING, explain, password};
 use super::plan_limits::{self, LimitFlags};
-use super::start::{Reachable, start};
+use super::start::{begin, reopen};
 use super::{Failure, Settings};
 use crate::accounts::{self, Standing, Wanted};
 use crate::app::App;
 use crate::config::Config;
-use crate::data_dir::DataDir;
 use crate::error::ApiError;
 use crate::operators::{self, Operator, Status};
 use crate::sessions::Origin;
-use crate::stop;
 use crate::store::{StoredUser, uuid_v7};
 
 #[derive(Args)]
@@ -84,9 +82,11 @@ struct Named {
 
 /// Runs one action.
 pub(super) async fn admin(config: Config, flags: Admin) -> Result<(), Failure> {
-    let data_dir = DataDir::prepare(&config.data_dir)?;
-    let (_stopper, stop) = stop::channel();
-    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let (app, _stopper) = match flags.action {
+        // The first admin may come before anything else.
+        Action::Create { .. } => begin(config).await?,
+        _ => reopen(config).await?,
+    };
     let origin = Origin {
         request_id: uuid_v7(app.clock.now(), &mut app.rng()),
         peer: None,

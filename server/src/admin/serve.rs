@@ -25,6 +25,7 @@ use crate::{alerts, audit, backup, bus, delivery, sessions};
 pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     let traces = log::begin_with_traces(&config)?;
     let data_dir = DataDir::prepare(&config.data_dir)?;
+    data_dir.clear_dead_drafts()?;
     let socket = listen(config.listen).await?;
     let metrics = match config.metrics.listen {
         Some(wanted) => Some(listen(wanted).await?),

@@ -5,7 +5,7 @@ use rand_core::UnwrapErr;
 use tokio::sync::Semaphore;
 
 use super::Failure;
-use super::open::{Opened, open};
+use super::open::{Opened, connect_used, open};
 use crate::accounts::{PasswordHasher, Providers};
 use crate::app::{App, Parts};
 use crate::audit::{self, ChainKey};
@@ -22,7 +22,7 @@ use crate::limits::Counters;
 use crate::mail::{Mailer, Route};
 use crate::metrics::Metrics;
 use crate::sessions::{KeyRing, SeenSessions, SigningKeys, VerifiedTokens};
-use crate::stop::Stop;
+use crate::stop::{self, Stop, Stopper};
 use crate::store::uuid_v7;
 use crate::vault::server_keys::{Keeper, ServerKeys};
 
@@ -85,6 +85,28 @@ pub(super) async fn start(
     audit::adopt(&app).await?;
     backup::settle_epoch(&app).await?;
     Ok(app)
+}
+
+/// The same for a command. It keeps the stopper until it is done.
+pub(super) async fn begin(config: Config) -> Result<(App, Stopper), Failure> {
+    let data_dir = DataDir::prepare(&config.data_dir)?;
+    let (stopper, stop) = stop::channel();
+    let app = Box::pin(start(config, &data_dir, Reachable::default(), stop)).await?;
+    Ok((app, stopper))
+}
+
+/// The same for a command that looks after what is there.
+pub(super) async fn reopen(config: Config) -> Result<(App, Stopper), Failure> {
+    refuse_unused(&config).await?;
+    begin(config).await
+}
+
+/// Where there is nothing, the settings lead astray. What would be made there is not what was meant,
+/// and its keys would take the place of others in the data folder.
+pub(super) async fn refuse_unused(config: &Config) -> Result<(), Failure> {
+    let (store, _schema) = connect_used(config).await?;
+    store.close().await;
+    Ok(())
 }
 
 impl Keys {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::open::{connect, look};
 use super::progress::Progress;
-use super::{Failure, Settings};
+use super::{Failure, Settings, causes};
 use crate::audit::{self, Anchors, Books, ChainKey};
 use crate::cache::{Cache, Source};
 use crate::clock::Clock;
@@ -251,11 +251,15 @@ impl Check {
     fn of(name: &'static str, found: Result<impl Display, impl Into<Failure>>) -> Self {
         match found {
             Ok(detail) => Self::good(name, detail),
-            Err(cause) => Self {
-                name,
-                ok: false,
-                detail: cause.into().to_string(),
-            },
+            Err(cause) => {
+                let cause = cause.into();
+                let deeper = causes(cause.as_ref()).map(|cause| format!(", because: {cause}"));
+                Self {
+                    name,
+                    ok: false,
+                    detail: format!("{cause}{}", deeper.collect::<String>()),
+                }
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tracing::{debug, info};
 
 use super::serve::{reachable, stop_on_signal};
-use super::start::start;
+use super::start::{refuse_unused, start};
 use super::{Failure, log};
 use crate::app::App;
 use crate::config::Config;
@@ -22,6 +22,7 @@ use crate::vault::{master_key, server_keys};
 /// Answers the VM until told to stop. Runs beside the server, on the same database.
 pub(super) async fn answer(config: Config, vm: &str, socket: &Path) -> Result<(), Failure> {
     let traces = log::begin_with_traces(&config)?;
+    refuse_unused(&config).await?;
     let data_dir = DataDir::prepare(&config.data_dir)?;
     let reachable = reachable(&config, &data_dir, config.listen)?;
     let (stopper, stop) = stop::channel();

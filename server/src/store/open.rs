@@ -8,6 +8,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, PgConnection};
+use tokio::time::timeout;
 
 use super::{Pool, Store, StoreError, UnixTime, in_time, sql};
 use crate::config::Database;
@@ -150,22 +151,17 @@ impl Store {
 
     async fn connect_postgres(url: &SecretString, connections: u32) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url.expose_secret())?.options(BOUNDS);
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE)
-            .test_before_acquire(false)
-            // Under load a connection is known to live; after a pause it is asked.
-            .before_acquire(|connection, known| {
-                Box::pin(async move {
-                    if known.idle_for > PAUSE {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_with(options)
-            .await?;
-        Ok(Self(Pool::Postgres(pool)))
+        let pool = postgres_pool(connections)
+            .connect_with(options.clone())
+            .await;
+        // The pool does not say why it tried in vain.
+        if let Err(sqlx::Error::PoolTimedOut) = pool {
+            let alone = timeout(ACQUIRE, PgConnection::connect_with(&options)).await;
+            if let Ok(Err(cause)) = alone {
+                return Err(cause.into());
+            }
+        }
+        Ok(Self(Pool::Postgres(pool?)))
     }
 
     async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
@@ -190,6 +186,22 @@ impl Store {
             .await?;
         Ok(Self(Pool::Sqlite(pool)))
     }
+}
+
+fn postgres_pool(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        // Under load a connection is known to live; after a pause it is asked.
+        .before_acquire(|connection, known| {
+            Box::pin(async move {
+                if known.idle_for > PAUSE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
 }
 
 /// What this program knows of the engine's schema.

@@ -5,16 +5,13 @@ use std::io::Write;
 use serde_json::json;
 
 use super::super::Failure;
-use super::super::start::{Reachable, start};
+use super::super::start::reopen;
 use crate::config::Config;
-use crate::data_dir::DataDir;
-use crate::{sessions, stop};
+use crate::sessions;
 
 /// Makes a new key that signs access tokens. Servers that run take it up within half a minute.
 pub(super) async fn jwt(config: Config, as_json: bool) -> Result<(), Failure> {
-    let data_dir = DataDir::prepare(&config.data_dir)?;
-    let (_stopper, stop) = stop::channel();
-    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let (app, _stopper) = reopen(config).await?;
     sessions::rotate_signing_key(&app).await?;
     let keys = app.signing_keys.keys();
     let id = keys.current_id();

@@ -9,11 +9,10 @@ use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::super::progress::Progress;
-use super::super::start::{Reachable, start};
+use super::super::start::reopen;
 use super::super::{Failure, Settings};
 use crate::app::App;
 use crate::data_dir::DataDir;
-use crate::stop;
 use crate::store::StoredRotation;
 use crate::vault::master_key::{
     self, MasterKeyError, NewKey, Place, SHORTEST, TO_NOTICE, read_existing, stretch,
@@ -39,9 +38,8 @@ pub(in crate::admin) struct MasterKeyFlags {
 pub(super) async fn master_key(flags: MasterKeyFlags) -> Result<(), Failure> {
     let config = flags.settings.parse(Vec::new())?;
     let kept_in = config.master_key.kept_in();
-    let data_dir = DataDir::prepare(&config.data_dir)?;
-    let (_stopper, stop) = stop::channel();
-    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let (app, _stopper) = reopen(config).await?;
+    let data_dir = DataDir::existing(&app.config.data_dir)?;
     let new = flags.new_key(&app, &data_dir)?;
     let records = master_key::to_reseal(&app).await?;
     let rotation = master_key::begin(&app, new).await?;

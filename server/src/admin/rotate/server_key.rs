@@ -6,10 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::super::start::{Reachable, start};
+use super::super::start::reopen;
 use super::super::{Failure, Settings};
-use crate::data_dir::DataDir;
-use crate::stop;
 use crate::vault::server_keys;
 
 #[derive(Args)]
@@ -29,9 +27,7 @@ pub(in crate::admin) struct ServerKeyFlags {
 /// Makes new pairs. Servers that run take them up within seconds.
 pub(super) async fn server_key(flags: ServerKeyFlags) -> Result<(), Failure> {
     let config = flags.settings.parse(Vec::new())?;
-    let data_dir = DataDir::prepare(&config.data_dir)?;
-    let (_stopper, stop) = stop::channel();
-    let app = start(config, &data_dir, Reachable::default(), stop).await?;
+    let (app, _stopper) = reopen(config).await?;
     let overlap = Duration::from_secs(flags.overlap_hours * 3_600);
     let until = server_keys::rotate(&app, overlap).await?;
     app.store.close().await;

@@ -1,5 +1,6 @@
 //! What operators do on the server's host, while it runs or before it does.
 
+mod astray;
 mod backup;
 mod begin;
 mod database;

@@ -104,7 +104,17 @@ async fn a_backup_of_the_previous_schema_is_brought_back_and_up_to_date(engine: 
     std::fs::copy(&key, earlier.data_dir().join("master.key")).unwrap();
     let file = earlier.path("backup");
     let file = file.to_str().unwrap();
-    let taken = Operator::of(&earlier).run(&["backup", file], b"").success();
+    let operator = Operator::of(&earlier);
+    let refused = operator.run(&["backup", file], b"");
+    assert_ne!(refused.code, 0);
+    assert!(refused.errors.contains("--unaudited"), "{}", refused.errors);
+    assert_eq!(refused.output, "");
+    for name in [file.to_owned(), format!("{file}.part")] {
+        assert!(!std::path::Path::new(&name).exists(), "{name}");
+    }
+    let taken = operator
+        .run(&["backup", file, "--unaudited"], b"")
+        .success();
     assert!(
         taken.errors.contains("the audit will not tell"),
         "{}",
