@@ -7,7 +7,7 @@ use super::id_token::PersonClaims;
 use crate::accounts::password::NO_PASSWORD;
 use crate::accounts::{Email, free_text};
 use crate::app::App;
-use crate::audit::Entry;
+use crate::audit::{self, Entry};
 use crate::config::{ProviderSettings, SignUp};
 use crate::error::ApiError;
 use crate::limits;
@@ -37,8 +37,29 @@ pub(super) async fn account(
         None => meet(app, origin, &who).await?,
     };
     let user = app.store.user_by_id(id).await?;
-    let user = user.filter(StoredUser::is_active);
-    user.ok_or(ApiError::InvalidCredentials)
+    match user.filter(StoredUser::is_active) {
+        Some(user) => Ok(user),
+        None => Err(refuse(app, origin, &who, id).await?),
+    }
+}
+
+/// The account is closed: that somebody wanted to come in is written down.
+async fn refuse(
+    app: &App,
+    origin: &Origin,
+    who: &Somebody<'_>,
+    user: UserId,
+) -> Result<ApiError, ApiError> {
+    let entry = Entry {
+        tenant: None,
+        actor: "anyone",
+        action: "auth.login_refused",
+        subject: Some(&user.to_string()),
+        detail: json!({ "provider": who.provider.name, "address": origin.peer }),
+        correlation: origin.request_id,
+    };
+    audit::append(app, &entry).await?;
+    Ok(ApiError::InvalidCredentials)
 }
 
 async fn meet(app: &App, origin: &Origin, who: &Somebody<'_>) -> Result<UserId, ApiError> {
@@ -49,7 +70,7 @@ async fn meet(app: &App, origin: &Origin, who: &Somebody<'_>) -> Result<UserId, 
         // Whoever made an account with an address that is not theirs must not get its owner's
         // sign-ins, so an unverified one is nobody's.
         Some(user) if !user.email_verified() => Err(ApiError::AccountExists),
-        Some(user) if !user.is_active() => Err(ApiError::InvalidCredentials),
+        Some(user) if !user.is_active() => Err(refuse(app, origin, who, user.id).await?),
         Some(user) => {
             let mut change = app.store.begin().await?;
             link(app, origin, (&mut change, user.id), who).await?;

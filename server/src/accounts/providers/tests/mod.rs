@@ -101,6 +101,24 @@ async fn somebody_new_gets_an_account_and_comes_back_to_it() {
 }
 
 #[tokio::test]
+async fn a_closed_account_is_closed_to_who_comes_from_the_provider_too() {
+    const TOLD: &str = "SELECT COUNT(*) FROM audit_events WHERE action = 'auth.login_refused' \
+        AND subject IS NOT NULL";
+    let provider = Provider::start().await;
+    let server = provider.server().await;
+    sign_in_with(&provider, &server, |_| {}).await.unwrap();
+    let closed = "UPDATE users SET status = 'disabled'";
+    sql!(server.app.store, query(closed).execute).unwrap();
+    let known = sign_in_with(&provider, &server, |_| {}).await;
+    assert_eq!(code(known), "invalid_credentials");
+    let by_address = |claims: &mut Value| claims["sub"] = json!("ada-2");
+    let unknown = sign_in_with(&provider, &server, by_address).await;
+    assert_eq!(code(unknown), "invalid_credentials");
+    let told: i64 = sql!(server.app.store, query_scalar(TOLD).fetch_one).unwrap();
+    assert_eq!(told, 2);
+}
+
+#[tokio::test]
 async fn a_token_that_is_wrong_in_any_way_signs_nobody_in() {
     let provider = Provider::start().await;
     let server = provider.server().await;
