@@ -6,10 +6,8 @@
 )]
 
 use keyferry_tests::{
-    Agent, Engine, Person, Provider, Secret, Server, Stage, on_both_engines, until,
+    Agent, Engine, Person, Provider, Raw, Secret, Server, Stage, on_both_engines, until,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 on_both_engines!(a_restarted_agent_goes_on_with_the_budget_of_its_day);
 
@@ -26,7 +24,7 @@ async fn a_restarted_agent_goes_on_with_the_budget_of_its_day(engine: Engine) {
     let mut agent = Agent::enrol_with(&stage, &ada, "kali-1", &settings).await;
     agent.until_holding("openai", 1).await;
     for _ in 0..2 {
-        assert!(request(&agent).await.starts_with("HTTP/1.1 200 "));
+        assert_eq!(request(&agent).await.0, 200);
     }
     // Two tokens were given out besides, which count for no budget.
     assert!(agent.terminate().success());
@@ -40,42 +38,23 @@ async fn a_restarted_agent_goes_on_with_the_budget_of_its_day(engine: Engine) {
     });
     agent.until_holding("openai", 1).await;
     agent.until_healthy().await;
-    assert!(request(&agent).await.starts_with("HTTP/1.1 200 "));
-    let refused = request(&agent).await;
-    assert!(
-        refused.starts_with("HTTP/1.1 429 ")
-            && refused.contains("Keyferry-Error: budget_requests_per_day"),
-        "{refused}"
-    );
+    assert_eq!(request(&agent).await.0, 200);
+    let refused = (429, "budget_requests_per_day".to_owned());
+    assert_eq!(request(&agent).await, refused);
     assert_eq!(provider.seen().len(), 3);
     // What it has done itself is its own count.
     assert_eq!(agent.key("openai").await.unwrap().requests, 1);
 
     let other = Agent::enrol_with(&stage, &ada, "kali-2", &settings).await;
     other.until_holding("openai", 1).await;
-    assert!(
-        request(&other).await.starts_with("HTTP/1.1 200 "),
-        "another machine has a budget of its own"
-    );
+    let of_its_own = "another machine has a budget of its own";
+    assert_eq!(request(&other).await.0, 200, "{of_its_own}");
 }
 
-/// One request with a token of its own, and its answer.
-async fn request(agent: &Agent) -> String {
-    let client = keyferry_sdk::Client::connect_to(agent.socket())
-        .await
-        .unwrap();
-    let lent = client.proxied("openai").await.unwrap();
-    let address = lent.base_url.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = format!(
-        "GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-         Connection: close\r\n\r\n",
-        lent.token
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+/// One request with a token of its own: its status and, if the proxy refuses, the code.
+async fn request(agent: &Agent) -> (u16, String) {
+    let answer = Raw::of(agent, "openai").await.ask("/v1/models").await;
+    (answer.status, answer.code)
 }
 
 /// Requests in the audit, as their owner sees them.

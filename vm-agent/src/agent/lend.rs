@@ -109,6 +109,9 @@ impl Agent {
 
     /// Counts what a request has moved; the server is told.
     pub(crate) fn count(&self, loan: &Loan, (sent, received): (u64, u64)) {
+        if (sent, received) == (0, 0) {
+            return;
+        }
         lock(&self.tokens).count(loan.token, (0, sent, received));
         lock(&self.keys).moved(&loan.key, (sent, received));
         let version = self.look(|keys| keys.route(&loan.key).map_or(0, |route| route.version));
@@ -127,7 +130,8 @@ impl Agent {
         spent.map_err(Refused::Spent)
     }
 
-    fn note_refused(&self, loan: &Loan) {
+    /// What else keeps a key from a request.
+    pub(crate) fn note_refused(&self, loan: &Loan) {
         self.note(&loan.key, 0, (loan.peer.uid, AccessKind::Refused));
     }
 

@@ -122,6 +122,12 @@ impl<'a> Line<'a> {
             let outcome = self.exchange(request, &loan).await;
             let Traffic { sent, received } = std::mem::take(&mut self.traffic);
             self.agent.count(&loan, (sent, received));
+            if outcome
+                .as_ref()
+                .is_err_and(|refused| refused.keeps_to_the_hosts())
+            {
+                self.agent.note_refused(&loan);
+            }
             if outcome? == Next::End {
                 break;
             }

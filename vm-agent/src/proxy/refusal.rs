@@ -79,6 +79,14 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
+    /// Whether a key was not sent because of where it was to go.
+    pub(super) fn keeps_to_the_hosts(self) -> bool {
+        matches!(
+            self,
+            Self::NoHost | Self::HostNotAllowed | Self::AddressNotAllowed
+        )
+    }
+
     /// The stable code, for programs.
     pub(super) fn code(self) -> &'static str {
         match self {

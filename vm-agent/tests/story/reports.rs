@@ -66,10 +66,15 @@ async fn every_refused_access_is_told_at_the_socket_and_at_the_proxy() {
     let agent = world.agent().await;
     let tool = agent.tool().await;
     let proxied = tool.proxied("openai").await.unwrap();
+    let answer = ask(&proxied, "/@elsewhere.example/v1/models").await;
+    assert!(
+        answer.contains("Keyferry-Error: host_not_allowed"),
+        "{answer}"
+    );
     world.server.revoke("openai").await;
     eventually(async || agent.status().await.keys[0].state == "revoked").await;
     for _ in 0..2 {
-        let answer = ask(&proxied).await;
+        let answer = ask(&proxied, "/v1/models").await;
         assert!(answer.contains("Keyferry-Error: revoked"), "{answer}");
     }
     assert_eq!(tool.key("openai").await.err().unwrap().code(), "revoked");
@@ -84,18 +89,19 @@ async fn every_refused_access_is_told_at_the_socket_and_at_the_proxy() {
             count(&told, "openai", AccessKind::Opened),
             count(&told, "openai", AccessKind::Refused)
         ),
-        (1, 4),
+        (1, 5),
         "{told:?}"
     );
+    assert!(told.iter().all(|access| access.count > 0), "{told:?}");
 }
 
 /// One request through the proxy, and its whole answer.
-async fn ask(proxied: &Proxied) -> String {
+async fn ask(proxied: &Proxied, path: &str) -> String {
     let address = proxied.base_url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
     let token = &proxied.token;
     let request =
-        format!("GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
