@@ -54,10 +54,18 @@ pub(super) enum Wanted {
 /// Serves an agent to the end of its session.
 pub(super) async fn serve(app: &App, line: &mut Line, entered: Entered) -> Ended {
     let mut session = Session::begin(app, line, entered);
-    let ended = match session.run().await {
+    let mut ended = match session.run().await {
         Ok(never) => match never {},
         Err(ended) => ended,
     };
+    // An agent that stops is gone before its last words are written down.
+    match session.write_what_was_said().await {
+        Ok(()) => {}
+        Err(Ended::Bye) => ended = Ended::Bye,
+        Err(cause) => {
+            warn!(vm = %session.entered.vm, %cause, "an agent's last words are missing");
+        }
+    }
     if let Err(cause) = session.summarise().await {
         warn!(vm = %session.entered.vm, %cause, "accesses are missing in the audit");
     }
