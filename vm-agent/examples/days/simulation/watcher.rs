@@ -111,11 +111,12 @@ impl Watcher {
             .flatten()
             .min();
         if let Some(ended) = ended {
-            let in_touch = records.in_touch_since.is_some_and(|since| since <= ended);
             let lease = Duration::from_secs(records.longest_lease.into());
-            let bound = if in_touch { SLACK } else { lease + SLACK };
+            // Who is in touch has been told, at the latest when it came back.
+            let known = records.in_touch_since.map(|since| since.max(ended));
+            let last = known.unwrap_or(ended + lease) + SLACK;
             assert!(
-                now - ended <= bound,
+                now <= last,
                 "{name} {version}: {:?} after its end",
                 now - ended
             );
