@@ -129,7 +129,8 @@ impl Store {
             "SET LOCAL statement_timeout = 0",
             "SET LOCAL idle_in_transaction_session_timeout = 0",
         ];
-        let mut open = self.begin().await?;
+        // It holds nobody up: others write meanwhile, and it does not see it.
+        let mut open = self.begin_by("BEGIN").await?;
         if let Target::Postgres(open) = open.target() {
             for setting in SETTINGS {
                 sqlx::query(setting).execute(&mut *open).await?;

@@ -212,10 +212,16 @@ pub(crate) use on_database;
 impl Store {
     /// Starts a transaction.
     pub(crate) async fn begin(&self) -> Result<Transaction, StoreError> {
+        // SQLite refuses to write after a read if another process has written in between; who has
+        // the right to write from the start waits for its turn instead.
+        self.begin_by("BEGIN IMMEDIATE").await
+    }
+
+    async fn begin_by(&self, sqlite: &'static str) -> Result<Transaction, StoreError> {
         let span = traces::statement(&"BEGIN");
         let open = match &self.0 {
             Pool::Postgres(pool) => Target::Postgres(in_time(span, pool.begin()).await?),
-            Pool::Sqlite(pool) => Target::Sqlite(in_time(span, pool.begin()).await?),
+            Pool::Sqlite(pool) => Target::Sqlite(in_time(span, pool.begin_with(sqlite)).await?),
         };
         Ok(Transaction {
             open,
@@ -348,6 +354,10 @@ const LONGEST_STATEMENT: std::time::Duration = std::time::Duration::from_secs(12
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::{Store, StoreError};
     use crate::config::Database;
 
@@ -381,15 +391,35 @@ mod tests {
         assert!(matches!(again, Err(StoreError::Exists(_))));
     }
 
-    #[tokio::test]
-    async fn data_in_a_file_survives_reopening() {
-        let folder = tempfile::tempdir().unwrap();
+    async fn open_in(folder: &tempfile::TempDir) -> Store {
         let database = Database::File(folder.path().join("keyferry.db"));
         let store = Store::connect(&database).await.unwrap();
         store.migrate().await.unwrap();
+        store
+    }
+
+    #[tokio::test]
+    async fn who_reads_and_then_writes_is_not_overtaken_by_another_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, other) = (open_in(&folder).await, open_in(&folder).await);
+        let mut change = ours.begin().await.unwrap();
+        sql!(change, query("SELECT * FROM settings").execute).unwrap();
+        let overtaking = insert(&other, "theirs", Commit::Yes);
+        let overtaking = timeout(Duration::from_millis(200), overtaking).await;
+        assert!(overtaking.is_err(), "it waits");
+        const SQL: &str = "INSERT INTO settings (name, value, updated_at) VALUES ('ours', 'x', 0)";
+        sql!(change, query(SQL).execute).unwrap();
+        change.commit().await.unwrap();
+        insert(&other, "theirs", Commit::Yes).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn data_in_a_file_survives_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_in(&folder).await;
         insert(&store, "kept", Commit::Yes).await.unwrap();
         store.close().await;
-        let again = Store::connect(&database).await.unwrap();
+        let again = open_in(&folder).await;
         assert!(matches!(
             insert(&again, "kept", Commit::Yes).await,
             Err(StoreError::Exists(_))
