@@ -12,8 +12,8 @@ use std::time::Duration;
 
 #[test]
 fn on_a_day_of_outages_no_stale_key_is_served_and_the_agent_always_comes_back() {
-    let lived = simulation::live(20, Duration::from_secs(24 * 3600));
-    assert_eq!(lived.events.len(), 14, "not everything happened: {lived:?}");
+    let lived = simulation::live(21, Duration::from_secs(24 * 3600));
+    assert_eq!(lived.events.len(), 15, "not everything happened: {lived:?}");
     let (looks, live) = lived.looks;
     assert!(
         looks > 10_000 && live > looks,

@@ -37,6 +37,8 @@ pub(crate) enum Reach {
     Down,
     /// It is there, its database is not.
     Busy,
+    /// It shakes hands, and then has nothing to say.
+    Mute,
     /// Nothing gets through, and nobody is told.
     Hung,
 }
@@ -124,6 +126,8 @@ impl Host {
         let mut records = self.records();
         records.credentials = HashMap::from([(reference, (secret, Worth::Ticket))]);
         records.banned_at = None;
+        // Whoever enrols anew has wiped before.
+        records.leased_until = Duration::ZERO;
         let url = "http://127.0.0.1:1";
         let ticket = Ticket {
             id: CredentialId(id),

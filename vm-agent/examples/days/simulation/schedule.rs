@@ -16,6 +16,7 @@ pub(crate) enum Event {
     Drain,
     ServerDown,
     DatabaseDown,
+    ServerMute,
     NetworkHung,
     Suspension,
     Pause,
@@ -24,7 +25,7 @@ pub(crate) enum Event {
     Lease,
 }
 
-const USUAL: [Event; 18] = [
+const USUAL: [Event; 19] = [
     Event::Rotation,
     Event::Rotation,
     Event::Rotation,
@@ -37,6 +38,7 @@ const USUAL: [Event; 18] = [
     Event::ServerDown,
     Event::ServerDown,
     Event::DatabaseDown,
+    Event::ServerMute,
     Event::NetworkHung,
     Event::Suspension,
     Event::Pause,
@@ -71,6 +73,7 @@ impl World {
             Event::Drain => self.order(Order::Drain),
             Event::ServerDown => self.fail(Reach::Down, 2400.0).await,
             Event::DatabaseDown => self.fail(Reach::Busy, 900.0).await,
+            Event::ServerMute => self.mute().await,
             Event::NetworkHung => self.fail(Reach::Hung, 2400.0).await,
             Event::Suspension | Event::Pause | Event::Restored => self.jump(event),
             Event::Ban => self.ban().await,
@@ -104,11 +107,22 @@ impl World {
             _ => self.machine.restore(),
         }
         self.watcher.jumped();
+        self.host.records().leased_until = Duration::ZERO;
     }
 
     fn order(&mut self, order: Order) {
         self.host.order(order);
         self.watcher.disturbed();
+    }
+
+    /// The session ends, and no other one gets further than its welcome until the lease is over.
+    async fn mute(&mut self) {
+        self.host.order(Order::HangUp);
+        self.host.set_reach(Reach::Mute);
+        let lease = self.host.records().lease;
+        self.pass(Duration::from_secs(lease.into()) + A_MINUTE)
+            .await;
+        self.fail(Reach::Mute, 600.0).await;
     }
 
     /// While it lasts, people go on.
@@ -151,3 +165,5 @@ impl World {
         usize::try_from(self.dice.below(among as u64)).expect("a small number")
     }
 }
+
+const A_MINUTE: Duration = Duration::from_secs(60);

@@ -36,14 +36,16 @@ pub(super) async fn serve(host: Arc<Host>, stream: DuplexStream) {
     tokio::pin!(talking);
     loop {
         tokio::select! {
-            ended = &mut talking => {
-                let _for_whatever_reason = ended;
-                return;
-            }
+            // A connection that is dead says nothing more.
+            biased;
             _ = orders.changed() => match orders.borrow_and_update().1 {
                 Order::HangUp => return,
                 Order::Drain => {}
                 Order::Forget => break,
+            },
+            ended = &mut talking => {
+                let _for_whatever_reason = ended;
+                return;
             }
         }
     }
@@ -166,7 +168,6 @@ impl Session {
             next_secret: &secret,
         };
         self.say(&ToAgent::Accept(accept)).await?;
-        self.grant(lease_seconds);
         let ready = ToServer::Ready {
             credential: CredentialId(id),
         };
@@ -178,6 +179,7 @@ impl Session {
 
     /// Tells what changes, renews the lease, and hears what the agent has to say.
     async fn stay(&mut self) -> Option<()> {
+        self.find_words().await?;
         let mut changes = self.host.changes.subscribe();
         let mut orders = self.host.orders.subscribe();
         loop {
@@ -186,10 +188,11 @@ impl Session {
             let seconds = self.host.records().lease;
             self.say(&ToAgent::Lease { seconds }).await?;
             self.grant(seconds);
-            self.host
-                .records()
-                .in_touch_since
-                .get_or_insert(self.host.now());
+            // What was on its way when the network failed may have got there, or not.
+            if *self.host.reach.borrow() == Reach::Served {
+                let now = self.host.now();
+                self.host.records().in_touch_since.get_or_insert(now);
+            }
             let renewal = sleep(Duration::from_secs(u64::from(seconds) / 3).min(MOST));
             tokio::pin!(renewal);
             loop {
@@ -202,6 +205,28 @@ impl Session {
                     }
                 }
             }
+        }
+    }
+
+    async fn find_words(&mut self) -> Option<()> {
+        let mut reach = self.host.reach.subscribe();
+        while *reach.borrow_and_update() == Reach::Mute {
+            tokio::select! {
+                said = self.hear() => drop(said?),
+                changed = reach.changed() => changed.ok()?,
+            }
+        }
+        Some(())
+    }
+
+    /// A welcome begins a lease for what is put after it, and prolongs none.
+    fn begin_lease(&self) {
+        let (until, seconds) = {
+            let records = self.host.records();
+            (records.leased_until, records.lease)
+        };
+        if until <= self.host.now() {
+            self.grant(seconds);
         }
     }
 
@@ -238,6 +263,7 @@ impl Session {
     }
 
     async fn put(&mut self, name: &KeyName, version: u32) -> Option<()> {
+        self.begin_lease();
         let (value, not_after) = {
             let mut records = self.host.records();
             let stored = records.keys.get(name)?.last()?;
