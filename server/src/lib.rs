@@ -37,6 +37,7 @@ mod tenants;
 mod testing;
 mod traces;
 mod vault;
+mod whole_number;
 
 #[cfg(feature = "fuzzing")]
 pub use http::fuzzing;

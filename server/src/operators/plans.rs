@@ -10,10 +10,10 @@ use super::Operator;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
-use crate::member::named;
 use crate::sessions::ServerAdmin;
 use crate::store::StoredPlan;
 use crate::tenants::Plan;
+use crate::whole_number;
 
 /// What a plan is called.
 pub(crate) struct PlanName(String);
@@ -22,13 +22,13 @@ pub(crate) struct PlanName(String);
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PlanLimits {
-    #[serde(default, deserialize_with = "named")]
+    #[serde(default, deserialize_with = "whole_number::named")]
     #[schemars(with = "Option<i32>", range(min = 1))]
     pub(crate) requests_per_minute: Option<Option<i32>>,
-    #[serde(default, deserialize_with = "named")]
+    #[serde(default, deserialize_with = "whole_number::named")]
     #[schemars(with = "Option<i32>", range(min = 0))]
     pub(crate) vms: Option<Option<i32>>,
-    #[serde(default, deserialize_with = "named")]
+    #[serde(default, deserialize_with = "whole_number::named")]
     #[schemars(with = "Option<i32>", range(min = 0))]
     pub(crate) storage_gb: Option<Option<i32>>,
     #[schemars(length(max = MOST_FEATURES), inner(regex(pattern = FEATURE)))]

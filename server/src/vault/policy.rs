@@ -8,6 +8,7 @@ use super::use_policy::{self, Budget, Tool};
 use crate::error::{ApiError, FieldError};
 use crate::member::named;
 use crate::store::{UnixTime, VmId};
+use crate::whole_number;
 
 /// The policy of a key, as it is stored and shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +64,7 @@ pub(crate) struct NewPolicy {
     delivery: Option<DeliveryName>,
     #[schemars(length(max = MOST_HOSTS), inner(regex(pattern = HOST), length(max = LONGEST_NAME)))]
     allowed_hosts: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "whole_number::optional")]
     #[schemars(range(min = 30, max = 86_400))]
     lease_seconds: Option<u32>,
     /// `null` for never.

@@ -16,6 +16,7 @@ use crate::error::ApiError;
 use crate::secret::Secret;
 use crate::sessions::{Permission, SignedIn};
 use crate::store::{NewKeyRow, NewVersionRow, ProviderKeyId, TenantId};
+use crate::whole_number;
 
 /// The body of `PUT /keys/{name}`.
 #[derive(Deserialize, JsonSchema)]
@@ -39,6 +40,7 @@ pub(crate) struct NewKey {
     #[schemars(length(min = 1, max = 8192), regex(pattern = r"^[^\x00\r\n]+$"))]
     value: Option<Secret>,
     sealed: Option<String>,
+    #[serde(default, deserialize_with = "whole_number::optional")]
     version: Option<u32>,
     #[serde(default)]
     policy: NewPolicy,

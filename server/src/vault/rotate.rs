@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::secret::Secret;
 use crate::sessions::{Permission, SignedIn};
 use crate::store::{NewVersionRow, StoredKey};
+use crate::whole_number;
 
 /// The body of `POST /keys/{name}/rotate`.
 #[derive(Deserialize, JsonSchema)]
@@ -39,8 +40,9 @@ pub(crate) struct NewVersion {
     #[schemars(length(min = 1, max = 8192), regex(pattern = r"^[^\x00\r\n]+$"))]
     value: Option<Secret>,
     sealed: Option<String>,
+    #[serde(default, deserialize_with = "whole_number::optional")]
     version: Option<u32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number::given")]
     #[schemars(range(max = 86_400))]
     overlap_seconds: u32,
 }

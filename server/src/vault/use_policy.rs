@@ -5,13 +5,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::FieldError;
+use crate::whole_number;
 
 /// What a tool has to be. All that is named has to fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tool {
     /// Its user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_number::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     uid: Option<u32>,
     /// A group of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,15 +36,15 @@ pub(crate) struct Tool {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Budget {
     /// Requests in a minute.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number::optional")]
     #[schemars(range(min = 1))]
     requests_per_minute: Option<u32>,
     /// Requests on a day of UTC.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number::optional")]
     #[schemars(range(min = 1))]
     requests_per_day: Option<u32>,
     /// Bytes in both directions, on a day of UTC.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number::optional")]
     #[schemars(range(min = 1))]
     bytes_per_day: Option<u64>,
 }

@@ -14,6 +14,7 @@ use crate::error::ApiError;
 use crate::secret::Handed;
 use crate::sessions::{Permission, ServiceKey, SignedIn};
 use crate::store::{NewServiceKeyRow, ServiceKeyId, StoredServiceKey};
+use crate::whole_number;
 
 /// What an API key is made from.
 #[derive(Deserialize, JsonSchema)]
@@ -21,6 +22,7 @@ use crate::store::{NewServiceKeyRow, ServiceKeyId, StoredServiceKey};
 pub(crate) struct NewApiKey {
     #[schemars(length(min = 1, max = 100), regex(pattern = NAME))]
     name: String,
+    #[serde(default, deserialize_with = "whole_number::optional")]
     #[schemars(range(min = 1, max = 3650))]
     expires_in_days: Option<u16>,
     #[schemars(with = "Option<Vec<Permission>>")]
