@@ -72,8 +72,10 @@ impl RedisCluster {
         self.nodes[FOLLOWED].program.kill();
     }
 
-    /// Waits until its replica has taken its place.
-    pub async fn until_replaced(&self) {
+    /// Lets its replica take its place, which it does not do by itself, and waits until it has.
+    pub async fn replace(&self) {
+        let may = "CONFIG SET cluster-replica-no-failover no";
+        self.order(FOLLOWER..=FOLLOWER, may);
         until("the replica has become a primary", async || {
             let role = self.ask(FOLLOWER, "ROLE")?;
             (role.first()? == "master").then_some(())
@@ -164,7 +166,8 @@ impl Node {
         let name = format!("node-{number}");
         let cluster = format!(
             "save \"\"\ndbfilename {name}.rdb\nrepl-diskless-sync-delay 0\ncluster-enabled yes\n\
-             cluster-config-file {name}.nodes\ncluster-port {bus}\ncluster-node-timeout {PATIENCE}\n"
+             cluster-config-file {name}.nodes\ncluster-port {bus}\ncluster-node-timeout {PATIENCE}\n\
+             cluster-replica-no-failover yes\ncluster-replica-validity-factor 0\n"
         );
         // The last word counts: with TLS there is no plain port.
         let tls = match more {
@@ -197,5 +200,5 @@ const SLOTS: [&str; 3] = ["0 5460", "5461 10922", "10923 16383"];
 /// The primary with a replica, and the replica.
 const FOLLOWED: usize = 0;
 const FOLLOWER: usize = 3;
-/// Milliseconds until a silent node counts as dead: longer than a server takes to notice.
+/// Milliseconds until a silent node counts as dead.
 const PATIENCE: u64 = 1_500;

@@ -52,7 +52,7 @@ async fn servers_share_a_cluster_and_miss_nothing_when_a_primary_of_it_dies() {
     agent.until_holding("openai", 3).await;
     a_logout_counts_within_a_second(&servers).await;
 
-    cluster.until_replaced().await;
+    cluster.replace().await;
     until_all_say(&servers, "connected").await;
     assert_eq!(cluster.listeners(), 2);
     ada.rotate("openai", &Secret::fresh());
