@@ -106,16 +106,14 @@ impl Stage {
 
     /// The word that begins like this in a mail of the server's outbox, once it is there.
     pub fn mailed(&self, begins: &str) -> Option<String> {
-        let mails = std::fs::read_dir(self.data_dir().join("outbox")).ok()?;
-        let mails = mails
-            .flatten()
-            .filter_map(|mail| std::fs::read_to_string(mail.path()).ok());
-        let found = mails.filter_map(|text| {
+        let mails = self.mails().into_iter();
+        let mails = mails.filter_map(|mail| std::fs::read_to_string(mail).ok());
+        let mut found = mails.filter_map(|text| {
             let start = text.find(begins)?;
             let word = text[start..].split_whitespace().next()?;
             Some(word.to_owned())
         });
-        found.last()
+        found.next_back()
     }
 
     /// The same, as soon as it is there.
@@ -125,9 +123,19 @@ impl Stage {
 
     /// Empties the server's outbox.
     pub fn forget_mails(&self) {
-        for mail in std::fs::read_dir(self.data_dir().join("outbox")).unwrap() {
-            std::fs::remove_file(mail.unwrap().path()).unwrap();
+        for mail in self.mails() {
+            std::fs::remove_file(mail).unwrap();
         }
+    }
+
+    /// Whole mails: a draft that is taken away is written again.
+    fn mails(&self) -> Vec<PathBuf> {
+        let outbox = std::fs::read_dir(self.data_dir().join("outbox"));
+        let files = outbox.into_iter().flatten().flatten();
+        let files = files.map(|file| file.path());
+        files
+            .filter(|file| file.extension().is_some_and(|ending| ending == "eml"))
+            .collect()
     }
 
     /// The database, unless it is a file among the server's data.
