@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use keyferry_sdk::status::Health;
 use keyferry_sdk::{Error, PageState};
 use rustix::process::Signal;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::world::{World, eventually};
 
@@ -38,7 +39,10 @@ async fn after_a_lease_that_ended_in_an_open_session_the_keys_come_back() {
     let key = agent.tool().await.key("openai").await.unwrap();
     // The connection stays, and answers pings; nobody renews the lease.
     world.server.lease(1).await;
+    // Or the next session is there before anybody has looked.
+    world.server.close_everyone_with(CloseCode::Away);
     eventually(async || key.now().unwrap().state == PageState::LeaseOver).await;
+    world.server.refuse_nobody();
     eventually(async || key.now().unwrap().state == PageState::Live).await;
     assert_eq!(world.server.sessions(), 2);
     eventually(async || agent.status().await.health == Health::Healthy).await;

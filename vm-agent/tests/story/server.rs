@@ -202,6 +202,10 @@ impl Server {
         *self.shared.refusing.lock().unwrap() = Some(code);
     }
 
+    pub(crate) fn refuse_nobody(&self) {
+        *self.shared.refusing.lock().unwrap() = None;
+    }
+
     /// From the next session on it welcomes, and then tells no key and no lease.
     pub(crate) fn fall_silent(&self) {
         self.shared.tongue_tied.store(true, Ordering::SeqCst);

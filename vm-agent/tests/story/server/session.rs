@@ -57,7 +57,6 @@ pub(super) async fn session(shared: Arc<Shared>, stream: Stream) {
     };
     let mut commands = shared.commands.subscribe();
     session.welcome(&shared).await;
-    shared.sessions.fetch_add(1, Ordering::SeqCst);
     loop {
         tokio::select! {
             said = session.hear() => match said {
@@ -138,6 +137,8 @@ impl Session {
         // From here on only the newest is good: a retired one would show a clone.
         let newest = HashMap::from([((CredentialKind::Reattach, CredentialId(id)), secret)]);
         *shared.credentials.lock().unwrap() = newest;
+        // Before any key: who sees the key of a session sees it counted.
+        shared.sessions.fetch_add(1, Ordering::SeqCst);
         if shared.tongue_tied.load(Ordering::SeqCst) {
             return;
         }
