@@ -96,7 +96,7 @@ impl Cache {
         };
         let mut trial = script("return redis.call('SET', KEYS[1], '', 'PX', 1)");
         let () = line.clone().ask(trial.arg(self.named("trial"))).await?;
-        let () = line.clone().ask(&cmd("PING")).await?;
+        line.clone().reach_all().await?;
         let _hearers: i64 = line.clone().ask(&self.publishing("trial")).await?;
         if let Heard::Lost(cause) = hearing.hear().await {
             return Err(cause);
@@ -121,7 +121,7 @@ impl Cache {
     pub(crate) async fn feel_pulse(&self, hearing: &mut Hearing) -> RedisResult<()> {
         let () = within(TO_ANSWER, hearing.sink.ping()).await?;
         match self.line() {
-            Some(line) => within(TO_ANSWER, line.ask(&cmd("PING"))).await,
+            Some(line) => within(TO_ANSWER, line.reach_all()).await,
             None => Ok(()),
         }
     }
