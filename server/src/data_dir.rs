@@ -25,6 +25,11 @@ impl DataDir {
         fs::read_dir(path).map(|_| Self(path.to_owned()))
     }
 
+    /// The same for a look, whether or not it is there.
+    pub(crate) fn as_it_is(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

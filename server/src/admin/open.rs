@@ -9,7 +9,7 @@ use super::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Database};
 use crate::data_dir::DataDir;
-use crate::store::{Schema, Store, uuid_v7};
+use crate::store::{INSTANCE, Schema, Store, uuid_v7};
 use crate::vault::master_key::{MasterKey, Place};
 
 /// What every command on the database begins with.
@@ -68,10 +68,11 @@ pub(super) async fn connect(config: &Config) -> Result<(Store, Schema), Failure>
     Ok((store, schema))
 }
 
-/// The same, where something is.
+/// The same, where something is. Tables alone are nothing: `migrate` and a restore that was cut off
+/// leave them.
 pub(super) async fn connect_used(config: &Config) -> Result<(Store, Schema), Failure> {
     let (store, schema) = connect(config).await?;
-    if schema.is_empty() {
+    if schema.is_empty() || store.setting(INSTANCE).await?.is_none() {
         return Err(NEVER_USED.into());
     }
     Ok((store, schema))
@@ -82,12 +83,8 @@ pub(super) async fn look(
     config: &Config,
     data_dir: &DataDir,
 ) -> Result<(Store, MasterKey), Failure> {
-    let (store, schema) = connect(config).await?;
-    let instance = match schema.is_empty() {
-        true => None,
-        false => store.setting(INSTANCE).await?,
-    };
-    let instance = instance.ok_or("the database has never been used")?;
+    let (store, schema) = connect_used(config).await?;
+    let instance = store.setting(INSTANCE).await?.ok_or(NEVER_USED)?;
     let arena = Arena::new(memory::self_test()?)?;
     let place = Place {
         data_dir,
@@ -100,6 +97,5 @@ pub(super) async fn look(
     Ok((store, master_key))
 }
 
-const INSTANCE: &str = "instance_id";
 const NEVER_USED: &str = "the database has never been used: give the right DATABASE_URL or \
     --data-dir, or run `keyferry-server init`";

@@ -21,7 +21,7 @@ pub(crate) use restore::{Freshness, Restoring, restore};
 pub(crate) use take::Snapshot;
 
 /// Why there is no backup, or why it was not brought back. Of one that was not, the database has at
-/// most empty tables.
+/// most empty tables, which the next restore takes for nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BackupError {
     #[error("the file is not a Keyferry backup")]
@@ -38,8 +38,8 @@ pub(crate) enum BackupError {
     )]
     OtherMasterKey,
     #[error(
-        "the database is not empty (a restore that failed leaves empty tables): give the name of \
-         a new one, or move the file away"
+        "the database is not empty, or has newer tables than the backup: give the name of a new one, \
+         or move the file away"
     )]
     NotEmpty,
     #[error("the backup's table {0} does not fit the schema")]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::BackupError;
 use super::format::{BackupKey, Frame, Header, Reader, check_sum};
-use crate::store::{Shape, Store, StoreError, Transaction};
+use crate::store::{INSTANCE, Shape, Store, StoreError, Transaction};
 
 /// A backup that is whole, and whose master key is at hand.
 pub(crate) struct Restoring {
@@ -58,10 +58,10 @@ pub(crate) async fn restore(
     freshness: Freshness,
     progress: impl Fn(u64),
 ) -> Result<Header, BackupError> {
-    if !store.schema().await?.is_empty() {
+    let header = restoring.header().clone();
+    if !is_unused(store, &header).await? {
         return Err(BackupError::NotEmpty);
     }
-    let header = restoring.header().clone();
     let begun = store.migrate_to(&header.schema).await;
     begun.map_err(|cause| match cause {
         StoreError::NewerSchema(_) => BackupError::Newer,
@@ -92,6 +92,18 @@ pub(crate) async fn restore(
     change.commit().await?;
     store.migrate().await?;
     Ok(header)
+}
+
+/// Nothing is there, or nothing but the tables that a restore begins with.
+async fn is_unused(store: &Store, header: &Header) -> Result<bool, StoreError> {
+    let applied = store.schema().await?.applied;
+    if !applied
+        .iter()
+        .all(|version| header.schema.contains(version))
+    {
+        return Ok(false);
+    }
+    Ok(applied.is_empty() || store.setting(INSTANCE).await?.is_none())
 }
 
 /// The tables in the order of the backup. Rows that migrations made are thrown away.

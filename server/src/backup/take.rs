@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::BackupError;
 use super::format::{BackupKey, Header, Table, Writer};
-use crate::store::{Shape, Store, Transaction, UnixTime};
+use crate::store::{INSTANCE, Shape, Store, Transaction, UnixTime};
 
 /// One moment of the database, about to be written.
 pub(crate) struct Snapshot {
@@ -80,7 +80,7 @@ async fn describe(
     header.master_keys = known.into_iter().chain(under_way).collect();
     let epoch = snapshot.setting(super::epoch::SETTING).await?;
     header.epoch = epoch.and_then(|text| text.parse().ok()).unwrap_or(0);
-    header.instance_id = snapshot.setting("instance_id").await?.unwrap_or_default();
+    header.instance_id = snapshot.setting(INSTANCE).await?.unwrap_or_default();
     Ok(())
 }
 

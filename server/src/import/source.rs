@@ -7,6 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, FromRow, PgPool};
 
 use super::layout::{Column, KEYS, Layout, LayoutError, USERS, Wanted};
+use crate::store::open_postgres;
 
 /// Where the other system's rows are.
 pub(crate) struct Tables {
@@ -84,10 +85,7 @@ impl Source {
         tables: &Tables,
     ) -> Result<Self, SourceError> {
         let options = options.options([("default_transaction_read_only", "on")]);
-        let pool = PgPoolOptions::new()
-            .max_connections(2)
-            .connect_with(options)
-            .await?;
+        let pool = open_postgres(PgPoolOptions::new().max_connections(2), options).await?;
         let name = sqlx::query_scalar("SELECT current_database()::text");
         let name = name.fetch_one(&pool).await?;
         let users = layout(&pool, ("users", &tables.users, USERS), tables).await?;

@@ -69,7 +69,7 @@ pub(crate) use login_failures::{Failures, NewFailure};
 pub(crate) use master_keys::StoredRotation;
 use mfa::owes_factor;
 pub(crate) use mfa::{NewMfaChallenge, NewTotp, TotpAttempts};
-pub(crate) use open::{Schema, Step};
+pub(crate) use open::{Schema, Step, open_postgres};
 pub(crate) use operators::{Counts, StoredAccount, StoredTenant};
 pub(crate) use own_sessions::{SessionPlace, StoredSession};
 pub(crate) use passwords::PasswordChange;
@@ -79,6 +79,7 @@ pub(crate) use restored::HeldBackRow;
 pub(crate) use server_keys::NewServerKey;
 pub(crate) use service_keys::{NewServiceKeyRow, OwnServiceKey, StoredServiceKey};
 pub(crate) use sessions::{LiveSession, NewRefreshToken, NewSession, StoredRefreshToken};
+pub(crate) use settings::INSTANCE;
 pub(crate) use signing_keys::{NewSigningKey, StoredSigningKey};
 pub(crate) use tenants::{StoredMember, StoredMembership};
 pub(crate) use unix_time::UnixTime;
@@ -342,11 +343,12 @@ fn is_busy(told: &dyn DatabaseError) -> bool {
         .is_some_and(|code| ["5", "261", "517"].contains(&&*code))
 }
 
-/// What PostgreSQL says when it stops, starts, is full or has become a standby, and not when a
-/// statement is wrong.
+/// What PostgreSQL says when it stops, starts, is full, has become a standby or gave the transaction
+/// up in a deadlock, and not when a statement is wrong.
 fn is_outage(code: &str) -> bool {
     let classes = ["08", "53", "57P"];
-    classes.iter().any(|class| code.starts_with(class)) || ["57014", "25006"].contains(&code)
+    let codes = ["57014", "25006", "40P01"];
+    classes.iter().any(|class| code.starts_with(class)) || codes.contains(&code)
 }
 
 /// PostgreSQL itself gives up two seconds earlier.

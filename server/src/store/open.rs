@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
 use super::{Pool, Store, StoreError, UnixTime, in_time, sql};
@@ -151,17 +151,8 @@ impl Store {
 
     async fn connect_postgres(url: &SecretString, connections: u32) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url.expose_secret())?.options(BOUNDS);
-        let pool = postgres_pool(connections)
-            .connect_with(options.clone())
-            .await;
-        // The pool does not say why it tried in vain.
-        if let Err(sqlx::Error::PoolTimedOut) = pool {
-            let alone = timeout(ACQUIRE, PgConnection::connect_with(&options)).await;
-            if let Ok(Err(cause)) = alone {
-                return Err(cause.into());
-            }
-        }
-        Ok(Self(Pool::Postgres(pool?)))
+        let pool = open_postgres(postgres_pool(connections), options).await?;
+        Ok(Self(Pool::Postgres(pool)))
     }
 
     async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
@@ -188,10 +179,25 @@ impl Store {
     }
 }
 
+/// Opens a pool, or says why not: of itself it tells only that it tried in vain.
+pub(crate) async fn open_postgres(
+    pool: PgPoolOptions,
+    options: PgConnectOptions,
+) -> Result<PgPool, sqlx::Error> {
+    let pool = pool.acquire_timeout(ACQUIRE);
+    let opened = pool.connect_with(options.clone()).await;
+    if let Err(sqlx::Error::PoolTimedOut) = opened {
+        let alone = timeout(ACQUIRE, PgConnection::connect_with(&options)).await;
+        if let Ok(Err(cause)) = alone {
+            return Err(cause);
+        }
+    }
+    opened
+}
+
 fn postgres_pool(connections: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(ACQUIRE)
         .test_before_acquire(false)
         // Under load a connection is known to live; after a pause it is asked.
         .before_acquire(|connection, known| {

@@ -44,3 +44,7 @@ impl Transaction {
         sql!(self, query(SQL, name, value, now).execute).map(drop)
     }
 }
+
+/// Names the installation: whoever uses a database for the first time decides it, before anything
+/// else is written.
+pub(crate) const INSTANCE: &str = "instance_id";

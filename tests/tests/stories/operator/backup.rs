@@ -14,13 +14,14 @@ use keyferry_tests::{
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::database::{execute, query, query_at};
+use super::database::{execute, execute_at, query, query_at};
 
 on_both_engines!(
     a_restored_backup_revives_nothing_and_keys_wait_for_a_word,
     a_backup_moves_the_installation_to_the_other_engine,
     a_copied_back_database_is_noticed_at_the_next_start,
     a_backup_that_is_damaged_or_not_ours_is_refused,
+    a_restore_that_was_cut_off_is_simply_repeated,
 );
 
 /// Another host: an empty database and a data folder with nothing but the master key.
@@ -273,5 +274,32 @@ async fn a_backup_that_is_damaged_or_not_ours_is_refused(engine: Engine) {
         refused(&[b'x'; 100], "not a Keyferry backup");
         std::fs::write(there.data_dir.join("master.key"), "A".repeat(43)).unwrap();
         refused(&whole, "not the master key");
+        std::fs::remove_dir_all(&there.data_dir).unwrap();
+        refused(&whole, "not the master key");
+        assert!(!there.data_dir.exists(), "nothing was made");
     }
+}
+
+async fn a_restore_that_was_cut_off_is_simply_repeated(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    Person::register(&stage, &server, "ada");
+    let file = stage.path("backup");
+    let file = file.to_str().unwrap();
+    Operator::of(&stage).run(&["backup", file], b"").success();
+    let there = Elsewhere::new(&stage, engine, "elsewhere").await;
+    // What it leaves are the tables, and for those of SQLite a file.
+    if engine == Engine::Sqlite {
+        std::fs::File::create(there.data_dir.join("keyferry.db")).unwrap();
+    }
+    there.operator.run(&["migrate"], b"").success();
+    execute_at(&there.settings[0].1, "DELETE FROM settings").await;
+    for command in [&["stats"][..], &["rotate", "jwt"], &["backup", "other"]] {
+        let refused = there.operator.run(command, b"");
+        assert!(refused.errors.contains("never been used"), "{command:?}");
+    }
+    there.operator.run(&["restore", file], b"").success();
+    assert_eq!(there.events("operator.restored").await, 1);
+    let again = there.operator.run(&["restore", file], b"");
+    assert!(again.errors.contains("not empty"), "{}", again.errors);
 }

@@ -48,16 +48,19 @@ where
 
 /// Any statements.
 pub(super) async fn execute(stage: &Stage, sql: &str) {
+    let url = stage.database().map(|database| database.url().to_owned());
+    execute_at(&url.unwrap_or_else(|| file(stage)), sql).await;
+}
+
+/// The same in the database at this URL.
+pub(super) async fn execute_at(url: &str, sql: &str) {
     let sql = AssertSqlSafe(sql.to_owned());
-    match stage.database() {
-        Some(database) => {
-            let mut connection = PgConnection::connect(database.url()).await.unwrap();
-            connection.execute(sql).await.unwrap();
-        }
-        None => {
-            let mut connection = SqliteConnection::connect(&file(stage)).await.unwrap();
-            connection.execute(sql).await.unwrap();
-        }
+    if url.starts_with("postgres") {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        connection.execute(sql).await.unwrap();
+    } else {
+        let mut connection = SqliteConnection::connect(url).await.unwrap();
+        connection.execute(sql).await.unwrap();
     }
 }
 

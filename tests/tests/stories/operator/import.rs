@@ -187,9 +187,14 @@ async fn columns_that_are_not_there_and_spoken_passwords_are_refused(engine: Eng
         &foreign.import(&["--users-table", "people"]),
         "no table people",
     );
-    let spoken = ["import", "--from", "postgres://a:b@localhost/x"];
-    let spoken = [&spoken[..], &["--fernet-key-file", "-"]].concat();
-    refused(&spoken, "PGPASSWORD");
+    let from = |url| ["import", "--from", url, "--fernet-key-file", "-"];
+    refused(&from("postgres://a:b@localhost/x"), "PGPASSWORD");
+    refused(&from("postgres://a@127.0.0.1:1/x"), "Connection refused");
+    let (_, server) = foreign.database.url().split_once('?').unwrap();
+    refused(
+        &from(&format!("postgres:///nowhere?{server}")),
+        "does not exist",
+    );
 }
 
 fn reason(row: &Value) -> &str {
