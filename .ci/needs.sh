@@ -34,6 +34,25 @@ require_rust() {
     fi
 }
 
+# Stops unless Node.js is new enough: the one of Debian 12 is.
+require_node() {
+    local found
+    found=$(node --version 2>/dev/null) || true
+    if [ "$(printf 'v18\n%s\n' "$found" | sort -V | head -n 1)" != v18 ]; then
+        echo "Node.js 18 or newer is needed, found ${found:-none}; see https://nodejs.org" >&2
+        exit 1
+    fi
+}
+
+# Stops unless this user can be root over its own children, to read the memory of programs that
+# hide it.
+require_namespaces() {
+    [ "$(id -u)" = 0 ] || unshare --user --map-root-user true 2>/dev/null || {
+        echo "This system gives users no namespaces of their own: run it as root." >&2
+        exit 1
+    }
+}
+
 missing=()
 need g++ command -v g++
 need make command -v make
