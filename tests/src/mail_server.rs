@@ -73,7 +73,7 @@ impl MailServer {
         serde_json::from_str(&self.program.next_line()).unwrap()
     }
 
-    /// The token of the link in the next mail.
+    /// The token in the next mail.
     pub fn next_token(&mut self) -> String {
         let mail = self.next_mail();
         let text = mail["text"].as_str().unwrap();
@@ -81,9 +81,9 @@ impl MailServer {
     }
 }
 
-/// The token of the link in this text.
+/// The token in this text, alone on its line.
 pub fn token_in(text: &str) -> String {
-    let link = text.lines().find(|line| line.starts_with("http"));
-    let link = link.expect("the mail holds a link");
-    link.split_once('#').unwrap().1.trim_end().to_owned()
+    let mut lines = text.lines().map(str::trim);
+    let token = lines.find(|line| line.starts_with("kfe_"));
+    token.expect("the mail holds a token").to_owned()
 }

@@ -25,14 +25,14 @@ pub(crate) async fn verify(app: &App, contact: Contact) -> Result<Reply, CliErro
     ))
 }
 
-/// Has the link to verify an address mailed again.
+/// Has the token to verify an address mailed again.
 pub(crate) async fn resend(app: &App, contact: Contact, email: &str) -> Result<Reply, CliError> {
     let body = json!({ "email": email });
     let answer = post(app, contact, ("/auth/email/resend", &body)).await?;
     Ok(Reply::new(cell(&answer, "message"), answer))
 }
 
-/// Has a link to choose a new password mailed.
+/// Has a token to choose a new password mailed.
 pub(crate) async fn forgot(app: &App, contact: Contact, email: &str) -> Result<Reply, CliError> {
     let body = json!({ "email": email });
     let answer = post(app, contact, ("/auth/password/forgot", &body)).await?;

@@ -2,19 +2,19 @@
 
 use bytes::Bytes;
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::contact::trusted_server;
 use super::sign_in::store;
 use crate::app::App;
 use crate::arguments::Register;
 use crate::error::CliError;
-use crate::output::Reply;
-use crate::rest::Ask;
+use crate::output::{Reply, cell};
+use crate::rest::{Ask, Rest};
 use crate::secret_input::{PasswordSource, password};
 use crate::session::send;
 
-/// Makes an account, and stores its first session.
+/// Makes an account, and stores its first session, if the server lets it in at once.
 pub(crate) async fn register(app: &App, arguments: Register) -> Result<Reply, CliError> {
     let rest = trusted_server(app, arguments.contact).await?;
     let source = if arguments.password_stdin {
@@ -36,5 +36,18 @@ pub(crate) async fn register(app: &App, arguments: Register) -> Result<Reply, Cl
     }
     let ask = Ask::new(Method::POST, "/auth/register").json(Bytes::from(body.to_string()));
     let answer = send(&rest, ask).await?;
+    if answer.get("access_token").is_none() {
+        return Ok(Reply::new(waiting(&rest, &answer), answer));
+    }
     store(app, &rest, &answer)
+}
+
+/// What is left to do where the server wants a verified address first.
+fn waiting(rest: &Rest, answer: &Value) -> String {
+    let contact = rest.as_options();
+    format!(
+        "the account is made, and a mail with a token is on its way to {}. Give the token to\n  \
+         keyferry account verify {contact}\nand then sign in with\n  keyferry login {contact}",
+        cell(answer, "email")
+    )
 }

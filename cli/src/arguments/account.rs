@@ -108,7 +108,7 @@ pub enum Account {
         /// Another name to sign in with.
         #[arg(long)]
         username: Option<String>,
-        /// Another address; a link to verify it goes there.
+        /// Another address; a token to verify it goes there.
         #[arg(long)]
         email: Option<String>,
         /// Your full name; an empty one takes it away.
@@ -118,10 +118,10 @@ pub enum Account {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Prove by the token of a mail that your address is yours. The token, which follows the `#`
-    /// of the link, is asked for, or read from standard input.
+    /// Prove by the token of a mail that your address is yours. The token is asked for, or read
+    /// from standard input.
     Verify(Contact),
-    /// Have the link to verify an address mailed again.
+    /// Have the token to verify an address mailed again.
     Resend {
         /// Which server.
         #[command(flatten)]
@@ -143,7 +143,7 @@ pub enum Account {
 /// See [`super::Command::Password`].
 #[derive(Subcommand)]
 pub enum Password {
-    /// Have a link to choose a new password mailed.
+    /// Have a token to choose a new password mailed.
     Forgot {
         /// Which server.
         #[command(flatten)]
@@ -156,8 +156,7 @@ pub enum Password {
         /// Which server.
         #[command(flatten)]
         contact: Contact,
-        /// Read the token and the new password from two lines of standard input. The token follows
-        /// the `#` of the link.
+        /// Read the token and the new password from two lines of standard input.
         #[arg(long)]
         password_stdin: bool,
     },

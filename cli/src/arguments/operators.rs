@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args, Subcommand};
 pub enum Admin {
     /// List the accounts.
     Users(Search),
-    /// Make an account for somebody, who is mailed a link to choose a password.
+    /// Make an account for somebody, who is mailed a token to choose a password.
     AddUser(NewPerson),
     /// Show one account.
     User(AccountName),
@@ -19,7 +19,7 @@ pub enum Admin {
     Disable(AccountName),
     /// Make a closed account what it was before.
     Enable(AccountName),
-    /// Mail an account's owner a link to choose a new password.
+    /// Mail an account's owner a token to choose a new password.
     ResetPassword(AccountName),
     /// List the tenants, with how much they have.
     Tenants(Search),

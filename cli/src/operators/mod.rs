@@ -83,7 +83,7 @@ async fn add_user(caller: &SignedIn, person: &NewPerson) -> Result<Reply, CliErr
         .send_json(Method::POST, "/admin/users", &body)
         .await?;
     let human = format!(
-        "a link to choose a password is on its way to {}",
+        "a mail with a token to choose a password is on its way to {}",
         person.email
     );
     Ok(Reply::new(human, account))

@@ -79,6 +79,14 @@ impl Rest {
         self.shown.as_ref()
     }
 
+    /// How the command line names it.
+    pub(crate) fn as_options(&self) -> String {
+        match &self.trust {
+            ServerTrust::Pinned(pin) => format!("--server {} --fingerprint {pin}", self.address),
+            ServerTrust::System => format!("--server {}", self.address),
+        }
+    }
+
     /// Sends one request on a connection of its own, and reads its answer, whatever its status.
     pub async fn exchange(&self, ask: Ask<'_>) -> Result<Answer, RestError> {
         let exchange = Box::pin(self.exchange_unhurried(ask));

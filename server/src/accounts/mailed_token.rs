@@ -51,21 +51,23 @@ impl MailedToken {
         Ok(self.into_mail(app))
     }
 
-    /// The token follows a `#`, so that no server sees it before it is meant to.
     fn into_mail(self, app: &App) -> Mail {
-        let (page, subject, words) = match self.row.purpose {
-            EmailTokenPurpose::Verify => ("verify-email", "Verify your e-mail address", VERIFY),
-            EmailTokenPurpose::Reset => ("reset-password", "Reset your password", RESET),
+        let words = match self.row.purpose {
+            EmailTokenPurpose::Verify => &VERIFY,
+            EmailTokenPurpose::Reset => &RESET,
         };
-        let base = app.public_urls.first().map_or("", String::as_str);
-        let token = self.token.text(Purpose::Mail);
-        let until = self.row.expires_at;
-        let text = format!(
-            "{words}\n\n{base}/{page}#{}\n\nThe link works once, until {until}.\n\
-            If you did not ask for this, do nothing.\n",
-            *token
-        );
-        Mail::new(self.row.email, subject, Zeroizing::new(text))
+        let server = app.public_urls.first().map_or("", String::as_str);
+        let text = Zeroizing::new(format!(
+            "To {}, run\n\n    keyferry {} --server {server}\n\n\
+             which asks for this token, or send it to POST {server}{}:\n\n    {}\n\n\
+             It counts once, until {}.\nIf you did not ask for this, do nothing.\n",
+            words.purpose,
+            words.command,
+            words.route,
+            *self.token.text(Purpose::Mail),
+            self.row.expires_at
+        ));
+        Mail::new(self.row.email, words.subject, text)
     }
 }
 
@@ -132,5 +134,22 @@ pub(super) fn hash_of(text: &str) -> Result<[u8; 32], ApiError> {
     Ok(token.hash())
 }
 
-const VERIFY: &str = "Follow this link to show that this e-mail address is yours:";
-const RESET: &str = "Follow this link to choose a new password for your Keyferry account:";
+struct Words {
+    subject: &'static str,
+    purpose: &'static str,
+    command: &'static str,
+    route: &'static str,
+}
+
+const VERIFY: Words = Words {
+    subject: "Verify your e-mail address",
+    purpose: "show that this e-mail address is yours",
+    command: "account verify",
+    route: "/auth/email/verify",
+};
+const RESET: Words = Words {
+    subject: "Choose your password",
+    purpose: "choose the password of your Keyferry account",
+    command: "password reset",
+    route: "/auth/password/reset",
+};

@@ -10,7 +10,7 @@ pub(crate) use route::{MailError, Route};
 
 use crate::accounts::Email;
 
-/// A mail to one person. Its text may hold a link with a token, so it is wiped.
+/// A mail to one person. Its text may hold a token, so it is wiped.
 pub(crate) struct Mail {
     pub(crate) to: Email,
     pub(crate) subject: String,

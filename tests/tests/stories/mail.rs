@@ -8,21 +8,22 @@
 use hyper::{Method, StatusCode};
 use keyferry_cli::rest::Answer;
 use keyferry_tests::{
-    Engine, MailServer, PASSWORD, Server, Stage, Talk, on_both_engines, token_in, until,
+    Engine, MailServer, PASSWORD, Person, Server, Stage, Talk, on_both_engines, token_in, until,
 };
 use serde_json::{Value, json};
 
 on_both_engines!(
-    an_address_is_verified_by_the_mailed_link,
-    a_forgotten_password_is_reset_by_the_mailed_link,
+    an_address_is_verified_by_the_mailed_token,
+    a_forgotten_password_is_reset_by_the_mailed_token,
     without_a_mail_server_mails_are_files_in_the_outbox,
     a_mail_server_that_is_not_trusted_gets_no_mail,
+    a_new_account_that_waits_for_its_mail_is_no_failure,
 );
 
 const MAIL: &str = "ada@example.org";
 const NEW: &str = "Copper-Meadow-4-Whistle";
 
-async fn an_address_is_verified_by_the_mailed_link(engine: Engine) {
+async fn an_address_is_verified_by_the_mailed_token(engine: Engine) {
     let stage = Stage::new(engine).await;
     let mut mails = MailServer::start(&stage, Talk::Starttls);
     let mut settings = mails.settings();
@@ -46,10 +47,12 @@ async fn an_address_is_verified_by_the_mailed_link(engine: Engine) {
     assert_eq!(mail["from"], "keyferry@example.org");
     assert_eq!(mail["to"], json!([MAIL]));
     let text = mail["text"].as_str().unwrap();
-    assert!(
-        text.contains("\nhttps://keys.example.org/verify-email#kfe_"),
-        "{text}"
-    );
+    for line in [
+        "\n    keyferry account verify --server https://keys.example.org\n",
+        " POST https://keys.example.org/auth/email/verify:\n",
+    ] {
+        assert!(text.replace('\r', "").contains(line), "{text}");
+    }
     let body = json!({ "token": token_in(text) });
     let verified = post(&server, "/auth/email/verify", body.clone()).await;
     assert_eq!(verified.status, StatusCode::NO_CONTENT);
@@ -60,7 +63,7 @@ async fn an_address_is_verified_by_the_mailed_link(engine: Engine) {
     assert_eq!(late.body["user"]["email_verified"], true);
 }
 
-async fn a_forgotten_password_is_reset_by_the_mailed_link(engine: Engine) {
+async fn a_forgotten_password_is_reset_by_the_mailed_token(engine: Engine) {
     let stage = Stage::new(engine).await;
     let mut mails = MailServer::start(&stage, Talk::Plain);
     let server = Server::start_with(&stage, &mails.settings());
@@ -124,6 +127,31 @@ async fn a_mail_server_that_is_not_trusted_gets_no_mail(engine: Engine) {
     })
     .await;
     assert!(!server.log().contains("kfe_"), "a token is in the log");
+}
+
+async fn a_new_account_that_waits_for_its_mail_is_no_failure(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start_with(&stage, &[("AUTH_ENABLE_EMAIL_VERIFICATION", "true")]);
+    let ada = Person::new(&stage, "ada");
+    let contact = [
+        "--server",
+        server.url(),
+        "--fingerprint",
+        server.fingerprint(),
+    ];
+    let account = ["register", "--email", MAIL, "--password-stdin"];
+    let made = ada.run(&[&account[..], &contact].concat(), PASSWORD.as_bytes());
+    let told = made.success().output;
+    let next = format!("keyferry account verify {}", contact.join(" "));
+    assert!(told.contains(&next), "{told}");
+    assert!(!ada.session_file().exists());
+
+    let token = stage.mailed_token("kfe_").await;
+    let verify = [&["account", "verify"], &contact[..]].concat();
+    ada.run(&verify, token.as_bytes()).success();
+    let login = ["login", "--username", MAIL, "--password-stdin"];
+    let login = [&login[..], &contact].concat();
+    ada.run(&login, PASSWORD.as_bytes()).success();
 }
 
 async fn register(server: &Server) -> Answer {

@@ -43,8 +43,11 @@ async fn try_password(server: &Server, password: &str) -> Result<Value, ApiError
 async fn mailed_token(server: &Server) -> String {
     let [mail] = server.app.mailer.taken().await.try_into().unwrap();
     assert!(mail.contains("\r\nTo: ada@example.org\r\n"), "{mail}");
-    let link = mail.lines().find(|line| line.starts_with("https://"));
-    link.unwrap().split_once('#').unwrap().1.to_owned()
+    let token = mail
+        .lines()
+        .map(str::trim)
+        .find(|line| line.starts_with("kfe_"));
+    token.unwrap().to_owned()
 }
 
 fn code<T>(result: Result<T, ApiError>) -> Option<&'static str> {
