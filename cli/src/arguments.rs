@@ -108,7 +108,9 @@ pub enum Command {
     Read(Read),
     /// Run a command whose SDKs use keys through the agent, without having them.
     Exec(Exec),
-    /// Tell what this machine's agent holds, and whether the server is well.
+    /// Tell what this machine's agent holds, and whether the server is well. Exit code 0: the agent is
+    /// healthy, and the server, if you are signed in; 6: the agent is stale, disconnected or not
+    /// running; 5: the server cannot be reached.
     Status(Status),
     /// Print the completion script of a shell.
     Completions {
@@ -125,7 +127,7 @@ Exit codes:
   3  not signed in, or the credentials were refused
   4  there is no such key, machine, member, ...
   5  the server cannot be reached, or is not the one that was trusted
-  6  the agent cannot be reached, or does not give this key
+  6  the agent cannot be reached, does not give this key, or is not healthy (`status`)
   126, 127  the command of `exec` cannot be run, or is not found";
 
 #[cfg(test)]

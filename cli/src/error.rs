@@ -171,11 +171,24 @@ impl CliError {
         if !json {
             return format!("keyferry: {text}");
         }
-        let code = match self {
+        json!({ "error": text, "code": self.code(), "exit_code": self.exit_code() }).to_string()
+    }
+
+    /// The stable code, for programs: the server's, the agent's, or one of docs/STATUS_CODES.md.
+    fn code(&self) -> &str {
+        match self {
             Self::Refused(problem) => problem.code.as_str(),
+            Self::Agent(error) => error.code(),
+            Self::NoKeys => "no_keys",
+            Self::NotSignedIn => "not_signed_in",
+            Self::SessionEnded => "session_ended",
+            Self::NoSuch { .. } => "not_found",
+            Self::Several { .. } => "ambiguous",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Unknown { .. } | Self::NotConfirmed => "server_not_trusted",
+            Self::SecretInput(_) | Self::NoTerminal(_) | Self::Input(_) => "no_input",
             _ => "failed",
-        };
-        json!({ "error": text, "code": code, "exit_code": self.exit_code() }).to_string()
+        }
     }
 
     /// The error and the causes that its own text leaves out.

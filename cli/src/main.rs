@@ -16,11 +16,11 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let json = arguments.json;
     let result = match keyferry_cli::run(arguments).await {
-        Ok(reply) => print(&reply, json),
+        Ok(reply) => print(&reply, json).map(|()| reply.exit_code()),
         Err(error) => Err(error),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit_code) => ExitCode::from(exit_code),
         Err(error) => {
             // A closed standard error leaves the exit code to tell.
             let _ = writeln!(io::stderr(), "{}", error.describe(json));

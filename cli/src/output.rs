@@ -6,7 +6,10 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 /// The result of a command.
-pub struct Reply(Kind);
+pub struct Reply {
+    kind: Kind,
+    exit_code: u8,
+}
 
 enum Kind {
     Text { human: String, json: Value },
@@ -16,20 +19,35 @@ enum Kind {
 impl Reply {
     /// A text for people, and the same as JSON.
     pub(crate) fn new(human: impl Into<String>, json: Value) -> Self {
-        Self(Kind::Text {
+        Self::of(Kind::Text {
             human: human.into(),
             json,
         })
     }
 
+    const fn of(kind: Kind) -> Self {
+        Self { kind, exit_code: 0 }
+    }
+
+    /// Of a command that did what it should, and found that something is wrong.
+    #[must_use]
+    pub(crate) fn with_exit_code(self, exit_code: u8) -> Self {
+        Self { exit_code, ..self }
+    }
+
+    /// As documented in `keyferry --help`.
+    pub fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+
     /// Exactly these bytes.
     pub(crate) fn bytes(bytes: Zeroizing<Vec<u8>>) -> Self {
-        Self(Kind::Bytes(bytes))
+        Self::of(Kind::Bytes(bytes))
     }
 
     /// Writes it; bytes go out as they are, by one unbuffered write.
     pub fn write(&self, output: &mut impl Write, json: bool) -> io::Result<()> {
-        match &self.0 {
+        match &self.kind {
             Kind::Text { json: value, .. } if json => writeln!(output, "{value}")?,
             Kind::Text { human, .. } if human.is_empty() => {}
             Kind::Text { human, .. } => writeln!(output, "{}", lines(human.trim_end()))?,

@@ -104,7 +104,7 @@ pub struct Key {
     pub version: u32,
     /// `live`, `revoked` or `lease_over`.
     pub state: String,
-    /// `page` when tools may read it, `inject` when it stays in the agent.
+    /// `raw` when tools may read it, `inject` when it stays in the agent.
     pub delivery: String,
     /// How many pages share it now.
     pub pages: usize,

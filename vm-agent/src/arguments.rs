@@ -22,7 +22,8 @@ pub struct Arguments {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Enrol this machine with a ticket and hold its keys until stopped.
+    /// Enrol this machine and hold its keys until stopped: by a ticket, by the host (`--channel`), or
+    /// with a person's approval (`--approve`).
     Run(Box<Run>),
     /// Show what the running agent holds and how it is. Exit code 0: healthy, 1: stale or
     /// disconnected, 2: not running.
@@ -106,7 +107,7 @@ pub struct Status {
     /// The agent's socket.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
-    /// Print JSON.
+    /// Print JSON, errors too.
     #[arg(long)]
     pub json: bool,
 }

@@ -8,6 +8,7 @@ use keyferry_agent::arguments;
 use keyferry_agent::causes::with_causes;
 use keyferry_sdk::status::{ConnectionState, Health, Status};
 use keyferry_sdk::{Error, blocking};
+use serde_json::json;
 
 /// Exit code 0: healthy, 1: stale or disconnected, 2: not running.
 pub(crate) fn show_status(options: &arguments::Status) -> ExitCode {
@@ -21,14 +22,14 @@ pub(crate) fn show_status(options: &arguments::Status) -> ExitCode {
             };
             (
                 if options.json {
-                    json(&status)
+                    in_json(&status)
                 } else {
                     table(&status)
                 },
                 code,
             )
         }
-        Err(error) => return complain(&error),
+        Err(error) => return complain(&error, options),
     };
     match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::from(code),
@@ -36,12 +37,20 @@ pub(crate) fn show_status(options: &arguments::Status) -> ExitCode {
     }
 }
 
-fn complain(error: &Error) -> ExitCode {
-    let _nobody_reads = writeln!(io::stderr(), "keyferry-agent: {}", with_causes(error));
-    ExitCode::from(2)
+fn complain(error: &Error, options: &arguments::Status) -> ExitCode {
+    let text = with_causes(error).to_string();
+    let told = if options.json {
+        json!({ "error": text, "code": error.code(), "exit_code": NOT_RUNNING }).to_string()
+    } else {
+        format!("keyferry-agent: {text}")
+    };
+    let _nobody_reads = writeln!(io::stderr(), "{told}");
+    ExitCode::from(NOT_RUNNING)
 }
 
-fn json(status: &Status) -> String {
+const NOT_RUNNING: u8 = 2;
+
+fn in_json(status: &Status) -> String {
     let mut text = serde_json::to_string_pretty(status).expect("a status is plain data");
     text.push('\n');
     text

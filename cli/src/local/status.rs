@@ -2,7 +2,7 @@
 
 use hyper::Method;
 use keyferry_sdk::Client;
-use keyferry_sdk::status::{Key, Status as AgentStatus};
+use keyferry_sdk::status::{Health, Key, Status as AgentStatus};
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -12,14 +12,11 @@ use crate::output::{Reply, cell, table};
 use crate::rest::Ask;
 use crate::session::send;
 
-/// Tells how the agent of this machine and the server of the session are. Fails when neither
-/// answers.
+/// Tells how the agent of this machine and the server of the session are. All is well when the
+/// agent is healthy, and the server too, if somebody is signed in.
 pub(crate) async fn status(app: &App, arguments: &Status) -> Result<Reply, CliError> {
     let agent = agent_status(arguments).await;
     let server = server_health(app).await;
-    if let (Err(_), Err(_)) = (&agent, &server) {
-        return agent.map(|_| Reply::new("", Value::Null));
-    }
     let human = format!(
         "{}\n{}",
         agent
@@ -35,7 +32,13 @@ pub(crate) async fn status(app: &App, arguments: &Status) -> Result<Reply, CliEr
         "server": server.as_ref().ok(),
         "server_error": server.as_ref().err().map(|error| error.describe_cause()),
     });
-    Ok(Reply::new(human, json))
+    let exit_code = match (&agent, &server) {
+        (Err(error), _) => error.exit_code(),
+        (Ok(agent), _) if agent.health != Health::Healthy => NOT_HEALTHY,
+        (Ok(_), Ok(_) | Err(CliError::NotSignedIn)) => 0,
+        (Ok(_), Err(error)) => error.exit_code(),
+    };
+    Ok(Reply::new(human, json).with_exit_code(exit_code))
 }
 
 async fn agent_status(arguments: &Status) -> Result<AgentStatus, CliError> {
@@ -112,6 +115,9 @@ fn describe_server(health: &Value) -> String {
         cell(health, "user"),
     )
 }
+
+/// That of an agent that cannot be reached.
+const NOT_HEALTHY: u8 = 6;
 
 fn word(health: &impl serde::Serialize) -> String {
     let value = serde_json::to_value(health).unwrap_or_default();

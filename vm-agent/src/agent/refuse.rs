@@ -23,7 +23,7 @@ fn advice(code: RefusalCode) -> &'static str {
         }
         RefusalCode::InjectOnly => {
             "this key never leaves the agent; its owner can allow raw reading with \
-             `keyferry keys put --raw`"
+             `keyferry keys policy NAME --raw`"
         }
         RefusalCode::Revoked => "the key was revoked and is wiped; ask its owner for a new version",
         RefusalCode::LeaseOver => {

@@ -383,7 +383,7 @@ fn state_name(state: PageState) -> &'static str {
 fn delivery_name(delivery: Delivery) -> &'static str {
     match delivery {
         Delivery::Inject => "inject",
-        Delivery::Raw => "page",
+        Delivery::Raw => "raw",
     }
 }
 

@@ -41,11 +41,11 @@ pub(crate) enum Refused {
     )]
     Spent(Spent),
     #[error(
-        "this key names no host: its owner adds one with `keyferry keys put --allow-host HOST`"
+        "this key names no host: its owner names them with `keyferry keys policy NAME --allow-host HOST`"
     )]
     NoHost,
     #[error(
-        "this key may not be sent to that host; its owner allows hosts with `keyferry keys put --allow-host HOST`"
+        "this key may not be sent to that host; its owner names all its hosts with `keyferry keys policy NAME --allow-host HOST`"
     )]
     HostNotAllowed,
     #[error(
