@@ -16,6 +16,7 @@ impl DataDir {
     /// Makes the folder when it is not there, and closes it to others when it is.
     pub(crate) fn prepare(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        refuse_for_root(path)?;
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
         Ok(Self(path.to_owned()))
     }
@@ -121,6 +122,17 @@ impl DataDir {
     }
 }
 
+/// What root writes, the server's own user could not read any more.
+fn refuse_for_root(path: &Path) -> io::Result<()> {
+    let owner = fs::metadata(path)?.uid();
+    if owner == 0 || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let path = path.display();
+    let problem = format!("{path} belongs to the user {owner}: run this by `sudo -u '#{owner}'`");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, problem))
+}
+
 fn is_draft(name: &str) -> bool {
     let unique = name.rsplit_once(DRAFT).filter(|(of, _)| !of.is_empty());
     unique.is_some_and(|(_, unique)| {
@@ -133,7 +145,7 @@ const DRAFT: &str = ".new-";
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File, Permissions};
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::DataDir;
 
@@ -150,6 +162,18 @@ mod tests {
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("secret")), 0o600);
         assert_eq!(**data_dir.read("secret").unwrap(), *b"hush");
+    }
+
+    #[test]
+    fn root_does_not_write_into_the_folder_of_another_user() {
+        let folder = tempfile::tempdir().unwrap();
+        DataDir::prepare(folder.path()).unwrap();
+        // Only root can give a folder away.
+        if chown(folder.path(), Some(1), None).is_err() {
+            return;
+        }
+        let refused = DataDir::prepare(folder.path()).err().unwrap();
+        assert!(refused.to_string().contains("sudo -u '#1'"), "{refused}");
     }
 
     #[test]

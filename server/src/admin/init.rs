@@ -1,7 +1,7 @@
 //! `keyferry-server init`: from nothing to a server with an admin. Repeated, it keeps what is there.
 
-use std::io::{BufRead, Write};
-use std::path::PathBuf;
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::secrets_file::{Kept, write_secrets};
 use super::start::begin;
 use super::verify::{all_good, look_at_everything};
-use super::{Failure, Settings};
+use super::{Failure, Settings, is_toml};
 use crate::accounts::{self, Standing, Wanted};
 use crate::app::App;
 use crate::config::Config;
@@ -24,8 +24,8 @@ use crate::store::uuid_v7;
 pub(super) struct InitFlags {
     #[command(flatten)]
     settings: Settings,
-    /// The first admin's name
-    #[arg(long, value_name = "NAME", required_unless_present = "secrets_only")]
+    /// The first admin's name; it, an e-mail address, or both
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["secrets_only", "email"])]
     username: Option<String>,
     /// The first admin's e-mail address
     #[arg(long, value_name = "MAIL")]
@@ -91,10 +91,11 @@ async fn create(app: &App, flags: &InitFlags, told: &mut Value) -> Result<(), Fa
     };
     let admin = accounts::create(app, &origin, wanted, Standing::ServerAdmin);
     let admin = admin.await.map_err(explain)?;
-    let name = admin.username.as_ref().map_or("", |name| name.text());
+    let name = admin.username.as_ref().map(|name| name.text());
     note(told, "admin", "created");
     note(told, "id", json!(admin.id));
     note(told, "username", name);
+    note(told, "email", flags.email.as_deref());
     Ok(())
 }
 
@@ -127,16 +128,36 @@ fn tell(flags: &InitFlags, told: &Value) -> std::io::Result<()> {
     }
     match said("admin") {
         Some("created") => {
-            let name = said("username").unwrap_or_default();
+            let name = said("username").or(said("email")).unwrap_or_default();
             writeln!(stdout, "The admin {name} can sign in.")?;
         }
         Some(_) => writeln!(stdout, "There is an admin already: kept.")?,
         None => return Ok(()),
     }
-    writeln!(
-        stdout,
-        "All is well. Start the server with `keyferry-server serve`."
-    )
+    writeln!(stdout, "All is well. {}", flags.how_to_start())
+}
+
+impl InitFlags {
+    /// The server needs what this command was told.
+    fn how_to_start(&self) -> String {
+        if self.settings.lead_to_the_package() {
+            return "Start the server with `systemctl restart keyferry-server`.".into();
+        }
+        let mut command = "keyferry-server serve".to_owned();
+        if let Some(folder) = &self.settings.data_dir {
+            command.push_str(&format!(" --data-dir {folder}"));
+        }
+        let secrets = self.secrets_file.as_deref();
+        let config = self.settings.config.as_deref();
+        if let Some(file) = config.or(secrets.filter(|path| is_toml(path))) {
+            command.push_str(&format!(" --config {}", file.display()));
+        }
+        let environment = secrets.filter(|path| !is_toml(path) && *path != Path::new(".env"));
+        let environment = environment.map_or_else(String::new, |path| {
+            format!(", with what {} sets in its environment", path.display())
+        });
+        format!("Start the server with `{command}`{environment}.")
+    }
 }
 
 /// How long a command waits until its mails are on their way.
@@ -148,6 +169,11 @@ pub(super) fn password(from_stdin: bool) -> Result<Secret, Failure> {
         let mut line = Zeroizing::new(String::with_capacity(256));
         std::io::stdin().lock().read_line(&mut line)?;
         return Ok(Secret::new(line.trim_end_matches(['\r', '\n']).to_owned()));
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(
+            "there is no terminal to ask on; add --password-stdin and pipe the password".into(),
+        );
     }
     let password = Secret::new(rpassword::prompt_password("New password: ")?);
     let again = Zeroizing::new(rpassword::prompt_password("The same again: ")?);

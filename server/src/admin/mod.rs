@@ -27,8 +27,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use serde_json::json;
 
 use crate::config::{self, Config, Sources};
+use crate::error::ApiError;
 
 /// Any failure of a command, told to the operator with everything behind it.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -102,7 +104,8 @@ struct Settings {
     /// The folder for keys, certificate and database file
     #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<String>,
-    /// A TOML file with settings; keyferry.toml in the data folder when it is there
+    /// A TOML file with settings. Without it keyferry.toml in the data folder, and where no data
+    /// folder is named either, /etc/keyferry/server.toml of the package
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
@@ -129,6 +132,8 @@ pub(crate) fn command_line() -> clap::Command {
 
 /// Runs the command line and says how it went.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let for_program = arguments.iter().any(|argument| argument == "--json");
     let command = match CommandLine::try_parse_from(arguments) {
         Ok(line) => line.command,
         Err(told) => {
@@ -142,7 +147,10 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            tell(failure.as_ref());
+            match for_program {
+                true => tell_program(failure.as_ref()),
+                false => tell(failure.as_ref()),
+            }
             ExitCode::FAILURE
         }
     }
@@ -202,7 +210,9 @@ impl Serve {
                 .map(|text| (config::PUBLIC_URL, text)),
         );
         flags.extend(self.plain_http.then_some((config::PLAIN_HTTP, "true")));
-        self.settings.parse(flags)
+        let sources = self.settings.sources(flags)?;
+        sources.refuse_unknown()?;
+        self.settings.parse_from(sources)
     }
 }
 
@@ -216,9 +226,7 @@ impl Settings {
     fn parse_with(&self, more: Option<&Path>) -> Result<Config, Failure> {
         let sources = self.sources(Vec::new())?;
         self.parse_from(match more {
-            Some(path) if path.extension().is_some_and(|end| end == "toml") => {
-                sources.and_toml(path)?
-            }
+            Some(path) if is_toml(path) => sources.and_toml(path)?,
             Some(path) => sources.and_dotenv(path)?,
             None => sources,
         })
@@ -226,7 +234,7 @@ impl Settings {
 
     /// The data folder, which may have no settings yet.
     fn data_folder(&self) -> Result<PathBuf, Failure> {
-        Ok(self.sources(Vec::new())?.data_dir())
+        Ok(self.and_file(self.sources(Vec::new())?)?.data_dir())
     }
 
     fn sources<'a>(&'a self, mut flags: Vec<(&'static str, &'a str)>) -> Result<Sources, Failure> {
@@ -237,19 +245,47 @@ impl Settings {
         );
         Ok(Sources::from_pairs(flags)
             .and_environment(config::environment)
+            .noting_unknown(config::environment_names())
             .and_dotenv(".env".as_ref())?)
     }
 
-    fn parse_from(&self, mut sources: Sources) -> Result<Config, Failure> {
+    fn parse_from(&self, sources: Sources) -> Result<Config, Failure> {
+        Ok(Config::parse(&self.and_file(sources)?)?)
+    }
+
+    fn and_file(&self, sources: Sources) -> Result<Sources, Failure> {
         let usual = sources.data_dir().join("keyferry.toml");
-        if let Some(path) = &self.config {
-            sources = sources.and_toml(path)?;
-        } else if usual.exists() {
-            sources = sources.and_toml(&usual)?;
-        }
-        Ok(Config::parse(&sources)?)
+        Ok(match &self.config {
+            Some(path) => sources.and_toml(path)?,
+            None if usual.exists() => sources.and_toml(&usual)?,
+            None if self.are_installed(&sources) => sources
+                .and_toml(INSTALLED.as_ref())?
+                .and_data_dir(INSTALLED_DATA),
+            None => sources,
+        })
+    }
+
+    /// The same as far as flags and environment tell.
+    fn lead_to_the_package(&self) -> bool {
+        let sources = self.sources(Vec::new());
+        sources.is_ok_and(|sources| self.are_installed(&sources))
+    }
+
+    /// Whether it is the package's server that is meant.
+    fn are_installed(&self, sources: &Sources) -> bool {
+        let named = self.config.is_some() || sources.names_data_dir();
+        !named && !sources.data_dir().exists() && Path::new(INSTALLED).exists()
     }
 }
+
+/// Files of settings are TOML, or lines of NAME=VALUE.
+fn is_toml(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "toml")
+}
+
+/// Where the package keeps settings and data.
+const INSTALLED: &str = "/etc/keyferry/server.toml";
+const INSTALLED_DATA: &str = "/var/lib/keyferry";
 
 #[expect(
     clippy::print_stderr,
@@ -260,6 +296,23 @@ fn tell(failure: &dyn std::error::Error) {
     for cause in causes(failure) {
         eprintln!("  because: {cause}");
     }
+}
+
+/// The same in one object.
+#[expect(
+    clippy::print_stderr,
+    reason = "this is how a command tells a program what failed"
+)]
+fn tell_program(failure: &(dyn std::error::Error + Send + Sync + 'static)) {
+    let mut text = failure.to_string();
+    for cause in causes(failure) {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+    }
+    let code = failure
+        .downcast_ref::<ApiError>()
+        .map_or("failed", |refused| refused.code());
+    eprintln!("{}", json!({ "error": text, "code": code, "exit_code": 1 }));
 }
 
 /// What lies under a failure, one below the other.

@@ -60,8 +60,7 @@ pub(super) async fn connect(config: &Config) -> Result<(Store, Schema), Failure>
     if let Database::File(path) = &config.database
         && !path.exists()
     {
-        let path = path.display();
-        return Err(format!("there is no database {path} yet: run `keyferry-server init`").into());
+        return Err(format!("there is no database {}: {ASTRAY}", path.display()).into());
     }
     let store = Store::connect(&config.database).await?;
     let schema = store.schema().await?;
@@ -73,9 +72,14 @@ pub(super) async fn connect(config: &Config) -> Result<(Store, Schema), Failure>
 pub(super) async fn connect_used(config: &Config) -> Result<(Store, Schema), Failure> {
     let (store, schema) = connect(config).await?;
     if schema.is_empty() || store.setting(INSTANCE).await?.is_none() {
-        return Err(NEVER_USED.into());
+        return Err(never_used());
     }
     Ok((store, schema))
+}
+
+/// Settings that lead to an empty database are mostly wrong ones.
+pub(super) fn never_used() -> Failure {
+    format!("the database has never been used: {ASTRAY}").into()
 }
 
 /// The database as it is, with the master key that belongs to it. Nothing is changed.
@@ -84,7 +88,7 @@ pub(super) async fn look(
     data_dir: &DataDir,
 ) -> Result<(Store, MasterKey), Failure> {
     let (store, schema) = connect_used(config).await?;
-    let instance = store.setting(INSTANCE).await?.ok_or(NEVER_USED)?;
+    let instance = store.setting(INSTANCE).await?.ok_or_else(never_used)?;
     let arena = Arena::new(memory::self_test()?)?;
     let place = Place {
         data_dir,
@@ -97,5 +101,5 @@ pub(super) async fn look(
     Ok((store, master_key))
 }
 
-const NEVER_USED: &str = "the database has never been used: give the right DATABASE_URL or \
-    --data-dir, or run `keyferry-server init`";
+const ASTRAY: &str = "give the --config, --data-dir or DATABASE_URL that the server has; for a new \
+    installation, run `keyferry-server init`";

@@ -62,9 +62,9 @@ enum Action {
 /// For whom an account is made.
 #[derive(Args)]
 struct Newcomer {
-    /// Their name
-    #[arg(long, value_name = "NAME")]
-    username: String,
+    /// Their name; it, an e-mail address, or both
+    #[arg(long, value_name = "NAME", required_unless_present = "email")]
+    username: Option<String>,
     /// Their e-mail address
     #[arg(long, value_name = "MAIL")]
     email: Option<String>,
@@ -153,7 +153,7 @@ async fn create(
     standing: Standing<'_>,
 ) -> Result<(), Failure> {
     let wanted = Wanted {
-        username: Some(person.username),
+        username: person.username,
         email: person.email,
         password: Some(password(person.password_stdin)?),
         ..Wanted::default()

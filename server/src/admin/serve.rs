@@ -92,14 +92,18 @@ pub(super) fn reachable(
             Some(Identity::load_or_make(data_dir, &names, &config.tls)?)
         }
     };
-    let mut public_urls = config.public_urls.clone();
-    if public_urls.is_empty() {
-        public_urls.push(url(config.transport, listens));
-    }
     Ok(Reachable {
-        public_urls,
+        public_urls: public_urls(config, listens),
         identity,
     })
+}
+
+/// The URLs that the operator names, else the one where it listens.
+pub(super) fn public_urls(config: &Config, listens: SocketAddr) -> Vec<String> {
+    match config.public_urls.as_slice() {
+        [] => vec![url(config.transport, listens)],
+        named => named.to_vec(),
+    }
 }
 
 fn url(transport: Transport, listens: SocketAddr) -> String {

@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 
 use super::Failure;
 use super::open::{Opened, connect_used, open};
+use super::serve::public_urls;
 use crate::accounts::{PasswordHasher, Providers};
 use crate::app::{App, Parts};
 use crate::audit::{self, ChainKey};
@@ -27,7 +28,6 @@ use crate::store::uuid_v7;
 use crate::vault::server_keys::{Keeper, ServerKeys};
 
 /// What only a listening server knows of itself.
-#[derive(Default)]
 pub(super) struct Reachable {
     pub(super) public_urls: Vec<String>,
     pub(super) identity: Option<Identity>,
@@ -91,7 +91,11 @@ pub(super) async fn start(
 pub(super) async fn begin(config: Config) -> Result<(App, Stopper), Failure> {
     let data_dir = DataDir::prepare(&config.data_dir)?;
     let (stopper, stop) = stop::channel();
-    let app = Box::pin(start(config, &data_dir, Reachable::default(), stop)).await?;
+    let reachable = Reachable {
+        public_urls: public_urls(&config, config.listen),
+        identity: None,
+    };
+    let app = Box::pin(start(config, &data_dir, reachable, stop)).await?;
     Ok((app, stopper))
 }
 

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::open::{connect, look};
+use super::open::{connect, look, never_used};
 use super::progress::Progress;
 use super::{Failure, Settings, causes};
 use crate::audit::{self, Anchors, Books, ChainKey};
@@ -85,7 +85,7 @@ pub(super) async fn look_at_everything(config: &Config) -> Vec<Check> {
 
 fn state_of(schema: &Schema) -> Result<&'static str, Failure> {
     if schema.is_empty() {
-        return Err("the database has never been used: run `keyferry-server init`".into());
+        return Err(never_used());
     }
     match schema.pending.len() {
         0 => Ok("up to date"),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::serve::{reachable, stop_on_signal};
 use super::start::{refuse_unused, start};
@@ -25,6 +25,13 @@ pub(super) async fn answer(config: Config, vm: &str, socket: &Path) -> Result<()
     refuse_unused(&config).await?;
     let data_dir = DataDir::prepare(&config.data_dir)?;
     let reachable = reachable(&config, &data_dir, config.listen)?;
+    if config.public_urls.is_empty() {
+        warn!(
+            url = %reachable.public_urls.join(","),
+            "tickets lead machines to where this host listens: set --public-url, or \
+             keyferry_public_url in the file of settings, to what the machine can reach"
+        );
+    }
     let (stopper, stop) = stop::channel();
     stop_on_signal(stopper.clone(), Duration::ZERO)?;
     let app = start(config, &data_dir, reachable, stop).await?;

@@ -158,6 +158,12 @@ pub(crate) enum ConfigError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A name of the environment means nothing.
+    #[error("there is no setting {name}: see docs/SETTINGS.md, or take it out of the environment")]
+    Unknown {
+        /// As it was written.
+        name: String,
+    },
     /// A settings file cannot be read.
     #[error("cannot read the settings file {path}: {problem}")]
     File {
@@ -175,6 +181,11 @@ pub(crate) enum ConfigError {
 )]
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// The names of its variables, as far as they are text.
+pub(crate) fn environment_names() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::names::{DATA_DIR, SETTINGS};
+use super::names::{DATA_DIR, LOG, SETTINGS};
 use super::{ConfigError, ProviderSettings};
 
 /// The settings as text, the first source that has one wins. Wiped on drop, for some are secrets.
@@ -13,6 +13,8 @@ pub(crate) struct Sources {
     texts: HashMap<&'static str, Zeroizing<String>>,
     /// What has no form as one text, from the TOML file alone.
     pub(super) providers: Vec<ProviderSettings>,
+    /// Names that look like settings and are none.
+    unknown: Vec<String>,
 }
 
 impl Sources {
@@ -21,6 +23,7 @@ impl Sources {
         let mut sources = Self {
             texts: HashMap::new(),
             providers: Vec::new(),
+            unknown: Vec::new(),
         };
         for (name, text) in pairs {
             sources.offer(name, text.to_owned());
@@ -38,6 +41,33 @@ impl Sources {
         self
     }
 
+    /// Remembers which of these names are like ours and mean nothing.
+    pub(crate) fn noting_unknown(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.unknown.extend(names.into_iter().filter(|name| {
+            name.starts_with("KEYFERRY_") && !is_known(name) && !is_of_others(name)
+        }));
+        self
+    }
+
+    /// Refuses what was remembered, for it is misspelt.
+    pub(crate) fn refuse_unknown(&self) -> Result<(), ConfigError> {
+        let Some(name) = self.unknown.first() else {
+            return Ok(());
+        };
+        Err(ConfigError::Unknown { name: name.clone() })
+    }
+
+    /// Adds the folder, unless another one is named.
+    pub(crate) fn and_data_dir(mut self, path: &str) -> Self {
+        self.offer(DATA_DIR, path.to_owned());
+        self
+    }
+
+    /// Whether somebody has said where the data is.
+    pub(crate) fn names_data_dir(&self) -> bool {
+        self.text(DATA_DIR).is_some()
+    }
+
     /// Adds what a `.env` file says; it need not exist.
     pub(crate) fn and_dotenv(mut self, path: &Path) -> Result<Self, ConfigError> {
         if !path.exists() {
@@ -53,8 +83,9 @@ impl Sources {
         };
         for pair in dotenvy::from_path_iter(path).map_err(broken)? {
             let (name, text) = pair.map_err(broken)?;
-            if let Some(known) = SETTINGS.iter().find(|known| **known == name) {
-                self.offer(known, text);
+            match SETTINGS.iter().find(|known| **known == name) {
+                Some(known) => self.offer(known, text),
+                None => self = self.noting_unknown([name]),
             }
         }
         Ok(self)
@@ -114,9 +145,39 @@ impl Sources {
     }
 }
 
+fn is_known(name: &str) -> bool {
+    name == LOG || SETTINGS.contains(&name)
+}
+
+/// What docker-compose.yml, our scripts and Kubernetes (for a service that is called after the
+/// program) set.
+fn is_of_others(name: &str) -> bool {
+    name.contains("_PORT") || name.contains("_SERVICE_") || SCRIPTS.contains(&name)
+}
+
+const SCRIPTS: [&str; 3] = ["KEYFERRY_SERVER", "KEYFERRY_BUILT", "KEYFERRY_DEMO_BUILT"];
+
 #[cfg(test)]
 mod tests {
     use super::Sources;
+
+    #[test]
+    fn a_misspelt_setting_of_the_environment_is_refused() {
+        let of = |name: &str| Sources::from_pairs([]).noting_unknown([name.to_owned()]);
+        let refused = of("KEYFERRY_LISTN").refuse_unknown().unwrap_err();
+        assert!(refused.to_string().contains("KEYFERRY_LISTN"), "{refused}");
+        for fine in [
+            "KEYFERRY_LISTEN",
+            "KEYFERRY_LOG",
+            "KEYFERRY_PORT",
+            "KEYFERRY_PORT_8443_TCP_ADDR",
+            "KEYFERRY_SERVICE_HOST",
+            "KEYFERRY_SERVER",
+            "HOME",
+        ] {
+            of(fine).refuse_unknown().unwrap();
+        }
+    }
 
     #[test]
     fn flags_win_over_environment_over_dotenv_over_toml() {

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use keyferry_tests::{
-    Agent, Engine, PASSWORD, Person, Secret, Server, Stage, binary, on_both_engines,
+    Agent, Engine, PASSWORD, Person, Secret, Server, Stage, binary, on_both_engines, until,
 };
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ on_both_engines!(
     a_value_is_never_shown_on_a_terminal_unless_forced,
     the_status_tells_of_agent_and_server,
     several_commands_at_once_share_one_renewal,
+    errors_have_codes_for_programs,
 );
 
 #[tokio::test]
@@ -250,18 +251,42 @@ async fn the_status_tells_of_agent_and_server(engine: Engine) {
         "{human}"
     );
 
-    let without_agent = ada.ask(&["status", "--socket", "/nonexistent"]);
-    assert!(
-        without_agent["agent_error"]
-            .as_str()
-            .unwrap()
-            .contains("not running")
-    );
+    let stranger = Person::new(&stage, "stranger");
+    stranger.run(&["status", "--socket", socket], b"").success();
+
+    let without_agent = ada.run(&["--json", "status", "--socket", "/nonexistent"], b"");
+    assert_eq!(without_agent.code, 6);
+    let told: Value = serde_json::from_str(&without_agent.output).unwrap();
+    let error = told["agent_error"].as_str().unwrap();
+    assert!(error.contains("not running"), "{error}");
     server.kill();
-    assert_eq!(
-        ada.run(&["status", "--socket", "/nonexistent"], b"").code,
-        6
-    );
+    until("the agent has lost its server", async || {
+        (!agent.status().await.connected).then_some(())
+    })
+    .await;
+    let stale = ada.run(&["status", "--socket", socket], b"");
+    assert_eq!(stale.code, 6, "{}", stale.output);
+    let neither = ada.run(&["status", "--socket", "/nonexistent"], b"");
+    assert_eq!(neither.code, 6);
+}
+
+async fn errors_have_codes_for_programs(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let code = |person: &Person<'_>, arguments: &[&str]| {
+        let refused = person.run(&[&["--json"], arguments].concat(), b"");
+        let told: Value = serde_json::from_str(&refused.errors).unwrap();
+        assert_eq!(told["exit_code"], refused.code);
+        told["code"].as_str().unwrap().to_owned()
+    };
+    let stranger = Person::new(&stage, "stranger");
+    assert_eq!(code(&stranger, &["keys", "list"]), "not_signed_in");
+    assert_eq!(code(&ada, &["vms", "ticket", "nowhere"]), "not_found");
+    let read = ["read", "openai", "--socket", "/nonexistent"];
+    assert_eq!(code(&ada, &read), "agent_not_running");
+    server.kill();
+    assert_eq!(code(&ada, &["keys", "list"]), "unreachable");
 }
 
 /// Runs a command with a terminal as its standard streams, and gives what the terminal showed.

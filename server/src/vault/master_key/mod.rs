@@ -61,6 +61,11 @@ pub(crate) enum MasterKeyError {
         "this is not the master key that the database was sealed with: bring back the right {0}"
     )]
     Wrong(String),
+    #[error(
+        "there is no master key: no setting gives it, no systemd credential, and there is no file {0}. \
+         Give it as the server gets it (docs/OPERATIONS.md)"
+    )]
+    Missing(String),
     #[error("the master key file {} cannot be read or written", path.display())]
     File {
         path: PathBuf,
@@ -124,6 +129,9 @@ impl MasterKey {
             Some(name) => name.to_owned(),
             None => place.data_dir.path().join(FILE).display().to_string(),
         };
+        if keys.is_empty() {
+            return Err(MasterKeyError::Missing(what()));
+        }
         let ring = choose(keys, known.as_deref(), rotation.as_ref())?;
         Ok(Self {
             ring: RwLock::new(ring.ok_or_else(|| MasterKeyError::Wrong(what()))?),

@@ -47,7 +47,7 @@ async fn the_key_of_the_first_start_is_the_key_of_the_next() {
 }
 
 #[tokio::test]
-async fn another_master_key_is_refused_and_nothing_is_written() {
+async fn another_master_key_or_none_is_refused_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_in_memory().await;
     let mut first = load(folder.path(), &MasterKeySource::Folder, &store)
@@ -56,7 +56,11 @@ async fn another_master_key_is_refused_and_nothing_is_written() {
     first.confirm(&store, NOW).await.unwrap();
     std::fs::remove_file(folder.path().join(FILE)).unwrap();
     let refused = load(folder.path(), &MasterKeySource::Folder, &store).await;
+    assert!(matches!(refused, Err(MasterKeyError::Missing(_))));
+    std::fs::write(folder.path().join(FILE), "A".repeat(43)).unwrap();
+    let refused = load(folder.path(), &MasterKeySource::Folder, &store).await;
     assert!(matches!(refused, Err(MasterKeyError::Wrong(_))));
+    std::fs::remove_file(folder.path().join(FILE)).unwrap();
     assert!(!folder.path().join(FILE).exists());
 }
 

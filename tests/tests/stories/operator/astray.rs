@@ -38,7 +38,9 @@ async fn a_command_on_a_database_that_was_never_used_makes_and_changes_nothing(e
     ] {
         let refused = astray.run(command, b"");
         assert_eq!(refused.code, 1, "{command:?}: {}", refused.output);
-        let says = refused.errors.contains("keyferry-server init");
+        let says = refused
+            .errors
+            .contains("--config, --data-dir or DATABASE_URL");
         assert!(says, "{command:?}: {}", refused.errors);
     }
     assert!(!file.exists() && !stage.path("backup").exists());

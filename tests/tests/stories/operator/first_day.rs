@@ -104,6 +104,44 @@ async fn secrets_that_a_file_leaves_empty_are_filled_and_nothing_else_of_it(engi
     assert_eq!(std::fs::read_to_string(&file).unwrap(), filled);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn init_says_how_to_start_with_what_it_was_told() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let operator = Operator::of(&stage);
+    let [folder, file] = ["data", "s.toml"].map(|name| stage.path(name).display().to_string());
+    let init = ["init", "--email", "root@example.org", "--data-dir", &folder];
+    let asks = operator.run(&init, b"");
+    assert_eq!(asks.code, 1);
+    assert!(asks.errors.contains("--password-stdin"), "{}", asks.errors);
+
+    let more = ["--secrets-file", &file, "--password-stdin"];
+    let made = operator.run(&[&init[..], &more].concat(), PASSWORD.as_bytes());
+    let told = made.success().output;
+    let serve = format!("`keyferry-server serve --data-dir {folder} --config {file}`");
+    assert!(told.contains(&serve), "{told}");
+    assert!(told.contains("root@example.org can sign in"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_misspelt_setting_of_the_environment_stops_the_start() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let misspelt = Operator::of(&stage).with("KEYFERRY_LISTN", "127.0.0.1:1");
+    let refused = misspelt.run(&["serve"], b"");
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.errors.contains("KEYFERRY_LISTN"),
+        "{}",
+        refused.errors
+    );
+    let refused = misspelt.run(&["stats", "--json"], b"").errors;
+    let told: serde_json::Value = serde_json::from_str(&refused).unwrap();
+    assert_eq!(
+        (&told["code"], &told["exit_code"]),
+        (&"failed".into(), &1.into())
+    );
+    assert!(!stage.data_dir().exists());
+}
+
 async fn stats_and_sweep_say_what_they_see_and_do(engine: Engine) {
     let stage = Stage::new(engine).await;
     let operator = Operator::of(&stage);
@@ -137,6 +175,16 @@ async fn accounts_are_looked_after_on_the_command_line(engine: Engine) {
     assert_ne!(ada.run(&["keys", "list"], b"").code, 0);
     operator.run(&["admin", "enable", "ada"], b"").success();
     operator.run(&["admin", "unlock", "ada"], b"").success();
+    let add = [
+        "admin",
+        "add-user",
+        "--email",
+        "bob@example.org",
+        "--password-stdin",
+    ];
+    operator.run(&add, PASSWORD.as_bytes()).success();
+    let mail = stage.mailed_token("https://").await;
+    assert_eq!(mail, "https://127.0.0.1:8443");
     let reset = ["admin", "reset-password", "ada", "--password-stdin"];
     operator.run(&reset, b"Another-Harbour-9-Lantern").success();
     let wrong = ada.run(
