@@ -73,7 +73,7 @@ async fn the_old_master_key_is_refused_and_nothing_is_touched(engine: Engine) {
     std::fs::remove_file(&file).unwrap();
     let missing = operator.run(&["serve", "--listen", "127.0.0.1:0"], b"");
     assert!(
-        missing.errors.contains("not the master key"),
+        missing.errors.contains("there is no master key"),
         "{}",
         missing.errors
     );
