@@ -48,6 +48,7 @@ pub(crate) async fn close_me(
     if change.is_last_owner(id).await? {
         return Err(ApiError::LastOwner);
     }
+    caller.hold(app, &mut change).await?;
     let ended = change.end_sessions(id, None, app.clock.now()).await?;
     let machines = change.vms_of_user_alone(id).await?;
     let entry = Entry {

@@ -55,6 +55,11 @@ impl Head {
         prefix.unwrap_or_default()
     }
 
+    /// Whether the request only looks at something.
+    pub(super) fn changes_nothing(&self) -> bool {
+        self.method == Method::GET || self.method == Method::HEAD
+    }
+
     pub(super) fn query(&self) -> Option<&str> {
         self.uri.query()
     }
@@ -115,9 +120,14 @@ pub(super) async fn json<T: DeserializeOwned>(
     parse(&read(call, request).await?)
 }
 
+/// Whether nothing follows the head.
+pub(super) fn has_no_body(request: &Request<Incoming>) -> bool {
+    request.body().is_end_stream()
+}
+
 /// Nothing, or an empty object.
 pub(super) async fn no_body(call: &Call<'_>, request: Request<Incoming>) -> Result<(), ApiError> {
-    if request.body().is_end_stream() {
+    if has_no_body(&request) {
         return Ok(());
     }
     match read(call, request).await?.trim_ascii() {

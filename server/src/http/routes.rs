@@ -8,7 +8,7 @@
 use hyper::{Method, StatusCode};
 
 use super::describe::{Answer, Slot};
-use super::rows::{access, after, argument, caller, routes, slot, unread};
+use super::rows::{access, after, argument, caller, received, routes, slot};
 use super::table::{Access, Route};
 use super::{
     cookies, docs, events, metrics, openapi, providers, reply, request, status, websocket,

@@ -23,10 +23,13 @@ macro_rules! routes {
             status: StatusCode::$status,
             name: concat!(stringify!($area) $(, "_", stringify!($name))+),
             handle: |call, request| Box::pin(async move {
-                let _caller = caller!(call, $access $($permission)?);
-                unread!([$($argument)*] call, request);
+                let at_once = request::has_no_body(&request);
+                let caller = caller!(call, $access $($permission)?);
+                let _body = received!([$($argument)*] call, request);
+                // Who holds a body back may have been shut out by the time that it comes.
+                let _caller = if at_once { caller } else { caller!(call, $access $($permission)?) };
                 let answer = $area $(:: $name)+ (
-                    $(argument!($argument, call, _caller, request)),*
+                    $(argument!($argument, call, _caller, _body)),*
                 ).await?;
                 let reply = Answer::reply(answer, StatusCode::$status)?;
                 $(let reply = after!($close, reply);)?
@@ -89,48 +92,50 @@ macro_rules! caller {
     };
 }
 
-/// A body that no argument takes must be empty.
-macro_rules! unread {
-    ([body $($rest:ident)*] $call:ident, $request:ident) => {};
-    ([request $($rest:ident)*] $call:ident, $request:ident) => {};
+/// What one of the arguments takes of the request; a body that none takes must be empty.
+macro_rules! received {
+    ([body $($rest:ident)*] $call:ident, $request:ident) => {
+        request::json($call, $request).await?
+    };
+    ([request $($rest:ident)*] $call:ident, $request:ident) => { $request };
     ([$other:ident $($rest:ident)*] $call:ident, $request:ident) => {
-        unread!([$($rest)*] $call, $request)
+        received!([$($rest)*] $call, $request)
     };
     ([] $call:ident, $request:ident) => { request::no_body($call, $request).await? };
 }
 
 macro_rules! argument {
-    (app, $call:ident, $caller:ident, $request:ident) => {
+    (app, $call:ident, $caller:ident, $body:ident) => {
         &$call.connection.app
     };
-    (origin, $call:ident, $caller:ident, $request:ident) => {
+    (origin, $call:ident, $caller:ident, $body:ident) => {
         $call.origin
     };
-    (caller, $call:ident, $caller:ident, $request:ident) => {
+    (caller, $call:ident, $caller:ident, $body:ident) => {
         &$caller
     };
-    (page, $call:ident, $caller:ident, $request:ident) => {
+    (page, $call:ident, $caller:ident, $body:ident) => {
         &$call.page()?
     };
-    (filter, $call:ident, $caller:ident, $request:ident) => {
+    (filter, $call:ident, $caller:ident, $body:ident) => {
         &$call.filter()?
     };
-    (search, $call:ident, $caller:ident, $request:ident) => {
+    (search, $call:ident, $caller:ident, $body:ident) => {
         &$call.search()?
     };
-    (after, $call:ident, $caller:ident, $request:ident) => {
+    (after, $call:ident, $caller:ident, $body:ident) => {
         $call.after()?
     };
-    (body, $call:ident, $caller:ident, $request:ident) => {
-        request::json($call, $request).await?
+    (body, $call:ident, $caller:ident, $body:ident) => {
+        $body
     };
-    (call, $call:ident, $caller:ident, $request:ident) => {
+    (call, $call:ident, $caller:ident, $body:ident) => {
         $call
     };
-    (request, $call:ident, $caller:ident, $request:ident) => {
-        $request
+    (request, $call:ident, $caller:ident, $body:ident) => {
+        $body
     };
-    ($segment:ident, $call:ident, $caller:ident, $request:ident) => {
+    ($segment:ident, $call:ident, $caller:ident, $body:ident) => {
         $call.segment(stringify!($segment))?
     };
 }
@@ -168,4 +173,4 @@ macro_rules! after {
     };
 }
 
-pub(super) use {access, after, argument, caller, routes, slot, unread};
+pub(super) use {access, after, argument, caller, received, routes, slot};

@@ -5,13 +5,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::list::Member;
-use super::require_reach;
+use super::reach::{Reach, role_of};
 use super::roles::role_named;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
 use crate::sessions::{self, BuiltIn, Permission, Role, SignedIn};
-use crate::store::{StoredMember, Transaction, UserId};
+use crate::store::{Transaction, UserId};
 
 /// The body of `PATCH /members/{user}`.
 #[derive(Deserialize, JsonSchema)]
@@ -27,13 +27,12 @@ pub(crate) async fn change_member(
     user: UserId,
     wanted: MemberChange,
 ) -> Result<Member, ApiError> {
-    caller.require(Permission::UserAdmin)?;
     let place = (caller.tenant_id(), user);
     let mut change = app.store.begin().await?;
-    change.hold_tenant(caller.tenant_id()).await?;
+    let reach = Reach::hold(&mut change, caller, Permission::UserAdmin).await?;
     let role = role_named(&mut change, caller, &wanted.role).await?;
-    require_reach(caller, &role)?;
-    let before = within_reach(&mut change, caller, user).await?;
+    reach.require(&role)?;
+    let before = within(&reach, &mut change, caller, user).await?;
     change.change_membership(place, role.name()).await?;
     keep_an_owner(caller, &mut change, &before).await?;
     let detail = json!({ "from": before.name(), "to": role.name() });
@@ -49,10 +48,9 @@ pub(crate) async fn remove_member(
     caller: &SignedIn,
     user: UserId,
 ) -> Result<(), ApiError> {
-    caller.require(Permission::UserAdmin)?;
     let mut change = app.store.begin().await?;
-    change.hold_tenant(caller.tenant_id()).await?;
-    let before = within_reach(&mut change, caller, user).await?;
+    let reach = Reach::hold(&mut change, caller, Permission::UserAdmin).await?;
+    let before = within(&reach, &mut change, caller, user).await?;
     remove(app, caller, change, (user, before)).await
 }
 
@@ -63,6 +61,7 @@ pub(crate) async fn leave(app: &App, caller: &SignedIn) -> Result<(), ApiError> 
     let mut change = app.store.begin().await?;
     change.hold_tenant(caller.tenant_id()).await?;
     let before = role_of(&mut change, caller, user).await?;
+    let before = before.ok_or(ApiError::NotFound)?;
     remove(app, caller, change, (user, before)).await
 }
 
@@ -85,27 +84,16 @@ async fn remove(
 }
 
 /// The role of a member whom the caller may change.
-async fn within_reach(
+async fn within(
+    reach: &Reach,
     change: &mut Transaction,
     caller: &SignedIn,
     user: UserId,
 ) -> Result<Role, ApiError> {
     let role = role_of(change, caller, user).await?;
-    require_reach(caller, &role)?;
+    let role = role.ok_or(ApiError::NotFound)?;
+    reach.require(&role)?;
     Ok(role)
-}
-
-/// The role that the member keeps as long as the tenant is held.
-async fn role_of(
-    change: &mut Transaction,
-    caller: &SignedIn,
-    user: UserId,
-) -> Result<Role, ApiError> {
-    let stored = change.member(caller.tenant_id(), user).await?;
-    let StoredMember {
-        role, permissions, ..
-    } = stored.ok_or(ApiError::NotFound)?;
-    Role::of(role, permissions.as_deref()).map_err(ApiError::internal)
 }
 
 /// Refuses a change after which nobody would own the tenant.

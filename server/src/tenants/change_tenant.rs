@@ -7,6 +7,7 @@ use serde_json::json;
 use super::MOST_TENANTS;
 use super::list::OwnTenant;
 use super::plan::FREE;
+use super::reach::Reach;
 use crate::accounts::{self, free_text};
 use crate::app::App;
 use crate::audit::Entry;
@@ -86,6 +87,7 @@ pub(crate) async fn change_tenant(
         return Err(ApiError::SecondFactorOwed);
     }
     let mut change = app.store.begin().await?;
+    Reach::hold(&mut change, caller, Permission::TenantAdmin).await?;
     let values = (name.as_deref(), wanted.mfa_required);
     change.change_tenant(tenant, values).await?;
     let entry = Entry {

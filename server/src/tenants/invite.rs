@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::require_reach;
+use super::reach::Reach;
 use super::roles::role_named;
 use crate::accounts::Email;
 use crate::app::App;
@@ -74,14 +74,13 @@ pub(crate) async fn invite(
     caller: &SignedIn,
     new: NewInvite,
 ) -> Result<Invitation, ApiError> {
-    caller.require(Permission::UserAdmin)?;
     let email: Email = new.email.parse()?;
     let (tenant, now) = (caller.tenant_id(), app.clock.now());
     limits::invitation(app, tenant, email.text()).await?;
     let mut change = app.store.begin().await?;
-    change.hold_tenant(tenant).await?;
+    let reach = Reach::hold(&mut change, caller, Permission::UserAdmin).await?;
     let role = role_named(&mut change, caller, &new.role).await?;
-    require_reach(caller, &role)?;
+    reach.require(&role)?;
     if change.count_invitations(tenant, now).await? >= MOST {
         return Err(ApiError::TooMany);
     }
@@ -149,8 +148,8 @@ pub(crate) async fn withdraw(
     caller: &SignedIn,
     id: InvitationId,
 ) -> Result<(), ApiError> {
-    caller.require(Permission::UserAdmin)?;
     let mut change = app.store.begin().await?;
+    Reach::hold(&mut change, caller, Permission::UserAdmin).await?;
     if !change.delete_invitation(caller.tenant_id(), id).await? {
         return Err(ApiError::NotFound);
     }

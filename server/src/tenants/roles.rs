@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::require_reach;
+use super::reach::Reach;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::error::ApiError;
@@ -81,14 +81,14 @@ pub(crate) async fn put_role(
     check(&new.permissions)?;
     let list = serde_json::to_string(&new.permissions).map_err(ApiError::internal)?;
     let role = Role::of(name.0, Some(&list)).map_err(ApiError::internal)?;
-    require_reach(caller, &role)?;
     let mut change = app.store.begin().await?;
-    change.hold_tenant(caller.tenant_id()).await?;
+    let reach = Reach::hold(&mut change, caller, Permission::TenantAdmin).await?;
+    reach.require(&role)?;
     let stored = change.role(caller.tenant_id(), role.name()).await?;
     match stored {
         Some(before) => {
             let before = Role::of(before.name, Some(&before.permissions));
-            require_reach(caller, &before.map_err(ApiError::internal)?)?;
+            reach.require(&before.map_err(ApiError::internal)?)?;
         }
         None if change.count_roles(caller.tenant_id()).await? >= MOST_ROLES => {
             return Err(ApiError::TooMany);
@@ -118,10 +118,9 @@ pub(crate) async fn delete_role(
     caller: &SignedIn,
     name: RoleName,
 ) -> Result<(), ApiError> {
-    caller.require(Permission::TenantAdmin)?;
     let tenant = caller.tenant_id();
     let mut change = app.store.begin().await?;
-    change.hold_tenant(tenant).await?;
+    Reach::hold(&mut change, caller, Permission::TenantAdmin).await?;
     let stored = change.role(tenant, &name.0).await?;
     let stored = stored.ok_or(ApiError::NotFound)?;
     if change.role_is_used(tenant, &stored.name).await? {

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::error::ApiError;
 use crate::page::Page;
-use crate::sessions::{self, Permission, signed_in};
-use crate::store::{TenantId, UserId, sql};
+use crate::sessions::{self, Permission, SignedIn, signed_in};
+use crate::store::{InvitationId, TenantId, UserId, sql};
 use crate::testing::{self, ORIGIN, Server};
 
 fn body<T: DeserializeOwned>(value: Value) -> T {
@@ -376,6 +376,52 @@ async fn who_becomes_an_owner_meanwhile_is_out_of_an_admins_reach() {
     assert!(matches!(down, Err(ApiError::Forbidden)));
     let stored = server.app.store.membership(owner.tenant_id(), bob).await;
     assert_eq!(stored.unwrap().unwrap().role, "owner");
+}
+
+#[tokio::test]
+async fn who_lost_their_role_since_they_were_let_in_changes_nothing() {
+    let server = testing::server().await;
+    let owner = server.user("owner").await;
+    let adam = invited(&server, &owner, ("adam", "admin")).await;
+    let role = |role: &str| body(json!({ "role": role }));
+    change_member(&server.app, &owner, adam.user_id(), role("viewer"))
+        .await
+        .unwrap();
+    nothing_is_changed(&server, (&adam, owner.user_id()), "forbidden").await;
+    remove_member(&server.app, &owner, adam.user_id())
+        .await
+        .unwrap();
+    nothing_is_changed(&server, (&adam, owner.user_id()), "unauthenticated").await;
+}
+
+/// Tries everything that an admin may do in the tenant, as the caller once could.
+async fn nothing_is_changed(server: &Server, (adam, owner): (&SignedIn, UserId), told: &str) {
+    let app = &server.app;
+    let name = || "coder".parse().unwrap();
+    let email = json!({ "email": "back-door@example.org", "role": "viewer" });
+    let permits = json!({ "permissions": ["code:generate"] });
+    let admin = || body(json!({ "role": "admin" }));
+    let refused = [
+        change_member(app, adam, adam.user_id(), admin())
+            .await
+            .map(drop),
+        remove_member(app, adam, owner).await,
+        invite(app, adam, body(email)).await.map(drop),
+        withdraw(
+            app,
+            adam,
+            InvitationId::new(app.clock.now(), &mut app.rng()),
+        )
+        .await,
+        put_role(app, adam, name(), body(permits)).await.map(drop),
+        delete_role(app, adam, name()).await,
+        change_tenant(app, adam, body(json!({ "name": "Mine" })))
+            .await
+            .map(drop),
+    ];
+    for (place, refused) in refused.into_iter().enumerate() {
+        assert_eq!(refused.unwrap_err().code(), told, "{place}");
+    }
 }
 
 #[tokio::test]

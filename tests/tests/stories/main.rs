@@ -52,6 +52,7 @@ mod rotation_and_revocation;
 mod schema;
 mod self_service;
 mod sessions;
+mod shut_out;
 mod sweep;
 mod switches;
 mod team;

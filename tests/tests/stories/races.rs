@@ -13,7 +13,6 @@ use keyferry_cli::rest::Ask;
 use keyferry_tests::{Agent, Engine, PASSWORD, Person, Replicas, Secret, Server, Stage, until};
 use secrecy::SecretString;
 use serde_json::json;
-use sqlx::{Connection, PgConnection};
 use tokio::task::JoinHandle;
 
 /// What is promised for an agent that is connected.
@@ -24,12 +23,12 @@ const LEASE: Duration = Duration::from_secs(4);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_that_comes_back_after_its_wipe_stays_out() {
     let mut scene = Scene::set().await;
-    let held = scene.hold("SELECT 1 FROM vms FOR UPDATE").await;
+    let held = scene.stage.hold("SELECT 1 FROM vms FOR UPDATE").await;
     let wiping = scene.begin_wipe();
-    scene.until_waiting(1).await;
+    scene.stage.until_waiting(1).await;
     scene.servers[0].kill();
-    scene.until_waiting(2).await;
-    held.close().await.unwrap();
+    scene.stage.until_waiting(2).await;
+    held.let_go().await;
     assert_eq!(wiping.await.unwrap(), StatusCode::ACCEPTED);
     scene.until_no_key_lives(LEASE + CONNECTED).await;
     let log = scene.servers[1].log();
@@ -40,12 +39,12 @@ async fn a_machine_that_comes_back_after_its_wipe_stays_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_that_came_back_just_before_its_wipe_is_wiped() {
     let mut scene = Scene::set().await;
-    let held = scene.hold("SELECT 1 FROM vms FOR UPDATE").await;
+    let held = scene.stage.hold("SELECT 1 FROM vms FOR UPDATE").await;
     scene.servers[0].kill();
-    scene.until_waiting(1).await;
+    scene.stage.until_waiting(1).await;
     let wiping = scene.begin_wipe();
-    scene.until_waiting(2).await;
-    held.close().await.unwrap();
+    scene.stage.until_waiting(2).await;
+    held.let_go().await;
     assert_eq!(wiping.await.unwrap(), StatusCode::ACCEPTED);
     scene.until_no_key_lives(CONNECTED).await;
     scene.nobody_may_come_back().await;
@@ -54,14 +53,14 @@ async fn a_machine_that_came_back_just_before_its_wipe_is_wiped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_on_its_way_while_the_machine_is_wiped_does_not_stay() {
     let scene = Scene::set().await;
-    let held = scene.hold("LOCK TABLE held_versions").await;
+    let held = scene.stage.hold("LOCK TABLE held_versions").await;
     let bearer = &scene.bearer;
     let key = json!({ "provider": "openai", "value": Secret::fresh().text() });
     let put = scene.servers[2].ask(Method::PUT, "/keys/late", Some(bearer), Some(key));
     assert_eq!(put.await.status, StatusCode::CREATED);
-    scene.until_waiting(1).await;
+    scene.stage.until_waiting(1).await;
     assert_eq!(scene.begin_wipe().await.unwrap(), StatusCode::ACCEPTED);
-    held.close().await.unwrap();
+    held.let_go().await;
     scene.until_no_key_lives(CONNECTED).await;
     scene.nobody_may_come_back().await;
 }
@@ -108,16 +107,6 @@ impl Scene {
         }
     }
 
-    /// Locks something until the connection is closed.
-    async fn hold(&self, sql: &'static str) -> PgConnection {
-        let database = self.stage.database().unwrap();
-        let mut holder = PgConnection::connect(database.url()).await.unwrap();
-        for sql in ["BEGIN", sql] {
-            sqlx::query(sql).execute(&mut holder).await.unwrap();
-        }
-        holder
-    }
-
     /// Has the machine wiped at the last server.
     fn begin_wipe(&self) -> JoinHandle<StatusCode> {
         let (rest, path, bearer) = (
@@ -129,16 +118,6 @@ impl Scene {
             let wipe = Ask::new(Method::POST, &path).signed_in(&bearer);
             rest.exchange(wipe).await.unwrap().status
         })
-    }
-
-    /// Waits until so many transactions wait for what is held.
-    async fn until_waiting(&self, count: i64) {
-        let sql = "SELECT COUNT(*) FROM pg_stat_activity \
-             WHERE wait_event_type = 'Lock' AND datname = current_database()";
-        until(&format!("{count} transactions wait"), async || {
-            (self.stage.count(sql).await == count).then_some(())
-        })
-        .await;
     }
 
     async fn until_no_key_lives(&self, bound: Duration) {

@@ -25,6 +25,7 @@ pub(crate) async fn revoke_api_key(
     };
     let member = (caller.tenant_id(), caller.user_id());
     let mut change = app.store.begin().await?;
+    caller.hold(app, &mut change).await?;
     let revoked = change.revoke_service_key(member, id, app.clock.now());
     if !revoked.await? {
         return Err(ApiError::NotFound);

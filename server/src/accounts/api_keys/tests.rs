@@ -101,3 +101,15 @@ async fn nobody_sees_or_revokes_the_key_of_another() {
     assert!(matches!(refused, Err(ApiError::NotFound)));
     assert!(enter(&server, &added).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_session_that_ended_meanwhile_revokes_nothing() {
+    let server = server().await;
+    let ada = server.user("ada").await;
+    let added = add(&server, &ada, json!({ "name": "one" })).await.unwrap();
+    sign_out(&server.app, &ada).await.unwrap();
+    let id = added["id"].as_str().unwrap().parse().unwrap();
+    let refused = revoke_api_key(&server.app, &ada, id).await;
+    assert!(matches!(refused, Err(ApiError::Unauthenticated)));
+    assert!(enter(&server, &added).await.is_ok());
+}

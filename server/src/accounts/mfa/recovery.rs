@@ -39,6 +39,7 @@ pub(crate) async fn renew_recovery_codes(
         correlation: caller.request_id(),
     };
     let mut change = app.store.begin().await?;
+    caller.hold(app, &mut change).await?;
     let codes = replace(app, &mut change, caller.user_id()).await?;
     change.insert_audit_event(app, &entry).await?;
     change.commit().await?;

@@ -25,6 +25,7 @@ pub(crate) async fn remove_totp(
         correlation: caller.request_id(),
     };
     let mut change = app.store.begin().await?;
+    caller.hold(app, &mut change).await?;
     change.delete_totp(caller.user_id()).await?;
     change.delete_recovery_codes(caller.user_id()).await?;
     change.insert_audit_event(app, &entry).await?;

@@ -66,6 +66,7 @@ pub(crate) async fn start_totp(
         correlation: caller.request_id(),
     };
     let mut change = app.store.begin().await?;
+    caller.hold(app, &mut change).await?;
     if !change.put_totp(&new).await? {
         return Err(ApiError::AlreadyExists);
     }

@@ -8,7 +8,7 @@ use super::{confirm_totp, remove_totp, renew_recovery_codes, show_mfa, start_tot
 use crate::accounts::change_password;
 use crate::base32;
 use crate::error::ApiError;
-use crate::sessions::{SignedIn, sign_in, verify_mfa};
+use crate::sessions::{SignedIn, sign_in, sign_out, verify_mfa};
 use crate::testing::{ORIGIN, Recipient, Server, server};
 
 /// An authenticator app, written from the RFC alone.
@@ -297,4 +297,21 @@ async fn of_too_many_logins_that_owe_a_factor_the_oldest_is_over() {
     let refused = second(&server, &oldest, &app.code(&server)).await;
     assert_eq!(code(refused), Some("invalid_mfa_token"));
     second(&server, &next, &app.code(&server)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_ended_meanwhile_changes_no_second_factor() {
+    let server = server().await;
+    let (caller, app, codes) = with_app(&server, "ada").await;
+    sign_out(&server.app, &caller).await.unwrap();
+    let renewed = renew_recovery_codes(&server.app, &caller, typed(&codes[0])).await;
+    assert_eq!(code(renewed), Some("unauthenticated"));
+    let removed = remove_totp(&server.app, &caller, typed(&app.code(&server))).await;
+    assert_eq!(code(removed), Some("unauthenticated"));
+    assert_eq!(password(&server, "ada").await["mfa_required"], true);
+
+    let eve = server.user("eve").await;
+    sign_out(&server.app, &eve).await.unwrap();
+    let started = start_totp(&server.app, &ORIGIN, &eve, proof()).await;
+    assert_eq!(code(started), Some("unauthenticated"));
 }

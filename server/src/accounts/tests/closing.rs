@@ -30,6 +30,17 @@ async fn a_closed_account_leaves_nothing_and_its_name_is_free() {
 }
 
 #[tokio::test]
+async fn a_session_that_ended_meanwhile_closes_no_account() {
+    let server = server().await;
+    let ada = caller(&server).await;
+    sign_out_everywhere(&server.app, &ada).await.unwrap();
+    let right = request(json!({ "current_password": OLD }));
+    let refused = close_me(&server.app, &ORIGIN, &ada, right).await;
+    assert_eq!(code(refused), Some("unauthenticated"));
+    assert_eq!(code(try_password(&server, OLD).await), None);
+}
+
+#[tokio::test]
 async fn the_only_owner_of_others_does_not_leave_them() {
     const JOIN: &str = "INSERT INTO memberships (tenant_id, user_id, role, created_at) \
         VALUES ($1, $2, 'member', 9223372036854775807)";
