@@ -6,7 +6,7 @@
 use aws_lc_rs::hmac;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hyper::header::{COOKIE, HeaderName, HeaderValue, SET_COOKIE};
-use hyper::{HeaderMap, Method, StatusCode};
+use hyper::{HeaderMap, StatusCode};
 use zeroize::Zeroizing;
 
 use super::describe::Made;
@@ -107,8 +107,7 @@ pub(super) fn session_token<'a>(
     let Some(session) = Jar::new(settings).session(head) else {
         return Ok(None);
     };
-    let changes_nothing = head.method == Method::GET || head.method == Method::HEAD;
-    if !changes_nothing {
+    if !head.changes_nothing() {
         must_be_our_page(head, session)?;
     }
     Ok(Some(session))

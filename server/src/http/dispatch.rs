@@ -1,8 +1,8 @@
 //! From a request to its answer.
 
 use std::convert::Infallible;
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use http_body_util::Either;
 use hyper::body::Incoming;
@@ -47,10 +47,11 @@ pub(super) async fn answer(
     let app = &connection.app;
     let page = origins::admitted(&app.config, request.headers());
     let (asked, found) = Asked::of(&connection, &request);
+    let asked = Arc::new(asked);
     let request_id = asked.origin.request_id;
     let span = asked.span(&connection);
-    let routed = asked.reply(&connection, found, request);
-    let reply = routed.instrument(span.clone()).await;
+    let reply = Arc::clone(&asked).routed(connection.clone(), found, request);
+    let reply = reply.instrument(span.clone()).await;
     let mut reply = reply.unwrap_or_else(|refused| refuse(app, &refused, request_id));
     let goes_on = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
     if !goes_on && (asked.is_last || app.stop.is_draining()) {
@@ -104,6 +105,22 @@ impl Asked {
             traces::follow(&span, caller);
         }
         span
+    }
+
+    /// What changes something is finished even when its client hangs up, and holds its seat until
+    /// then: nobody gets around the count of wrong passwords by not waiting for the answer.
+    async fn routed(
+        self: Arc<Self>,
+        connection: Connection,
+        found: Result<&'static Route, ApiError>,
+        request: Request<Incoming>,
+    ) -> Result<Reply, ApiError> {
+        if self.head.changes_nothing() {
+            return self.reply(&connection, found, request).await;
+        }
+        let work = async move { self.reply(&connection, found, request).await };
+        let done = tokio::spawn(work.in_current_span()).await;
+        done.map_err(ApiError::internal)?
     }
 
     async fn reply(

@@ -29,6 +29,7 @@ mod enrolment;
 mod events;
 mod failover;
 mod faults;
+mod guessing;
 mod harness;
 mod host_channel;
 mod hs256;
