@@ -17,7 +17,7 @@ use crate::audit::Entry;
 use crate::error::ApiError;
 use crate::network::Network;
 use crate::sessions::Origin;
-use crate::store::{Failures, NewFailure, Transaction, UnixTime, UserId};
+use crate::store::{EVERYWHERE, Failures, NewFailure, Transaction, UnixTime, UserId};
 
 /// A try whose outcome is still open.
 pub(crate) struct Attempt<'a> {
@@ -82,8 +82,8 @@ impl<'a> Attempt<'a> {
                 at: now,
                 window: bounds.lockout,
             };
-            let here = change.count_login_failure(&failure, &neighbours).await?;
             let everywhere = change.count_login_failure(&failure, EVERYWHERE).await?;
+            let here = change.count_login_failure(&failure, &neighbours).await?;
             let (network, account) = (i64::from(bounds.network), i64::from(bounds.account));
             let locked = here >= network || everywhere >= account;
             let until = locked.then_some(now + bounds.lockout);
@@ -216,6 +216,3 @@ impl Bounds {
         })
     }
 }
-
-/// Where failures of one account are counted from all networks together.
-const EVERYWHERE: &str = "";

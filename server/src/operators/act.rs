@@ -51,9 +51,9 @@ pub(super) async fn mail_reset(
 /// Forgets that anyone failed to sign in to the account.
 pub(crate) async fn unlock(app: &App, by: &Operator, user: &StoredUser) -> Result<(), ApiError> {
     let mut change = app.store.begin().await?;
-    change.unlock_user(user.id).await?;
     let account = limits::account_key(user.id);
     change.forget_login_failures(&account).await?;
+    change.unlock_user(user.id).await?;
     let what = ("operator.unlock", json!({}));
     audit(app, by, (&mut change, user), what).await?;
     Ok(change.commit().await?)

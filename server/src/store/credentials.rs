@@ -135,17 +135,17 @@ impl Transaction {
     }
 
     /// Ends every way in for a VM that this transaction has changed, so that none is made meanwhile:
-    /// its credentials, and the tickets that nobody has redeemed.
+    /// its tickets, its credentials, and what it has asked for.
     pub(crate) async fn void_credentials(
         &mut self,
         (tenant, vm): (TenantId, VmId),
     ) -> Result<(), StoreError> {
+        const TICKETS: &str = "DELETE FROM tickets WHERE tenant_id = $1 AND vm_id = $2";
         const CREDENTIALS: &str =
             "DELETE FROM reattach_credentials WHERE tenant_id = $1 AND vm_id = $2";
-        const TICKETS: &str = "DELETE FROM tickets WHERE tenant_id = $1 AND vm_id = $2";
         const APPROVALS: &str =
             "DELETE FROM enrolment_requests WHERE tenant_id = $1 AND vm_id = $2";
-        for sql in [CREDENTIALS, TICKETS, APPROVALS] {
+        for sql in [TICKETS, CREDENTIALS, APPROVALS] {
             sql!(self, query(sql, tenant, vm).execute)?;
         }
         Ok(())

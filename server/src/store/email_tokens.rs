@@ -71,11 +71,7 @@ impl Transaction {
         &mut self,
         new: &NewEmailToken,
     ) -> Result<(), StoreError> {
-        const OLD: &str = "DELETE FROM email_tokens WHERE user_id = $1 AND purpose = $2 \
-            AND id NOT IN (SELECT e.id FROM email_tokens e WHERE e.user_id = $1 \
-            AND e.purpose = $2 ORDER BY e.created_at DESC, e.id DESC LIMIT $3)";
-        let of = new.purpose.name();
-        sql!(self, query(OLD, new.user_id, of, MOST - 1).execute)?;
+        // The new one first: it holds the user, as everybody does who changes their tokens.
         const SQL: &str = "INSERT INTO email_tokens \
             (id, user_id, purpose, email_key, token_hash, created_at, expires_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -92,21 +88,29 @@ impl Transaction {
                 new.expires_at
             )
             .execute
-        )
-        .map(drop)
+        )?;
+        const OLD: &str = "DELETE FROM email_tokens WHERE user_id = $1 AND purpose = $2 \
+            AND id NOT IN (SELECT e.id FROM email_tokens e WHERE e.user_id = $1 \
+            AND e.purpose = $2 ORDER BY e.created_at DESC, e.id DESC LIMIT $3)";
+        let of = new.purpose.name();
+        sql!(self, query(OLD, new.user_id, of, MOST).execute).map(drop)
     }
 
-    /// Uses the token up. Of several callers at once one learns whose it is.
+    /// Uses the token up, unless its user has another address by now: until the transaction ends,
+    /// they do not change it. Of several callers at once one learns whose it is.
     pub(crate) async fn use_email_token(
         &mut self,
         token_hash: &[u8; 32],
         purpose: EmailTokenPurpose,
         now: UnixTime,
     ) -> Result<Option<UserId>, StoreError> {
+        const USER: &str = "UPDATE users SET status = status WHERE id = \
+            (SELECT e.user_id FROM email_tokens e WHERE e.token_hash = $1)";
         const SQL: &str = "UPDATE email_tokens SET used_at = $1 WHERE token_hash = $2 \
             AND purpose = $3 AND used_at IS NULL AND expires_at > $1 AND email_key = \
             (SELECT u.email_key FROM users u WHERE u.id = email_tokens.user_id \
             AND u.status <> 'disabled') RETURNING user_id";
+        sql!(self, query(USER, token_hash.as_slice()).execute)?;
         sql!(
             self,
             query_scalar(SQL, now, token_hash.as_slice(), purpose.name()).fetch_optional

@@ -39,15 +39,24 @@ impl Store {
     }
 
     pub(crate) async fn forget_login_failures(&self, account: &[u8; 32]) -> Result<(), StoreError> {
-        sql!(self, query(FORGET, account.as_slice()).execute).map(drop)
+        for sql in FORGET {
+            sql!(self, query(sql, account.as_slice()).execute)?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn delete_old_login_failures(
         &self,
         before: UnixTime,
     ) -> Result<u64, StoreError> {
-        const SQL: &str = "DELETE FROM login_failures WHERE last_at <= $1";
-        sql!(self, query(SQL, before).execute)
+        const COUNTED_EVERYWHERE: &str =
+            "DELETE FROM login_failures WHERE last_at <= $1 AND network = ''";
+        const REST: &str = "DELETE FROM login_failures WHERE last_at <= $1";
+        let mut rows = 0;
+        for sql in [COUNTED_EVERYWHERE, REST] {
+            rows += sql!(self, query(sql, before).execute)?;
+        }
+        Ok(rows)
     }
 }
 
@@ -57,7 +66,10 @@ impl Transaction {
         &mut self,
         account: &[u8; 32],
     ) -> Result<(), StoreError> {
-        sql!(self, query(FORGET, account.as_slice()).execute).map(drop)
+        for sql in FORGET {
+            sql!(self, query(sql, account.as_slice()).execute)?;
+        }
+        Ok(())
     }
 
     /// Counts one more, and tells how many it were in a row.
@@ -100,4 +112,10 @@ impl Transaction {
     }
 }
 
-const FORGET: &str = "DELETE FROM login_failures WHERE account = $1";
+/// Where failures of one account are counted from all networks together. This row comes before
+/// those of the networks, whoever changes several.
+pub(crate) const EVERYWHERE: &str = "";
+const FORGET: [&str; 2] = [
+    "DELETE FROM login_failures WHERE account = $1 AND network = ''",
+    "DELETE FROM login_failures WHERE account = $1",
+];

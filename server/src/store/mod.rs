@@ -65,7 +65,7 @@ pub(crate) use ids::{
 pub(crate) use imports::ImportedRow;
 pub(crate) use invitations::{NewInvitation, StoredInvitation};
 pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};
-pub(crate) use login_failures::{Failures, NewFailure};
+pub(crate) use login_failures::{EVERYWHERE, Failures, NewFailure};
 pub(crate) use master_keys::StoredRotation;
 use mfa::owes_factor;
 pub(crate) use mfa::{NewMfaChallenge, NewTotp, TotpAttempts};
@@ -344,10 +344,10 @@ fn is_busy(told: &dyn DatabaseError) -> bool {
 }
 
 /// What PostgreSQL says when it stops, starts, is full, has become a standby or gave the transaction
-/// up in a deadlock, and not when a statement is wrong.
+/// up, in a deadlock or since nothing came, and not when a statement is wrong.
 fn is_outage(code: &str) -> bool {
     let classes = ["08", "53", "57P"];
-    let codes = ["57014", "25006", "40P01"];
+    let codes = ["57014", "25006", "25P03", "40P01"];
     classes.iter().any(|class| code.starts_with(class)) || codes.contains(&code)
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{SessionId, Store, StoreError, TenantId, Transaction, UnixTime, UserId, sql};
+use super::{SessionId, Store, StoreError, Target, TenantId, Transaction, UnixTime, UserId, sql};
 
 /// A session of a user that has not ended.
 #[derive(FromRow)]
@@ -90,6 +90,7 @@ impl Transaction {
     ) -> Result<Vec<SessionId>, StoreError> {
         const SQL: &str = "UPDATE sessions SET ended_at = $1 \
             WHERE user_id = $2 AND id <> $3 AND ended_at IS NULL RETURNING id";
+        self.hold_sessions(user).await?;
         sql!(
             self,
             query_scalar(SQL, now, user, keep.unwrap_or(SessionId::LAST)).fetch_all
@@ -104,6 +105,7 @@ impl Transaction {
     ) -> Result<Vec<SessionId>, StoreError> {
         const SQL: &str = "UPDATE sessions SET ended_at = $1 \
             WHERE tenant_id = $2 AND user_id = $3 AND ended_at IS NULL RETURNING id";
+        self.hold_sessions(user).await?;
         sql!(self, query_scalar(SQL, now, tenant, user).fetch_all)
     }
 
@@ -118,7 +120,19 @@ impl Transaction {
             AND ended_at IS NULL AND expires_at > $1 AND id NOT IN (SELECT s.id FROM sessions s \
             WHERE s.user_id = $2 AND s.ended_at IS NULL AND s.expires_at > $1 \
             ORDER BY COALESCE(s.last_seen_at, s.created_at) DESC, s.id DESC LIMIT $3) RETURNING id";
+        self.hold_sessions(user).await?;
         sql!(self, query_scalar(SQL, now, user, most).fetch_all)
+    }
+
+    /// Holds the user's sessions by their ids, as those are that were used: an update of many rows
+    /// takes them as they come. SQLite has one writer anyway.
+    async fn hold_sessions(&mut self, user: UserId) -> Result<(), StoreError> {
+        const SQL: &str = "SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL \
+            ORDER BY id FOR UPDATE";
+        if matches!(self.target(), Target::Postgres(_)) {
+            sql!(self, query(SQL, user).execute)?;
+        }
+        Ok(())
     }
 
     /// Notes that the session was used.

@@ -1,0 +1,170 @@
+//! On PostgreSQL rows are locked in one order: nobody waits for somebody who waits for them.
+//!
+//! A transaction of the story does what the other party does, in the other party's order. If a
+//! request held what comes second while it waits for what comes first, PostgreSQL would end one of
+//! the two.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use hyper::Method;
+use keyferry_cli::rest::Ask;
+use keyferry_tests::{Engine, PASSWORD, Server, Stage};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+/// What one party does after the other.
+type InOrder = [&'static str; 2];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_login_and_one_that_goes_well_do_not_block_each_other() {
+    let scene = Scene::set().await;
+    assert_eq!(scene.log_in("a wrong one").await.unwrap(), 401);
+    // The order in which rows lie is not the one in which they are to be locked.
+    let moved = "UPDATE login_failures SET failures = failures WHERE network = ''";
+    scene.stage.change(moved).await;
+    let failing: InOrder = [
+        "UPDATE login_failures SET failures = failures WHERE network = ''",
+        "UPDATE login_failures SET failures = failures WHERE network <> ''",
+    ];
+    let logging_in = || scene.log_in(PASSWORD);
+    assert_eq!(scene.meanwhile(failing, logging_in).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unlocking_admin_and_a_failing_login_do_not_block_each_other() {
+    let scene = Scene::set().await;
+    assert_eq!(scene.log_in("a wrong one").await.unwrap(), 401);
+    let unlocking: InOrder = [
+        "DELETE FROM login_failures",
+        "UPDATE users SET failed_login_attempts = 0",
+    ];
+    let failing = || scene.log_in("another wrong one");
+    assert_eq!(scene.meanwhile(unlocking, failing).await, 401);
+
+    scene
+        .stage
+        .change("UPDATE users SET server_admin = TRUE")
+        .await;
+    let failing: InOrder = [
+        "UPDATE login_failures SET failures = failures",
+        "UPDATE users SET failed_login_attempts = failed_login_attempts + 1",
+    ];
+    let unlocking = || scene.ask(Method::POST, "/admin/users/ada/unlock", None);
+    assert_eq!(scene.meanwhile(failing, unlocking).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_and_a_changed_password_do_not_block_each_other() {
+    let scene = Scene::set().await;
+    scene.stage.forget_mails();
+    let forgot = json!({ "email": "ada@example.org" });
+    let asked = scene.ask(Method::POST, "/auth/password/forgot", Some(forgot));
+    assert_eq!(asked.await.unwrap(), 202);
+    let token = scene.stage.mailed_token("kfe_").await;
+    let changing: InOrder = [
+        "UPDATE users SET status = status",
+        "UPDATE email_tokens SET expires_at = expires_at",
+    ];
+    let new = json!({ "token": token, "new_password": "Copper-Meadow-4-Whistle" });
+    let resetting = || scene.ask(Method::POST, "/auth/password/reset", Some(new));
+    assert_eq!(scene.meanwhile(changing, resetting).await, 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn noting_sessions_and_ending_them_do_not_block_each_other() {
+    let scene = Scene::set().await;
+    assert_eq!(scene.log_in(PASSWORD).await.unwrap(), 200);
+    scene
+        .stage
+        .change(
+            "UPDATE sessions SET user_agent = 'moved' \
+             WHERE created_at = (SELECT MIN(created_at) FROM sessions)",
+        )
+        .await;
+    let noting: InOrder = [
+        "UPDATE sessions SET last_seen_at = 1 \
+         WHERE created_at = (SELECT MIN(created_at) FROM sessions)",
+        "UPDATE sessions SET last_seen_at = 1 \
+         WHERE created_at = (SELECT MAX(created_at) FROM sessions)",
+    ];
+    let ending = || scene.ask(Method::POST, "/auth/logout-all", None);
+    assert_eq!(scene.meanwhile(noting, ending).await, 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wipe_and_a_new_master_key_do_not_block_each_other() {
+    let scene = Scene::set().await;
+    let vm = Some(json!({ "name": "kali" }));
+    let vm = scene
+        .server
+        .ask(Method::POST, "/vms", Some(&scene.ada), vm)
+        .await;
+    let wipe = format!("/vms/{}/wipe", vm.body["id"].as_str().unwrap());
+    let rotating: InOrder = [
+        "LOCK TABLE tickets IN SHARE ROW EXCLUSIVE MODE",
+        "LOCK TABLE reattach_credentials IN SHARE ROW EXCLUSIVE MODE",
+    ];
+    let wiping = || scene.ask(Method::POST, &wipe, None);
+    assert_eq!(scene.meanwhile(rotating, wiping).await, 202);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_and_the_end_of_the_account_do_not_block_each_other() {
+    let scene = Scene::set().await;
+    let logging_in: InOrder = [
+        "UPDATE users SET last_login_at = 1",
+        "SELECT 1 FROM tenants FOR KEY SHARE",
+    ];
+    let password = Some(json!({ "current_password": PASSWORD }));
+    let closing = || scene.ask(Method::DELETE, "/auth/me", password);
+    assert_eq!(scene.meanwhile(logging_in, closing).await, 204);
+}
+
+/// Ada, alone on a server.
+struct Scene {
+    server: Server,
+    stage: Stage,
+    ada: SecretString,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let stage = Stage::new(Engine::Postgres).await;
+        let server = Server::start_with(&stage, &[("AUTH_ENABLE_RATE_LIMITING", "true")]);
+        let ada = json!({ "username": "ada", "email": "ada@example.org", "password": PASSWORD });
+        let made = server.ask(Method::POST, "/auth/register", None, Some(ada));
+        let ada = made.await.body["access_token"].as_str().unwrap().into();
+        stage.mailed_token("kfe_").await;
+        Self { server, stage, ada }
+    }
+
+    /// The status of a request that begins between the two steps of somebody else.
+    async fn meanwhile(
+        &self,
+        [first, then]: InOrder,
+        begin: impl FnOnce() -> JoinHandle<u16>,
+    ) -> u16 {
+        let mut other = self.stage.hold(first).await;
+        let asking = begin();
+        self.stage.until_waiting(1).await;
+        other.change(then).await;
+        other.commit().await;
+        asking.await.unwrap()
+    }
+
+    fn ask(&self, method: Method, path: &str, body: Option<Value>) -> JoinHandle<u16> {
+        let (rest, path, ada) = (self.server.rest(), path.to_owned(), self.ada.clone());
+        tokio::spawn(async move {
+            let mut ask = Ask::new(method, &path).signed_in(&ada);
+            if let Some(body) = body {
+                ask = ask.json(body.to_string().into());
+            }
+            rest.exchange(ask).await.unwrap().status.as_u16()
+        })
+    }
+
+    fn log_in(&self, password: &str) -> JoinHandle<u16> {
+        let claim = json!({ "username": "ada", "password": password });
+        self.ask(Method::POST, "/auth/login", Some(claim))
+    }
+}
