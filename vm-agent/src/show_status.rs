@@ -38,7 +38,7 @@ pub(crate) fn show_status(options: &arguments::Status) -> ExitCode {
 }
 
 fn complain(error: &Error, options: &arguments::Status) -> ExitCode {
-    let text = with_causes(error).to_string();
+    let text = with_causes(error);
     let told = if options.json {
         json!({ "error": text, "code": error.code(), "exit_code": NOT_RUNNING }).to_string()
     } else {
