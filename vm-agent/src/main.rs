@@ -6,7 +6,7 @@ mod run;
 mod show_status;
 mod ticket_source;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,8 +23,14 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Status(options) => show_status::show_status(&options),
         Command::LookAtPrograms => {
-            let looked = programs::answer_questions(io::stdin().lock(), io::stdout());
-            looked.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+            match programs::answer_questions(io::stdin().lock(), io::stdout()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    let told = format!("keyferry-agent look-at-programs: {error}");
+                    let _nobody_reads = writeln!(io::stderr(), "{told}");
+                    ExitCode::FAILURE
+                }
+            }
         }
     }
 }

@@ -69,6 +69,7 @@ pub(crate) async fn play(images: &Images) {
             .await;
         host.service_is_watched(&mut machine).await;
         host.ticket_as_a_credential(&mut machine).await;
+        host.programs_are_told_apart(&mut machine).await;
         host.reboots(&mut machine).await;
         host.is_paused(&mut machine).await;
         machine.shell.run("sync");
@@ -222,6 +223,38 @@ impl Host<'_> {
         let left = shell.attempt("ls /run/credstore/keyferry.ticket");
         assert!(left.code != 0, "{}", left.output);
         self.seen("a ticket given to systemd as a credential enrolled it too, and left no file");
+    }
+
+    async fn programs_are_told_apart(&self, machine: &mut Machine) {
+        let shell = &mut machine.shell;
+        shell.run("systemctl enable --now keyferry-programs.socket");
+        shell.run(
+            "printf '[policy]\\nprograms_socket = \"/run/keyferry-programs.sock\"\\n' \
+             >>/etc/keyferry/agent.toml",
+        );
+        shell.run("systemctl restart keyferry-agent");
+        until_live(shell, &["second"]).await;
+        shell.run("cp /usr/bin/keyferry /tmp/another-program");
+        let rule = |rule: &[&str]| {
+            let policy = [&["keys", "policy", "second"], rule].concat();
+            self.ada.run(&policy, b"").success();
+        };
+        rule(&["--tool", "exe=/usr/bin/keyferry"]);
+        let reads = |program: &str| format!("runuser -u tool -- {program} read second >/dev/null");
+        until("another program is refused", async || {
+            let refused = shell.attempt(&reads("/tmp/another-program"));
+            (refused.code != 0).then_some(())
+        })
+        .await;
+        shell.run(&reads("/usr/bin/keyferry"));
+        let said = shell.attempt(&format!("{} 2>&1", reads("/tmp/another-program")));
+        assert!(
+            said.output.contains("the program is /tmp/another-program"),
+            "{}",
+            said.output
+        );
+        rule(&["--any-tool"]);
+        self.seen("the packaged helper told programs apart: the one that was named had the key");
     }
 
     async fn reboots(&self, machine: &mut Machine) {
