@@ -68,6 +68,21 @@ impl ToolRule {
         self.exe.is_some() || self.sha256.is_some()
     }
 
+    /// Whether what it says of user and group fits these.
+    pub fn fits_user(&self, (uid, groups): (u32, &[u32])) -> bool {
+        self.uid.is_none_or(|wanted| wanted == uid)
+            && self.gid.is_none_or(|gid| groups.contains(&gid))
+    }
+
+    /// Whether what it says of the program fits this one, of which path and hash are known.
+    pub fn fits_program(&self, program: Option<(&str, &[u8; 32])>) -> bool {
+        let Some((path, hash)) = program else {
+            return !self.names_a_program();
+        };
+        self.exe.as_ref().is_none_or(|exe| exe == path)
+            && self.sha256.as_ref().is_none_or(|sha256| sha256 == hash)
+    }
+
     fn write(&self, sink: &mut dyn Sink) {
         let named = [
             (self.uid.is_some(), UID),

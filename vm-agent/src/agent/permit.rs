@@ -7,7 +7,6 @@ use keyferry_protocol::local::{Refusal, RefusalCode};
 use keyferry_protocol::wire::ToolRule;
 
 use super::{Agent, refusal};
-use crate::keyring::Keyring;
 use crate::programs::Program;
 use crate::socket::Peer;
 
@@ -24,11 +23,17 @@ pub enum Identified {
 }
 
 impl Agent {
-    /// Learns a tool's program, where a rule for this key asks for it.
+    /// Learns a tool's program, where a rule for this key asks for it and nothing else keeps the key
+    /// from the tool.
     pub async fn identify(&self, peer: &mut Peer, socket: impl AsFd, key: &KeyName) {
-        let tools = |keys: &Keyring| keys.tools(key).iter().any(ToolRule::names_a_program);
-        let by_owner = self.look(tools);
-        if !by_owner && !self.parts.policy.asks_for_programs(key) {
+        let (asked, may_be_let) = self.look(|keys| {
+            let tools = keys.tools(key);
+            let asked = tools.iter().any(ToolRule::names_a_program);
+            (asked, peer.may_be_let(tools))
+        });
+        let policy = &self.parts.policy;
+        if !(asked || policy.asks_for_programs(key)) || !may_be_let || !policy.may_permit(peer, key)
+        {
             return;
         }
         peer.program = match (&self.parts.programs, peer.process(socket)) {
@@ -38,7 +43,7 @@ impl Agent {
                     .to_owned(),
             ),
             (_, None) => Identified::Unknown("the process has ended".to_owned()),
-            (Some(programs), Some(process)) => match programs.of(peer.pid).await {
+            (Some(programs), Some(process)) => match programs.of((peer.pid, peer.uid)).await {
                 // Only while the process lived all the time, its number was its own.
                 Ok(program) if crate::socket::is_alive(&process) => Identified::Known(program),
                 Ok(_) => Identified::Unknown("the process has ended".to_owned()),

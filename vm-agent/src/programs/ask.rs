@@ -1,10 +1,12 @@
 //! The agent's side: asks the helper.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -14,7 +16,11 @@ use tokio::time::timeout;
 use super::Program;
 
 /// A running helper.
-pub struct Programs(Mutex<Line>);
+pub struct Programs {
+    line: Mutex<Line>,
+    /// Each user has one question under way: the others' wait no longer than for that.
+    turns: std::sync::Mutex<HashMap<u32, Arc<Mutex<()>>>>,
+}
 
 struct Line {
     stream: Stream,
@@ -60,27 +66,32 @@ impl Programs {
             .stdout(Stdio::from(theirs))
             .spawn()?;
         ours.set_nonblocking(true)?;
-        Ok(Self(Mutex::new(Line {
-            stream: Stream::Made(ours),
-            socket: None,
-            questions: 0,
-        })))
+        Ok(Self::over(Stream::Made(ours), None))
     }
 
     /// A helper that a service manager starts for whoever connects to this socket, and that may see
     /// more than this process.
     pub fn at(socket: &Path) -> Self {
-        Self(Mutex::new(Line {
-            stream: Stream::Lost,
-            socket: Some(socket.to_owned()),
-            questions: 0,
-        }))
+        Self::over(Stream::Lost, Some(socket.to_owned()))
     }
 
-    /// What this process runs. The caller holds the process by a pidfd, and looks afterwards
+    fn over(stream: Stream, socket: Option<PathBuf>) -> Self {
+        Self {
+            line: Mutex::new(Line {
+                stream,
+                socket,
+                questions: 0,
+            }),
+            turns: std::sync::Mutex::default(),
+        }
+    }
+
+    /// What this process of this user runs. The caller holds the process by a pidfd, and looks afterwards
     /// whether it still lives: else the number may have become another's.
-    pub async fn of(&self, pid: i32) -> Result<Program, Unidentified> {
-        let mut line = self.0.lock().await;
+    pub async fn of(&self, (pid, uid): (i32, u32)) -> Result<Program, Unidentified> {
+        let turn = self.turn_of(uid);
+        let _mine = turn.lock().await;
+        let mut line = self.line.lock().await;
         let asked = timeout(PATIENCE, line.ask(pid)).await;
         if let Ok(Ok(answer)) = asked {
             return parse(&answer);
@@ -90,6 +101,14 @@ impl Programs {
             line.stream = Stream::Lost;
         }
         Err(known.map_or(Unidentified::Lost, Unidentified::NoHelper))
+    }
+}
+
+impl Programs {
+    fn turn_of(&self, uid: u32) -> Arc<Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_user, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(uid).or_default())
     }
 }
 
@@ -162,7 +181,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("programs.sock");
         let programs = Programs::at(&path);
-        let missing = programs.of(1).await.unwrap_err().to_string();
+        let missing = programs.of((1, 1000)).await.unwrap_err().to_string();
         assert!(missing.contains("keyferry-programs.socket"), "{missing}");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         let helper = tokio::spawn(async move {
@@ -176,11 +195,11 @@ mod tests {
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });
-        assert_eq!(programs.of(1).await.unwrap().path, "/bin/x");
+        assert_eq!(programs.of((1, 1000)).await.unwrap().path, "/bin/x");
         // That one has ended with its answer; the next question finds it gone, the one after asks
         // another.
-        assert!(programs.of(1).await.is_err());
-        assert_eq!(programs.of(1).await.unwrap().path, "/bin/x");
+        assert!(programs.of((1, 1000)).await.is_err());
+        assert_eq!(programs.of((1, 1000)).await.unwrap().path, "/bin/x");
         helper.await.unwrap();
     }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -47,7 +48,7 @@ impl Known {
         let mark = Mark::of(&file.metadata()?);
         let sha256 = match self.0.get(&mark) {
             Some(hash) => *hash,
-            None => hash(&file)?,
+            None => hash(&file, Instant::now() + TO_READ)?,
         };
         // A process that has become another program meanwhile is neither of the two.
         if Mark::of(&std::fs::metadata(&link)?) != mark || std::fs::read_link(&link)? != path {
@@ -76,10 +77,17 @@ impl Mark {
     }
 }
 
-fn hash(mut file: &File) -> io::Result<[u8; 32]> {
+/// Whoever may ask for a key may start a program of any length, and others wait meanwhile.
+fn hash(mut file: &File, deadline: Instant) -> io::Result<[u8; 32]> {
+    if file.metadata()?.len() > LONGEST {
+        return Err(io::Error::other("it is longer than 1 GiB"));
+    }
     let mut hasher = Sha256::new();
     let mut piece = vec![0; 64 * 1024];
     loop {
+        if Instant::now() > deadline {
+            return Err(io::Error::other("it takes too long to read"));
+        }
         let read = file.read(&mut piece)?;
         if read == 0 {
             return Ok(hasher.finalize().into());
@@ -105,6 +113,9 @@ fn describe(looked: io::Result<Program>) -> String {
 }
 
 const MOST_KNOWN: usize = 256;
+const LONGEST: u64 = 1 << 30;
+/// The agent waits a second longer.
+const TO_READ: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests {
@@ -121,6 +132,22 @@ mod tests {
             assert_eq!(program.path, path.to_str().unwrap());
         }
         assert_eq!(known.0.len(), 1);
+    }
+
+    #[test]
+    fn a_program_that_is_too_long_or_too_slow_to_read_is_not_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tool");
+        let writing = File::create_new(&path).unwrap();
+        let file = File::open(&path).unwrap();
+        let now = Instant::now();
+        let later = now + Duration::from_secs(60);
+        assert!(hash(&file, later).is_ok());
+        let refused = hash(&file, now).unwrap_err().to_string();
+        assert!(refused.contains("too long to read"), "{refused}");
+        writing.set_len(LONGEST + 1).unwrap();
+        let refused = hash(&file, later).unwrap_err().to_string();
+        assert!(refused.contains("1 GiB"), "{refused}");
     }
 
     #[test]

@@ -72,13 +72,17 @@ impl Peer {
 
     /// Whether the rules of a key's owner let it use the key; none let everybody.
     pub fn is_let(&self, tools: &[ToolRule]) -> bool {
-        tools.is_empty() || tools.iter().any(|rule| self.fits(rule))
+        let fits = |rule: &ToolRule| {
+            rule.fits_user((self.uid, &self.groups))
+                && self.runs(rule.exe.as_deref(), rule.sha256.as_ref())
+        };
+        tools.is_empty() || tools.iter().any(fits)
     }
 
-    fn fits(&self, rule: &ToolRule) -> bool {
-        rule.uid.is_none_or(|uid| uid == self.uid)
-            && rule.gid.is_none_or(|gid| self.is_in(gid))
-            && self.runs(rule.exe.as_deref(), rule.sha256.as_ref())
+    /// The same, whatever its program turns out to be.
+    pub fn may_be_let(&self, tools: &[ToolRule]) -> bool {
+        let names = |rule: &ToolRule| rule.fits_user((self.uid, &self.groups));
+        tools.is_empty() || tools.iter().any(names)
     }
 
     /// Whether it belongs to this group.

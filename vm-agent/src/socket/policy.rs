@@ -49,6 +49,14 @@ impl Policy {
         }
     }
 
+    /// The same, whatever its program turns out to be.
+    pub fn may_permit(&self, peer: &Peer, key: &KeyName) -> bool {
+        match self.config.keys.get(key) {
+            Some(rule) => is_named(rule, peer),
+            None => self.general(peer).is_ok(),
+        }
+    }
+
     /// Whether the rule of this key names programs.
     pub fn asks_for_programs(&self, key: &KeyName) -> bool {
         let rule = self.config.keys.get(key);
