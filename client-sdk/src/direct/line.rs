@@ -59,7 +59,7 @@ impl Uplink {
             boot_id: [0; 16],
             agent_version: concat!("sdk ", env!("CARGO_PKG_VERSION")).to_owned(),
             protection: arena.level(),
-            capabilities: 0,
+            capabilities: Claims::TAKES_SERVER_KEYS,
         };
         let targets = Target::of_ticket(&ticket, shown)?;
         let reference = CredentialRef {
@@ -99,13 +99,17 @@ impl Uplink {
         let credential = told.next_id;
         drop(accept);
         link.send(&ToServer::Ready { credential }).await?;
-        self.failures = 0;
         Ok(Attached { link, lease })
     }
 
     /// The server has shown that it knows of the newest credential.
     pub(super) fn confirm(&mut self) {
         self.credentials.confirm();
+    }
+
+    /// The server has told all keys: the next failure is a first one.
+    pub(super) fn settle(&mut self) {
+        self.failures = 0;
     }
 
     /// The server has a new static key.

@@ -9,6 +9,7 @@
 
 mod line;
 mod login;
+mod oneself;
 mod pages;
 mod task;
 

@@ -9,17 +9,21 @@ use keyferry_protocol::local::RefusalCode;
 use keyferry_protocol::memory::{PageState, ProtectionLevel, SecretPage, scrub};
 use keyferry_protocol::wire::{Delivery, Held, Outcome, Put};
 
+use super::oneself::Oneself;
 use crate::Change;
 
 /// All keys that may be read, and the names of the others.
 pub(super) struct Pages {
     level: ProtectionLevel,
+    oneself: Oneself,
     keys: BTreeMap<KeyName, Own>,
 }
 
 struct Own {
     page: SecretPage,
     delivery: Delivery,
+    /// By the owner's rules for tools.
+    permitted: bool,
     version: u32,
     state: PageState,
     not_after: Option<Duration>,
@@ -31,13 +35,17 @@ pub(super) type Changes = Vec<(KeyName, Change)>;
 
 impl Pages {
     pub(super) fn new(level: ProtectionLevel) -> Self {
-        let keys = BTreeMap::new();
-        Self { level, keys }
+        Self {
+            level,
+            oneself: Oneself::look(),
+            keys: BTreeMap::new(),
+        }
     }
 
-    /// Holds a version in its page. A key that may not be read is not kept, nor an older version than
-    /// what this session has told.
+    /// Holds a version in its page. A key that this program may not read is not kept, nor an older
+    /// version than what this session has told.
     pub(super) fn put(&mut self, put: &Put<'_>) -> (Outcome, Changes) {
+        let permitted = self.oneself.is_let(&put.policy.tools);
         let Some(own) = self.own(&put.key) else {
             return (Outcome::Refused, Vec::new());
         };
@@ -45,17 +53,18 @@ impl Pages {
             return (Outcome::Wiped, Vec::new());
         }
         own.delivery = put.delivery;
+        own.permitted = permitted;
         own.version = put.version;
         own.not_after = (put.not_after > 0).then(|| Duration::from_micros(put.not_after));
         own.confirmed = true;
         let outcome = match put.delivery {
-            Delivery::Raw => {
+            Delivery::Raw if permitted => {
                 own.page.publish(put.version, put.value);
                 scrub();
                 own.state = PageState::Live;
                 Outcome::Held
             }
-            Delivery::Inject => {
+            Delivery::Raw | Delivery::Inject => {
                 own.zero(PageState::Revoked);
                 Outcome::Wiped
             }
@@ -103,6 +112,9 @@ impl Pages {
         if own.delivery == Delivery::Inject {
             return Err(RefusalCode::InjectOnly);
         }
+        if !own.permitted {
+            return Err(RefusalCode::NotPermitted);
+        }
         match own.state {
             PageState::Live => {}
             PageState::LeaseOver => return Err(RefusalCode::LeaseOver),
@@ -137,6 +149,7 @@ impl Pages {
             let own = Own {
                 page: SecretPage::new(self.level).ok()?,
                 delivery: Delivery::Inject,
+                permitted: true,
                 version: 0,
                 state: PageState::Empty,
                 not_after: None,

@@ -194,6 +194,9 @@ impl Task {
             return (None, Vec::new());
         }
         self.batch = Batch::Told;
+        if let Line::Open(_, uplink) = &mut self.line {
+            uplink.settle();
+        }
         let changes = self.pages.end_batch();
         (Some(ToServer::Held(self.pages.held())), changes)
     }
@@ -278,6 +281,10 @@ fn advice(code: RefusalCode) -> &'static str {
         RefusalCode::InjectOnly => {
             "this key may only be used through an agent; its owner can allow reading with `keyferry \
              keys policy NAME --raw`"
+        }
+        RefusalCode::NotPermitted => {
+            "the owner of this key gives it to other tools (user, group or program); they can name this \
+             one with `keyferry keys policy NAME --tool`"
         }
         _ => "there is no room for another page: raise RLIMIT_MEMLOCK (`ulimit -l`)",
     }

@@ -15,6 +15,7 @@ on_both_engines!(
     a_program_without_an_agent_reads_keys_that_follow_their_owner,
     a_ticket_that_was_used_says_what_to_do,
     a_login_does_where_there_is_no_ticket,
+    a_program_that_the_owner_does_not_name_has_no_key,
 );
 
 async fn a_program_without_an_agent_reads_keys_that_follow_their_owner(engine: Engine) {
@@ -68,6 +69,36 @@ async fn a_program_without_an_agent_reads_keys_that_follow_their_owner(engine: E
         (last["outcome"] == "wiped").then_some(())
     })
     .await;
+}
+
+async fn a_program_that_the_owner_does_not_name_has_no_key(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    for name in ["for-us", "for-others"] {
+        ada.put(name, &Secret::fresh());
+    }
+    let own = format!("exe={}", std::env::current_exe().unwrap().display());
+    for (name, rule) in [
+        ("for-us", own.as_str()),
+        ("for-others", "exe=/usr/bin/other"),
+    ] {
+        ada.run(&["keys", "policy", name, "--tool", rule], b"")
+            .success();
+    }
+    let ticket = ada.ticket_for_new_vm("my-program");
+    let client = Client::direct(ticket.trim().as_bytes()).await.unwrap();
+    let key = client.key("for-us").await.unwrap();
+    let refused = client.key("for-others").await.unwrap_err();
+    assert_eq!(refused.code(), "not_permitted");
+    assert!(refused.to_string().contains("--tool"), "{refused}");
+
+    // The page that is out ends with a narrower rule.
+    let mut watch = key.watch();
+    let narrower = ["keys", "policy", "for-us", "--tool", "exe=/usr/bin/other"];
+    ada.run(&narrower, b"").success();
+    watch.changed().await.unwrap();
+    assert_eq!(key.expose(|_| ()).unwrap_err().code(), "revoked");
 }
 
 async fn a_ticket_that_was_used_says_what_to_do(engine: Engine) {

@@ -1,4 +1,5 @@
-//! The server's own key pairs are replaced: connected agents hear of it, others have a day.
+//! The server's own key pairs are replaced: agents and programs that are connected hear of it,
+//! others have a day.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -6,13 +7,17 @@
 )]
 
 use hyper::Method;
+use keyferry_sdk::Client;
 use keyferry_tests::{
     Agent, Engine, Operator, Person, Secret, Server, Stage, on_both_engines, until,
 };
 
 use super::database::execute;
 
-on_both_engines!(a_new_server_key_reaches_connected_agents_and_the_old_one_counts_for_a_while);
+on_both_engines!(
+    a_new_server_key_reaches_connected_agents_and_the_old_one_counts_for_a_while,
+    a_new_server_key_reaches_programs_without_an_agent,
+);
 
 async fn a_new_server_key_reaches_connected_agents_and_the_old_one_counts_for_a_while(
     engine: Engine,
@@ -49,11 +54,7 @@ async fn a_new_server_key_reaches_connected_agents_and_the_old_one_counts_for_a_
     ada.rotate("openai", &Secret::fresh());
 
     // The overlap is over: only those who have heard come back.
-    execute(
-        &stage,
-        "UPDATE server_keys SET valid_until = 1 WHERE status = 'previous'",
-    )
-    .await;
+    execute(&stage, OVERLAP_IS_OVER).await;
     server.crash_and_restart(&stage);
     agent.until_healthy().await;
     old_ticket.until_healthy().await;
@@ -68,6 +69,41 @@ async fn a_new_server_key_reaches_connected_agents_and_the_old_one_counts_for_a_
     .await;
     assert!(late.key("openai").await.is_none());
 }
+
+async fn a_new_server_key_reaches_programs_without_an_agent(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let ticket = ada.ticket_for_new_vm("my-program");
+    let program = Client::direct(ticket.trim().as_bytes()).await.unwrap();
+    let key = program.key("openai").await.unwrap();
+    let before = published(&server).await;
+    Operator::of(&stage)
+        .run(&["rotate", "server-key"], b"")
+        .success();
+    until("the server publishes its new keys", async || {
+        (published(&server).await["noise_key"] != before["noise_key"]).then_some(())
+    })
+    .await;
+    let until_version = async |version: u32| {
+        until(&format!("the program has version {version}"), async || {
+            (key.now().ok()?.version == version).then_some(())
+        })
+        .await;
+    };
+    // What is told of a key comes after what is told of the server.
+    for version in 2..4 {
+        ada.rotate("openai", &Secret::fresh());
+        until_version(version).await;
+    }
+    execute(&stage, OVERLAP_IS_OVER).await;
+    server.crash_and_restart(&stage);
+    ada.rotate("openai", &Secret::fresh());
+    until_version(4).await;
+}
+
+const OVERLAP_IS_OVER: &str = "UPDATE server_keys SET valid_until = 1 WHERE status = 'previous'";
 
 async fn published(server: &Server) -> serde_json::Value {
     let answer = server
