@@ -71,6 +71,11 @@ impl Lease {
         self.granted = None;
     }
 
+    /// Whether keys may be held.
+    pub fn is_running(&self) -> bool {
+        self.granted.is_some()
+    }
+
     /// The whole length, while there is one.
     pub fn length(&self) -> Option<Duration> {
         self.granted.map(|granted| granted.length)

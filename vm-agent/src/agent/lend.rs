@@ -6,8 +6,8 @@ use keyferry_protocol::wire::{Access, AccessKind};
 
 use super::accesses::{no_key, opened};
 use super::{Agent, lock, refusal};
-use crate::keyring::Route;
-use crate::proxy::{Holder, Lent, Loan, Refused};
+use crate::keyring::{Keyring, Route};
+use crate::proxy::{Aim, Holder, Lent, Loan, Refused};
 use crate::socket::Peer;
 
 impl Agent {
@@ -87,24 +87,36 @@ impl Agent {
         Ok(())
     }
 
-    /// Reads the key for a request that was charged.
+    /// Reads the key for a request that was charged, if it may still go to where the way has been
+    /// made: the owner of the key may have spoken since that was begun.
     pub(crate) fn inject<T>(
         &self,
         loan: &Loan,
+        aim: &Aim,
         read: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, Refused> {
         self.enforce_before_use();
-        let read = self.look(|keys| keys.expose(&loan.key, read));
-        read.map_err(|code| {
+        let read = self.look(|keys| {
+            allows(keys, loan, aim)?;
+            keys.expose(&loan.key, read).map_err(Refused::Key)
+        });
+        read.map_err(|refused| {
             self.note_refused(loan);
-            Refused::Key(self.why(code))
+            self.explained(refused)
         })
     }
 
     /// Whether a request that is under way may go on.
-    pub(crate) fn goes_on(&self, loan: &Loan) -> Result<(), Refused> {
-        self.route_of(loan)?;
-        self.still_lets(loan)
+    pub(crate) fn goes_on(&self, loan: &Loan, aim: &Aim) -> Result<(), Refused> {
+        let allowed = self.look(|keys| allows(keys, loan, aim));
+        allowed.map_err(|refused| self.explained(refused))
+    }
+
+    fn explained(&self, refused: Refused) -> Refused {
+        match refused {
+            Refused::Key(code) => Refused::Key(self.why(code)),
+            other => other,
+        }
     }
 
     /// Counts what a request has moved; the server is told.
@@ -113,7 +125,7 @@ impl Agent {
             return;
         }
         lock(&self.tokens).count(loan.token, (0, sent, received));
-        lock(&self.keys).moved(&loan.key, (sent, received));
+        lock(&self.keys).moved(&loan.key, (sent, received), self.now().wall);
         let version = self.look(|keys| keys.route(&loan.key).map_or(0, |route| route.version));
         let moved = Access {
             count: 0,
@@ -157,10 +169,18 @@ impl Agent {
     }
 }
 
+/// By what the owner of the key has said last.
+fn allows(keys: &Keyring, loan: &Loan, aim: &Aim) -> Result<(), Refused> {
+    let route = keys.route(&loan.key).map_err(Refused::Key)?;
+    aim.is_allowed(&route)?;
+    let lets = loan.peer.is_let(keys.tools(&loan.key));
+    lets.then_some(()).ok_or(Refused::NotPermitted)
+}
+
 #[cfg(test)]
 mod tests {
     use keyferry_protocol::memory::{Arena, self_test};
-    use keyferry_protocol::wire::{Delivery, KeyPolicy, Put};
+    use keyferry_protocol::wire::{Delivery, KeyPolicy, Put, ToolRule};
     use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
     use super::*;
@@ -171,7 +191,21 @@ mod tests {
     use crate::machine::Machine;
     use crate::socket::Policy;
 
-    fn agent_with(key: &KeyName) -> Agent {
+    /// Of version 1, with these hosts.
+    fn put<'a>(key: &KeyName, hosts: &[&'a str]) -> Put<'a> {
+        Put {
+            key: key.clone(),
+            version: 1,
+            not_after: 0,
+            provider: "openai",
+            delivery: Delivery::Inject,
+            allowed_hosts: hosts.to_vec(),
+            policy: KeyPolicy::default(),
+            value: b"sk-first",
+        }
+    }
+
+    fn agent_with(put: &Put<'_>) -> Agent {
         let arena = Arena::new(self_test().unwrap()).unwrap();
         let parts = Parts {
             policy: Policy::new(PolicyConfig::default(), 1000, 1000),
@@ -182,31 +216,51 @@ mod tests {
             clock: Box::new(SystemClock::new(Machine::open())),
         };
         let agent = Agent::new(Keyring::new(arena, PageLimit(1)), parts);
-        let put = Put {
-            key: key.clone(),
-            version: 1,
-            not_after: 0,
-            provider: "openai",
-            delivery: Delivery::Inject,
-            allowed_hosts: Vec::new(),
-            policy: KeyPolicy::default(),
-            value: b"sk-first",
-        };
-        agent.change(|keys| keys.put(&put));
+        agent.change(|keys| keys.put(put));
         agent
     }
 
-    #[test]
-    fn a_token_in_the_hands_of_another_user_is_a_refused_access_of_his() {
-        let key: KeyName = "openai".parse().unwrap();
-        let agent = agent_with(&key);
+    fn lent(agent: &Agent, key: &KeyName) -> Lent {
         let peer = Peer::of(1000, &[]);
         let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
         let holder = Holder {
             peer: peer.clone(),
             process,
         };
-        let lent = agent.lend(&peer, holder, &key).unwrap();
+        agent.lend(&peer, holder, key).unwrap()
+    }
+
+    #[test]
+    fn what_the_owner_says_while_the_way_is_made_counts() {
+        let key: KeyName = "openai".parse().unwrap();
+        let agent = agent_with(&put(&key, &["good.org", "bad.org"]));
+        let lent = lent(&agent, &key);
+        let loan = agent.redeem(&lent.token, 1000).unwrap();
+        let route = agent.route(&loan).unwrap();
+        let aim = |host: &str| Aim::of(Some(host.to_owned()), &route).unwrap();
+        let (good, bad) = (aim("good.org"), aim("bad.org"));
+        let value = |aim| agent.inject(&loan, aim, <[u8]>::to_vec);
+        assert_eq!(value(&bad).unwrap(), b"sk-first");
+        agent.change(|keys| keys.put(&put(&key, &["good.org"])));
+        assert_eq!(value(&good).unwrap(), b"sk-first");
+        assert_eq!(value(&bad), Err(Refused::HostNotAllowed));
+        assert_eq!(agent.goes_on(&loan, &good), Ok(()));
+        assert_eq!(agent.goes_on(&loan, &bad), Err(Refused::HostNotAllowed));
+        let mut others = put(&key, &["good.org"]);
+        others.policy.tools = vec![ToolRule {
+            uid: Some(4711),
+            ..ToolRule::default()
+        }];
+        agent.change(|keys| keys.put(&others));
+        assert_eq!(value(&good), Err(Refused::NotPermitted));
+        assert_eq!(agent.goes_on(&loan, &good), Err(Refused::NotPermitted));
+    }
+
+    #[test]
+    fn a_token_in_the_hands_of_another_user_is_a_refused_access_of_his() {
+        let key: KeyName = "openai".parse().unwrap();
+        let agent = agent_with(&put(&key, &[]));
+        let lent = lent(&agent, &key);
         assert!(agent.redeem(&lent.token, 1000).is_ok());
         assert_eq!(agent.redeem(&lent.token, 1001), Err(Refused::OtherUser));
         // What was never a token is nobody's key.

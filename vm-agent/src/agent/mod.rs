@@ -8,13 +8,14 @@ mod permit;
 mod refuse;
 mod report;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::local::{Refusal, RefusalCode};
 use keyferry_protocol::memory::{PageState, ProtectionLevel};
-use keyferry_protocol::wire::{Access, Used};
+use keyferry_protocol::wire::{Access, Outcome, Put, Used};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -41,6 +42,8 @@ pub struct Agent {
     tokens: Mutex<Tokens>,
     changes: watch::Sender<()>,
     endings: watch::Sender<Verdict>,
+    /// How often this machine has become another one.
+    jumps: AtomicU64,
     protection: ProtectionLevel,
     parts: Parts,
 }
@@ -79,6 +82,7 @@ impl Agent {
             tokens: Mutex::default(),
             changes: watch::Sender::new(()),
             endings: watch::Sender::new(Verdict::None),
+            jumps: AtomicU64::new(0),
             parts,
         }
     }
@@ -95,10 +99,18 @@ impl Agent {
         outcome
     }
 
-    /// Zeroes everything.
+    /// Zeroes everything. Nothing may be held until there is a lease again.
     pub fn wipe(&self, reason: PageState) {
-        self.change(|keys| keys.wipe(reason));
-        lock(&self.lease).end();
+        self.change(|keys| {
+            keys.wipe(reason);
+            lock(&self.lease).end();
+        });
+    }
+
+    /// Holds a key, while a lease is running: without one it would stay for ever.
+    pub fn hold(&self, put: &Put<'_>) -> Option<Outcome> {
+        let is_leased = || lock(&self.lease).is_running();
+        self.change(|keys| is_leased().then(|| keys.put(put)))
     }
 
     /// The server grants a lease from now on.
@@ -131,6 +143,7 @@ impl Agent {
             }
             Verdict::Jumped => {
                 warn!("this machine was suspended, restored or cloned: all keys are wiped");
+                self.jumps.fetch_add(1, Ordering::SeqCst);
                 self.wipe(PageState::LeaseOver);
                 self.endings.send_replace(verdict);
             }
@@ -142,6 +155,12 @@ impl Agent {
             }
         }
         verdict
+    }
+
+    /// How often this machine was suspended, restored or cloned. What was encrypted for a connection
+    /// from before may be encrypted once more elsewhere, under the same nonce: nothing is sent there.
+    pub fn jumps(&self) -> u64 {
+        self.jumps.load(Ordering::SeqCst)
     }
 
     /// Changes what is known of the session with the server.

@@ -254,9 +254,9 @@ impl Keyring {
     }
 
     /// Counts what a request has moved.
-    pub fn moved(&mut self, key: &KeyName, (sent, received): (u64, u64)) {
+    pub fn moved(&mut self, key: &KeyName, bytes: (u64, u64), wall: Duration) {
         if let Some(entry) = self.entries.get_mut(key) {
-            entry.usage.moved(sent, received);
+            entry.usage.moved(bytes, wall);
         }
     }
 

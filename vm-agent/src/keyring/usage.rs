@@ -95,7 +95,8 @@ impl Usage {
     }
 
     /// Counts what a request has moved.
-    pub fn moved(&mut self, sent: u64, received: u64) {
+    pub fn moved(&mut self, (sent, received): (u64, u64), wall: Duration) {
+        self.day.move_on(wall);
         self.sent += sent;
         self.received += received;
         self.day.bytes = self.day.bytes.saturating_add(sent + received);
@@ -195,14 +196,27 @@ mod tests {
         };
         let mut usage = Usage::default();
         usage.spend(budget, at(0)).unwrap();
-        usage.moved(60, 39);
+        usage.moved((60, 39), at(0).wall);
         usage.spend(budget, at(600)).unwrap();
-        usage.moved(0, 1);
+        usage.moved((0, 1), at(600).wall);
         let spent = usage.spend(budget, at(1200)).unwrap_err();
         assert_eq!(spent.what, Bound::BytesPerDay);
         assert_eq!(spent.wait, Duration::from_secs(2400), "until midnight");
         usage.spend(budget, at(3600)).unwrap();
         assert_eq!((usage.requests, usage.sent, usage.received), (3, 60, 40));
+    }
+
+    #[test]
+    fn bytes_of_a_request_that_ends_after_midnight_count_for_the_new_day() {
+        let budget = Budget {
+            bytes_per_day: 100,
+            ..Budget::default()
+        };
+        let mut usage = Usage::default();
+        usage.spend(budget, at(0)).unwrap();
+        usage.moved((100, 0), at(3600).wall);
+        let spent = usage.spend(budget, at(3601)).unwrap_err();
+        assert_eq!(spent.what, Bound::BytesPerDay);
     }
 
     #[test]
@@ -219,7 +233,7 @@ mod tests {
         usage.at_least((3, 0), at(3).wall);
         assert!(usage.spend(budget, at(4)).is_err());
         usage.at_least((u64::MAX, u64::MAX), at(5).wall);
-        usage.moved(1, 1);
+        usage.moved((1, 1), at(5).wall);
         usage.spend(budget, at(3600)).unwrap();
         assert_eq!(usage.requests, 2, "what this run has done is its own count");
     }
@@ -229,7 +243,7 @@ mod tests {
         let mut usage = Usage::default();
         for _ in 0..10_000 {
             usage.spend(Budget::default(), at(0)).unwrap();
-            usage.moved(1 << 40, 0);
+            usage.moved((1 << 40, 0), at(0).wall);
         }
     }
 }

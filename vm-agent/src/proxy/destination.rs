@@ -6,12 +6,38 @@ use tokio::net::lookup_host;
 
 use super::address::{Reach, reach};
 use super::refusal::Refused;
+use crate::keyring::Route;
 
 /// A host and its port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Destination {
     pub(super) host: String,
     port: u16,
+}
+
+/// Where a request is to go, and what it said of that itself.
+pub(crate) struct Aim {
+    wanted: Option<String>,
+    pub(super) destination: Destination,
+}
+
+impl Aim {
+    /// What the key's owner lets it be.
+    pub(crate) fn of(wanted: Option<String>, route: &Route) -> Result<Self, Refused> {
+        let destination = Destination::choose(wanted.as_deref(), &route.provider, &route.hosts)?;
+        Ok(Self {
+            wanted,
+            destination,
+        })
+    }
+
+    /// Whether it would be the same by what the owner says now.
+    pub(crate) fn is_allowed(&self, route: &Route) -> Result<(), Refused> {
+        let wanted = self.wanted.as_deref();
+        let now = Destination::choose(wanted, &route.provider, &route.hosts)?;
+        let same = now == self.destination;
+        same.then_some(()).ok_or(Refused::HostNotAllowed)
+    }
 }
 
 impl Destination {

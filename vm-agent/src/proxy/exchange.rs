@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::{receive, send};
-use super::destination::Destination;
+use super::destination::{Aim, Destination};
 use super::health;
 use super::http2::Two;
 use super::one::One;
@@ -41,6 +41,8 @@ struct Host {
     destination: Destination,
     speaks: Speaks,
     used: bool,
+    /// By the agent's count when it was connected to.
+    jumps: u64,
 }
 
 enum Speaks {
@@ -138,6 +140,7 @@ impl<'a> Line<'a> {
     /// The next head. A host that hangs up meanwhile is let go.
     async fn next_request(&mut self) -> Result<Option<Request>, Refused> {
         let mut deadline = Instant::now() + self.patience;
+        let mut endings = self.agent.endings();
         let Tool { stream, inbox } = &mut self.tool;
         loop {
             if let Some((request, length)) = Request::parse(inbox)? {
@@ -156,6 +159,7 @@ impl<'a> Line<'a> {
                     }
                 }
                 () = gone(&mut self.host) => self.host = None,
+                _ = endings.changed() => self.host = None,
             }
         }
     }
@@ -165,24 +169,23 @@ impl<'a> Line<'a> {
         if route.provider == "google" {
             request.move_key_parameter();
         }
-        let wanted = request.host.as_deref();
-        let destination = Destination::choose(wanted, &route.provider, &route.hosts)?;
+        let aim = Aim::of(request.host.clone(), &route)?;
+        let destination = &aim.destination;
         let tongue = match request.for_http2(&destination.authority()) {
             Some(_) => Tongue::Any,
             None => Tongue::One,
         };
-        self.reach(&destination, tongue).await?;
+        self.reach(destination, tongue).await?;
         self.agent.charge(loan)?;
         loop {
             let repeat = self.host.as_ref().is_some_and(|host| host.used);
-            let outcome = match self.send_head(&request, loan).await {
-                Ok(()) => self.relay_while_permitted(&mut request, loan).await,
-                Err(refused) => Err(refused),
-            };
-            match outcome {
+            match self
+                .pass_on_while_permitted(&mut request, (loan, &aim))
+                .await
+            {
                 Err(Refused::Closed) if repeat && request.may_be_repeated() => {
                     self.host = None;
-                    self.reach(&destination, tongue).await?;
+                    self.reach(destination, tongue).await?;
                 }
                 other => return other,
             }
@@ -190,11 +193,9 @@ impl<'a> Line<'a> {
     }
 
     async fn reach(&mut self, destination: &Destination, tongue: Tongue) -> Result<(), Refused> {
-        if self
-            .host
-            .as_ref()
-            .is_some_and(|host| host.serves(destination, tongue))
-        {
+        let jumps = self.agent.jumps();
+        let serves = |host: &Host| host.jumps == jumps && host.serves(destination, tongue);
+        if self.host.as_ref().is_some_and(serves) {
             return Ok(());
         }
         self.host = None;
@@ -208,26 +209,31 @@ impl<'a> Line<'a> {
             destination: destination.clone(),
             speaks,
             used: false,
+            jumps,
         });
         Ok(())
     }
 
     /// From the locked page through locked memory into TLS.
-    async fn send_head(&mut self, request: &Request, loan: &Loan) -> Result<(), Refused> {
+    async fn send_head(
+        &mut self,
+        request: &Request,
+        (loan, aim): (&Loan, &Aim),
+    ) -> Result<(), Refused> {
         let host = self.host.as_mut().ok_or(Refused::Closed)?;
         let (authority, arena) = (host.destination.authority(), &self.outward.arena);
         host.used = true;
         self.traffic.sent += match &mut host.speaks {
             Speaks::One(one) => {
                 let written = |key: &[u8]| request.write(&authority, key, arena);
-                one.send(self.agent.inject(loan, written)??).await?
+                one.send(self.agent.inject(loan, aim, written)??).await?
             }
             Speaks::Two(two) => {
                 let written = |key: &[u8]| {
                     let fields = request.fields_with_key(key, arena)?;
                     Ok((fields, request.length(&authority, key)))
                 };
-                let (fields, length) = self.agent.inject(loan, written)??;
+                let (fields, length) = self.agent.inject(loan, aim, written)??;
                 two.prepare(fields);
                 length
             }
@@ -236,19 +242,27 @@ impl<'a> Line<'a> {
     }
 
     /// A key that goes takes what is under way with it, unless the settings say otherwise.
-    async fn relay_while_permitted(
+    async fn pass_on_while_permitted(
         &mut self,
         request: &mut Request,
-        loan: &Loan,
+        (loan, aim): (&Loan, &Aim),
     ) -> Result<Next, Refused> {
         let (agent, received) = (self.agent, self.traffic.received);
-        if self.outward.finish_streams {
-            return self.relay(request).await;
-        }
+        let jumps = self.host.as_ref().map_or(0, |host| host.jumps);
+        let finishes = self.outward.finish_streams;
+        let may_go_on = || match (agent.jumps() == jumps, finishes) {
+            (false, _) => Err(Refused::Closed),
+            (true, true) => Ok(()),
+            (true, false) => agent.goes_on(loan, aim),
+        };
+        let passing_on = async {
+            self.send_head(request, (loan, aim)).await?;
+            self.relay(request).await
+        };
         let refused = tokio::select! {
             biased;
-            outcome = self.relay(request) => return outcome,
-            refused = key_gone(agent, loan) => refused,
+            outcome = passing_on => return outcome,
+            refused = ended(agent, may_go_on) => refused,
         };
         tracing::info!(key = %loan.key, code = refused.code(), "a request under way was ended");
         if self.traffic.received == received {
@@ -310,11 +324,11 @@ pub(super) async fn linger(from: &mut (impl AsyncRead + Unpin), inbox: &mut Byte
     pending::<()>().await;
 }
 
-/// Waits until the key of a request may not be used any more.
-async fn key_gone(agent: &Agent, loan: &Loan) -> Refused {
+/// Waits until a request may not go on any more.
+async fn ended(agent: &Agent, may_go_on: impl Fn() -> Result<(), Refused>) -> Refused {
     let mut changes = agent.changes();
     loop {
-        if let Err(refused) = agent.goes_on(loan) {
+        if let Err(refused) = may_go_on() {
             return refused;
         }
         if changes.changed().await.is_err() {

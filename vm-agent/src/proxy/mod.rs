@@ -26,6 +26,7 @@ mod request;
 mod response;
 mod token;
 
+pub(crate) use destination::Aim;
 pub use listen::{Bound, bind, listen};
 pub use outward::{Outward, OutwardError};
 pub(crate) use refusal::Refused;

@@ -38,6 +38,9 @@ impl Request {
         else {
             return Err(Refused::Malformed);
         };
+        if method == "CONNECT" {
+            return Err(Refused::Malformed);
+        }
         let headers = owned(parsed.headers);
         let (host, target) = split_host(target)?;
         let found = headers.iter().find_map(|header| token_in(&header.value));
@@ -297,6 +300,7 @@ mod tests {
             ("GET / HTTP/1.0\nx: TOKEN\n\n", Refused::Malformed),
             ("GET http://x/ HTTP/1.1\nx: TOKEN\n\n", Refused::Malformed),
             ("CONNECT x:1 HTTP/1.1\nx: TOKEN\n\n", Refused::Malformed),
+            ("CONNECT /x HTTP/1.1\nx: TOKEN\n\n", Refused::Malformed),
             ("OPTIONS * HTTP/1.1\nx: TOKEN\n\n", Refused::Malformed),
             (
                 "POST / HTTP/1.1\nx: TOKEN\nContent-Length: 1\nTransfer-Encoding: chunked\n\n",

@@ -65,6 +65,9 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
         Tolerance::Strict
     };
 
+    if let Some(ticket) = options.ticket.ticket_fd {
+        keyferry_agent::sys::keep_from_children(ticket);
+    }
     let programs = match &config.policy.programs_socket {
         Some(socket) => Some(Programs::at(socket)),
         None if config.policy.tells_programs_apart() => Some(Programs::start("look-at-programs")?),

@@ -28,6 +28,12 @@ pub fn peer_pidfd(socket: impl AsFd) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
+/// Closes such a descriptor in every program that this one starts.
+pub fn keep_from_children(descriptor: RawFd) {
+    // SAFETY: F_SETFD sets a flag of whatever number it is given, and fails if it is none.
+    let _it_may_be_none = unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+}
+
 /// Takes over a descriptor that this process was started with (`--ticket-fd`).
 ///
 /// Standard streams are refused, because the standard library believes that it owns them.

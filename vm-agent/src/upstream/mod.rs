@@ -21,7 +21,7 @@ pub use backoff::Backoff;
 pub use enrol::{EnrolError, Source};
 pub use host_channel::{HostChannel, HostChannelError, USUAL};
 pub use keep_lease::keep_lease;
-use session::{Ended, Session};
+use session::{Ended, Machine, Session};
 
 use crate::agent::Agent;
 use crate::causes::with_causes;
@@ -217,20 +217,23 @@ impl Upstream {
             interrupt = interrupts.next() => return Entered::Not(interrupt),
         };
         match attempt {
-            Ok(link) => Entered::Session(Box::new(Session::new(link, target, self.session_life))),
+            Ok(entered) => {
+                Entered::Session(Box::new(Session::new(entered, target, self.session_life)))
+            }
             Err(ended) => Entered::Not(ended),
         }
     }
 
     /// Connects, and takes the credential that the server hands over into locked memory before
     /// telling it so: whichever of the two messages is lost, one credential is good on both sides.
-    async fn attach(&mut self, agent: &Agent, target: &Target) -> Result<Link, Ended> {
+    async fn attach(&mut self, agent: &Agent, target: &Target) -> Result<(Link, Machine), Ended> {
+        let machine = Machine::now(agent);
         let credential = self.credentials.offered().ok_or(LinkError::Refused)?;
         let (mut link, accept) = attach(&self.arena, target, &self.identity, credential).await?;
         let ready = self.accept(agent, &accept)?;
         drop(accept);
-        session::say(&mut link, agent, &ready).await?;
-        Ok(link)
+        session::say((&mut link, machine), agent, &ready).await?;
+        Ok((link, machine))
     }
 
     fn accept(&mut self, agent: &Agent, message: &LockedBox) -> Result<ToServer, LinkError> {

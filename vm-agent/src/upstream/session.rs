@@ -13,7 +13,6 @@ use tracing::{debug, info, warn};
 use super::{Interrupts, Upstream};
 use crate::agent::Agent;
 use crate::keyring::Keyring;
-use crate::lease::Verdict;
 
 /// How a session, or an attempt at one, ended.
 pub(super) enum Ended {
@@ -47,7 +46,13 @@ pub(super) struct Session {
     heard: Instant,
     life: Duration,
     renew_at: Instant,
+    machine: Machine,
 }
+
+/// The machine that a handshake was made by. A copy of it has the same session keys, and its next
+/// nonce is the same too: what this one sends must not be under it.
+#[derive(Clone, Copy)]
+pub(super) struct Machine(u64);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Batch {
@@ -60,10 +65,11 @@ enum Batch {
 }
 
 impl Session {
-    pub(super) fn new(link: Link, target: Target, life: Duration) -> Self {
+    pub(super) fn new((link, machine): (Link, Machine), target: Target, life: Duration) -> Self {
         let now = Instant::now();
         Self {
             link,
+            machine,
             target,
             batch: Batch::Awaited,
             requests_are_told: false,
@@ -83,10 +89,11 @@ impl Session {
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let step = tokio::select! {
+                biased;
+                interrupt = interrupts.next() => Err(interrupt),
                 received = self.link.next() => self.receive(agent, upstream, received).await,
                 _ = pulse.tick() => self.beat(agent).await,
                 () = sleep_until(self.renew_at) => self.renew(agent, upstream).await,
-                interrupt = interrupts.next() => Err(interrupt),
             };
             match step {
                 Ok(()) => {}
@@ -119,7 +126,7 @@ impl Session {
         scrub();
         let (reply, ended) = step?;
         if let Some(reply) = reply {
-            say(&mut self.link, agent, &reply).await?;
+            self.say(agent, &reply).await?;
         }
         ended.map_or(Ok(()), Err)
     }
@@ -135,7 +142,10 @@ impl Session {
             .map_err(|_malformed| LinkError::Protocol("a malformed message"))?;
         let reply = match said {
             ToAgent::Accept(_) => return Err(LinkError::Protocol("a second welcome")),
-            ToAgent::Put(put) => hold(agent, &put),
+            ToAgent::Put(put) => match hold(agent, &put) {
+                Some(ack) => ack,
+                None => return Ok((None, Some(Ended::LeaseOver))),
+            },
             ToAgent::Retire { key, version } => retire(agent, key, version),
             ToAgent::Revoke { key } => revoke(agent, key),
             ToAgent::Lease { seconds } => return Ok((self.lease(agent, upstream, seconds), None)),
@@ -181,6 +191,7 @@ impl Session {
         if self.heard.elapsed() > SILENCE {
             return Err(Ended::Lost(LinkError::TimedOut));
         }
+        self.machine.is_the_same(agent)?;
         self.link.ping().await?;
         if self.batch == Batch::Told {
             self.tell_accesses(agent).await?;
@@ -200,7 +211,7 @@ impl Session {
             accesses.iter_mut().for_each(as_older_servers_know_it);
         }
         let told = ToServer::Audit(accesses);
-        let sent = say(&mut self.link, agent, &told).await;
+        let sent = self.say(agent, &told).await;
         if let (Err(_), ToServer::Audit(untold)) = (&sent, told) {
             agent.put_back_accesses(untold);
         }
@@ -211,8 +222,8 @@ impl Session {
     async fn renew(&mut self, agent: &Agent, upstream: &mut Upstream) -> Result<(), Ended> {
         let attempt = timeout(TO_RENEW, upstream.attach(agent, &self.target));
         match attempt.await.unwrap_or(Err(LinkError::TimedOut.into())) {
-            Ok(link) => {
-                let fresh = Self::new(link, self.target.clone(), self.life);
+            Ok(entered) => {
+                let fresh = Self::new(entered, self.target.clone(), self.life);
                 let old = std::mem::replace(self, fresh);
                 old.link.close().await;
             }
@@ -225,33 +236,53 @@ impl Session {
         Ok(())
     }
 
+    async fn say(&mut self, agent: &Agent, message: &ToServer) -> Result<(), Ended> {
+        say((&mut self.link, self.machine), agent, message).await
+    }
+
     async fn say_goodbye(&mut self, agent: &Agent) {
         agent.wipe(PageState::LeaseOver);
         let goodbye = async {
             self.tell_accesses(agent).await?;
-            say(&mut self.link, agent, &ToServer::Bye).await
+            self.say(agent, &ToServer::Bye).await
         };
         let _as_well_as_can_be = timeout(TO_SAY_GOODBYE, goodbye).await;
     }
 }
 
-/// In a copy of this machine the session's next nonce is the same: what the copy sends first must
-/// not be under it.
-pub(super) async fn say(link: &mut Link, agent: &Agent, message: &ToServer) -> Result<(), Ended> {
-    if agent.enforce_lease() == Verdict::Jumped {
-        return Err(Ended::Jumped);
+impl Machine {
+    pub(super) fn now(agent: &Agent) -> Self {
+        Self(agent.jumps())
     }
+
+    /// Looks, however long ago anybody did.
+    fn is_the_same(self, agent: &Agent) -> Result<(), Ended> {
+        agent.enforce_lease();
+        match agent.jumps() == self.0 {
+            true => Ok(()),
+            false => Err(Ended::Jumped),
+        }
+    }
+}
+
+pub(super) async fn say(
+    (link, machine): (&mut Link, Machine),
+    agent: &Agent,
+    message: &ToServer,
+) -> Result<(), Ended> {
+    machine.is_the_same(agent)?;
     Ok(link.send(message).await?)
 }
 
-fn hold(agent: &Agent, put: &Put<'_>) -> ToServer {
-    let outcome = agent.change(|keys| keys.put(put));
+/// Nothing, when there is no lease to hold it on.
+fn hold(agent: &Agent, put: &Put<'_>) -> Option<ToServer> {
+    let outcome = agent.hold(put)?;
     info!(key = %put.key, version = put.version, ?outcome, "key delivered");
-    ToServer::Ack {
+    Some(ToServer::Ack {
         key: put.key.clone(),
         version: put.version,
         outcome,
-    }
+    })
 }
 
 fn retire(agent: &Agent, key: KeyName, version: u32) -> ToServer {

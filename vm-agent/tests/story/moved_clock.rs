@@ -8,12 +8,13 @@ use keyferry_agent::agent::{Agent, Parts};
 use keyferry_agent::clock::{self, Clock, Moment};
 use keyferry_agent::config::{Limits, PolicyConfig, Reconnect};
 use keyferry_agent::keyring::{Keyring, PageLimit};
+use keyferry_agent::lease::Verdict;
 use keyferry_agent::socket::Policy;
 use keyferry_agent::upstream::{self, Backoff, Source, Upstream};
 use keyferry_protocol::handshake::Claims;
 use keyferry_protocol::memory::{Arena, self_test};
 use keyferry_protocol::ticket::Ticket;
-use keyferry_protocol::wire::ToServer;
+use keyferry_protocol::wire::{Delivery, KeyPolicy, Outcome, Put, ToServer};
 use keyferry_sdk::link::{Credentials, Identity};
 use tokio::sync::Notify;
 
@@ -70,6 +71,54 @@ fn upstream(arena: &Arena, server: &Server) -> Upstream {
     let ticket = Ticket::parse(arena, server.ticket().as_bytes()).unwrap();
     upstream.enrol_with(ticket).unwrap();
     upstream
+}
+
+/// Who notices is told once; the session need not be the one.
+#[tokio::test]
+async fn nothing_is_said_in_an_old_session_whoever_noticed_that_the_machine_is_another() {
+    let mut server = Server::start().await;
+    let (arena, suspended) = (
+        Arena::new(self_test().unwrap()).unwrap(),
+        Suspended::default(),
+    );
+    let (agent, upstream) = (agent(&arena, &suspended), upstream(&arena, &server));
+    let (stop, mut rng) = (Notify::new(), rand_core::UnwrapErr(getrandom::SysRng));
+    let keeping = upstream::keep(&agent, upstream, &stop, &mut rng);
+    let meanwhile = async {
+        server.hears(|said| matches!(said, ToServer::Held(_))).await;
+        suspended.0.store(30, Ordering::SeqCst);
+        assert_eq!(agent.enforce_lease(), Verdict::Jumped);
+        stop.notify_one();
+    };
+    tokio::join!(keeping, meanwhile);
+    eventually(async || server.ended() >= 1).await;
+    assert_eq!(server.heard_since(), []);
+}
+
+#[test]
+fn without_a_lease_no_key_is_held() {
+    let (arena, suspended) = (
+        Arena::new(self_test().unwrap()).unwrap(),
+        Suspended::default(),
+    );
+    let agent = agent(&arena, &suspended);
+    let put = Put {
+        key: "openai".parse().unwrap(),
+        version: 1,
+        not_after: 0,
+        provider: "custom",
+        delivery: Delivery::Raw,
+        allowed_hosts: Vec::new(),
+        policy: KeyPolicy::default(),
+        value: b"sk-late",
+    };
+    assert!(agent.hold(&put).is_none());
+    agent.begin_lease(Duration::from_secs(60));
+    assert_eq!(agent.hold(&put), Some(Outcome::Held));
+    suspended.0.store(30, Ordering::SeqCst);
+    assert_eq!(agent.enforce_lease(), Verdict::Jumped);
+    assert!(agent.hold(&put).is_none());
+    assert!(agent.look(Keyring::held).keys.is_empty());
 }
 
 #[tokio::test]

@@ -110,10 +110,12 @@ async fn pass(
             say(Piece::Frame(Frame::data(bytes.slice(data)))).await?;
             *body = rest;
         } else if rest.is_over() {
-            if let Some(trailers) = parse(&trailer) {
-                say(Piece::Frame(Frame::trailers(trailers))).await?;
-            }
-            say(Piece::End).await?;
+            // After trailers hyper asks for nothing more.
+            let last = match parse(&trailer) {
+                Some(trailers) => Piece::Frame(Frame::trailers(trailers)),
+                None => Piece::End,
+            };
+            say(last).await?;
             *body = rest;
             return Ok(());
         } else {
