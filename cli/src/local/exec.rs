@@ -29,8 +29,11 @@ pub(crate) async fn exec(arguments: &Exec) -> Result<Reply, CliError> {
     for (name, value) in variables(&keys)? {
         command.env(name, value);
     }
-    for name in around_other_proxies() {
-        command.env(name, without_proxy(std::env::var_os(name)));
+    if other_proxies_are_set() {
+        let before = ["no_proxy", "NO_PROXY"].map(std::env::var_os);
+        for (name, list) in without_proxy(before) {
+            command.env(name, list);
+        }
     }
     // A second credential beside the token would go to the provider too.
     if keys.iter().any(|key| key.provider == "anthropic") {
@@ -151,21 +154,30 @@ fn own_name(key: &str) -> String {
 }
 
 /// Where a proxy is set, requests to 127.0.0.1 would go there.
-fn around_other_proxies() -> &'static [&'static str] {
-    let set = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
+fn other_proxies_are_set() -> bool {
+    ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
         .iter()
-        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    if set { &["no_proxy", "NO_PROXY"] } else { &[] }
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
-fn without_proxy(before: Option<OsString>) -> OsString {
-    match before {
-        Some(mut list) if !list.is_empty() => {
+/// Programs look at one of the two names, some at the one first and some at the other: an exception
+/// that stood under one of them holds for all.
+fn without_proxy([small, large]: [Option<OsString>; 2]) -> [(&'static str, OsString); 2] {
+    let said = |list: Option<OsString>| list.filter(|list| !list.is_empty());
+    let (small, large) = (said(small), said(large));
+    let with_ours = |list: Option<OsString>| match list {
+        // Everything is an exception, and only so written.
+        Some(list) if list == "*" => list,
+        Some(mut list) => {
             list.push(",127.0.0.1");
             list
         }
-        _ => OsString::from("127.0.0.1"),
-    }
+        None => OsString::from("127.0.0.1"),
+    };
+    [
+        ("no_proxy", with_ours(small.clone().or(large.clone()))),
+        ("NO_PROXY", with_ours(large.or(small))),
+    ]
 }
 
 #[cfg(test)]
@@ -226,7 +238,16 @@ mod tests {
 
     #[test]
     fn exceptions_from_a_proxy_are_kept() {
-        assert_eq!(without_proxy(None), "127.0.0.1");
-        assert_eq!(without_proxy(Some("x.org".into())), "x.org,127.0.0.1");
+        let lists = |small: Option<&str>, large: Option<&str>| {
+            let [small, large] = without_proxy([small, large].map(|list| list.map(Into::into)));
+            [small, large].map(|(_name, list)| list.into_string().unwrap())
+        };
+        assert_eq!(lists(None, Some("")), ["127.0.0.1", "127.0.0.1"]);
+        let both = ["x.org,127.0.0.1", "x.org,127.0.0.1"];
+        assert_eq!(lists(Some("x.org"), None), both);
+        assert_eq!(lists(None, Some("x.org")), both);
+        let each = ["x.org,127.0.0.1", "y.org,127.0.0.1"];
+        assert_eq!(lists(Some("x.org"), Some("y.org")), each);
+        assert_eq!(lists(Some("*"), None), ["*", "*"]);
     }
 }
