@@ -3,7 +3,11 @@
 //! A transaction of the story does what the other party does, in the other party's order. If a
 //! request held what comes second while it waits for what comes first, PostgreSQL would end one of
 //! the two.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use hyper::Method;
 use keyferry_cli::rest::Ask;

@@ -1,5 +1,9 @@
 //! Tokens that were mailed to an address, while the account gets another one.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use hyper::Method;
 use keyferry_cli::rest::Ask;
