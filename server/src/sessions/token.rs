@@ -191,7 +191,8 @@ fn decode<T: for<'de> Deserialize<'de>>(part: &str) -> Option<T> {
 const AUDIENCE: &str = "keyferry";
 const TYPE: &str = "at+jwt";
 pub(super) const LEEWAY: Duration = Duration::from_secs(30);
-const LONGEST: usize = 4096;
+/// Room for a role and a plan that are as long as they may be, and in a head of a request.
+const LONGEST: usize = 8192;
 
 #[cfg(test)]
 pub(super) mod tests;

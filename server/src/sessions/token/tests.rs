@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::{Bearer, check, encode, issue};
 use crate::app::App;
 use crate::config::{Algorithm, Config};
-use crate::sessions::{BuiltIn, Member, Membership};
-use crate::store::{SessionId, TenantId, UserId};
+use crate::sessions::{BuiltIn, Member, Membership, Role};
+use crate::store::{SessionId, StoredPlan, TenantId, UserId};
 use crate::tenants::Plan;
 use crate::testing;
 
@@ -67,6 +67,30 @@ async fn a_token_ends_half_a_minute_after_its_life() {
     assert!(check(&server.app, &token).is_some());
     server.clock.advance(Duration::from_secs(3));
     assert!(check(&server.app, &token).is_none());
+}
+
+#[tokio::test]
+async fn the_longest_role_and_plan_fit_into_a_token() {
+    let words = |shape: fn(usize) -> String| json!((0..32).map(shape).collect::<Vec<_>>());
+    let permissions = words(|number| format!("{number:a>19}:{}", "b".repeat(20)));
+    let features = words(|number| format!("{number:c>40}"));
+    let mut longest = bearer();
+    let role = Role::of("r".repeat(40), Some(&permissions.to_string()));
+    longest.membership.role = role.unwrap();
+    longest.membership.plan = Plan::of(StoredPlan {
+        name: "p".repeat(64),
+        requests_per_minute: Some(i32::MAX),
+        vms: Some(i32::MAX),
+        storage_gb: Some(i32::MAX),
+        features: features.to_string(),
+    })
+    .unwrap();
+    for config in [Config::for_tests(), hs256()] {
+        let server = testing::server_with(config).await;
+        let token = issue(&server.app, &longest).unwrap();
+        assert!(token.len() > 4_096, "{}", token.len());
+        assert!(check(&server.app, &token).is_some(), "{}", token.len());
+    }
 }
 
 #[tokio::test]
