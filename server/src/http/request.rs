@@ -92,15 +92,20 @@ impl Head {
 
 /// `application/x-www-form-urlencoded`.
 fn decoded(text: &str) -> Option<String> {
+    percent_decoded(&text.replace('+', " "))
+}
+
+/// RFC 3986 §2.1; none when it is not well formed.
+pub(super) fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, more)) = rest.split_first() {
         rest = more;
         bytes.push(match first {
-            b'+' => b' ',
             b'%' => {
                 let (digits, more) = rest.split_at_checked(2)?;
                 rest = more;
+                let digits = digits.iter().all(u8::is_ascii_hexdigit).then_some(digits)?;
                 u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?
             }
             plain => *plain,
@@ -224,7 +229,7 @@ mod tests {
     use proptest::prelude::*;
     use serde::Deserialize;
 
-    use super::{Head, parse};
+    use super::{Head, parse, percent_decoded};
     use crate::error::{ApiError, FieldError};
 
     #[derive(Debug, Deserialize)]
@@ -267,6 +272,20 @@ mod tests {
         let pairs = [("code", "a/b c"), ("z", "")];
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(Head::new(&request).query_members(), pairs);
+    }
+
+    #[test]
+    fn only_two_hexadecimal_digits_stand_for_a_byte() {
+        for (text, decoded) in [
+            ("o%27brien%40x+y", Some("o'brien@x+y")),
+            ("%C3%A4nne", Some("\u{e4}nne")),
+            ("%2525", Some("%25")),
+            ("%+1", None),
+            ("%4", None),
+            ("%C3", None),
+        ] {
+            assert_eq!(percent_decoded(text).as_deref(), decoded, "{text}");
+        }
     }
 
     #[test]

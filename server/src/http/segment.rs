@@ -14,6 +14,7 @@ use crate::tenants::RoleName;
 
 /// A value of one segment.
 pub(super) trait Segment: Sized {
+    /// From the segment as it reads when it is decoded.
     fn parse(text: &str) -> Result<Self, ApiError>;
     fn schema() -> Schema;
 }
@@ -71,16 +72,15 @@ impl Segment for PlanName {
 }
 
 impl Segment for AccountName {
-    /// The `@` of an address may come encoded.
     fn parse(text: &str) -> Result<Self, ApiError> {
-        text.replace("%40", "@").parse()
+        text.parse()
     }
 
     fn schema() -> Schema {
         json_schema!({
             "type": "string",
             "description": "An id, a username or an e-mail address.",
-            "pattern": "^[A-Za-z0-9_.+@-]{3,100}$",
+            "pattern": "^[A-Za-z0-9_.+'@-]{3,100}$",
         })
     }
 }

@@ -10,7 +10,7 @@ use super::Connection;
 use super::cookies;
 use super::describe::Operation;
 use super::reply::Reply;
-use super::request::Head;
+use super::request::{Head, percent_decoded};
 use super::segment::Segment;
 use crate::audit::{After, Filter};
 use crate::error::ApiError;
@@ -134,7 +134,8 @@ impl Call<'_> {
     pub(super) fn segment<T: Segment>(&self, name: &str) -> Result<T, ApiError> {
         let place = segments(self.route.path).position(|part| parameter(part) == Some(name));
         let text = place.and_then(|place| self.head.path().get(place).copied());
-        T::parse(text.ok_or(ApiError::NotFound)?)
+        let text = text.and_then(percent_decoded);
+        T::parse(&text.ok_or(ApiError::NotFound)?)
     }
 }
 
