@@ -76,7 +76,7 @@ impl Mailer {
         self.0.route.hand_over(message).await
     }
 
-    fn write(&self, mail: &Mail) -> Result<Message, MailError> {
+    pub(super) fn write(&self, mail: &Mail) -> Result<Message, MailError> {
         let to: Address = mail.to.text().parse()?;
         let date = Duration::from_millis(self.0.clock.now().milliseconds());
         let id = format!("<{}@{}>", Uuid::new_v4(), self.0.from.email.domain());

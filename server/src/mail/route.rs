@@ -34,7 +34,7 @@ pub(crate) enum MailError {
     #[error("the mail cannot be written")]
     Message(#[from] lettre::error::Error),
     /// The mail server did not take it.
-    #[error("the mail server did not take it: {0}")]
+    #[error("the mail server did not take it: {}", said(.0))]
     Smtp(#[from] lettre::transport::smtp::Error),
     /// The outbox did not take it.
     #[error("the outbox did not take it: {0}")]
@@ -49,6 +49,15 @@ impl MailError {
             Self::Smtp(cause) => cause.is_permanent(),
             Self::Outbox(_) => false,
         }
+    }
+}
+
+/// What may be logged of it: the words of a mail server often repeat the address.
+fn said(cause: &lettre::transport::smtp::Error) -> String {
+    match cause.status() {
+        Some(code) => format!("it answered {code}"),
+        None if cause.is_response() => "its answer is not SMTP".to_owned(),
+        None => cause.to_string(),
     }
 }
 

@@ -1,6 +1,7 @@
 use std::fs;
 use std::time::Duration;
 
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
@@ -76,3 +77,45 @@ async fn mails_that_wait_for_another_try_keep_no_others_waiting() {
     let soon = Duration::from_secs(4);
     tokio::time::timeout(soon, all_are_tried).await.unwrap();
 }
+
+/// Says these words, one line to each that it hears.
+async fn mail_server<const N: usize>(says: [&'static str; N]) -> SmtpSettings {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (hears, mut speaks) = stream.into_split();
+        let mut hears = BufReader::new(hears).lines();
+        for line in says {
+            speaks.write_all(line.as_bytes()).await.unwrap();
+            hears.next_line().await.unwrap();
+        }
+    });
+    SmtpSettings {
+        host: "127.0.0.1".to_owned(),
+        port,
+        tls: SmtpTls::None,
+        credentials: None,
+        ca_file: None,
+    }
+}
+
+#[tokio::test]
+async fn what_is_logged_of_a_refusal_names_nobody() {
+    let refuses = ["220 here\r\n", "250 here\r\n", "250 go on\r\n", REFUSED];
+    let babbles = ["ada@example.org is unknown here\r\n"];
+    let refuses = mail_server(refuses).await;
+    let babbles = mail_server(babbles).await;
+    for (settings, words) in [(refuses, "answered 550"), (babbles, "not SMTP")] {
+        let message = mailer(Route::Kept(Vec::new().into())).write(&mail("Hello"));
+        let route = Route::smtp(&settings).unwrap();
+        let cause = route.hand_over(&message.unwrap()).await.unwrap_err();
+        let logged = cause.to_string();
+        assert!(
+            logged.contains(words) && !logged.contains("ada"),
+            "{logged}"
+        );
+    }
+}
+
+const REFUSED: &str = "550 5.1.1 <ada@example.org>: no such user\r\n";

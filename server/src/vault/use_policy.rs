@@ -19,7 +19,11 @@ pub(crate) struct Tool {
     )]
     uid: Option<u32>,
     /// A group of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_number::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     gid: Option<u32>,
     /// The path of its program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,12 +131,17 @@ mod tests {
         let tools = [
             tool(r#"{"uid": 1000, "exe": "/usr/bin/curl"}"#),
             tool(&format!(r#"{{"sha256": "{hex}"}}"#)),
+            tool(r#"{"uid": 1000.0, "gid": 1e3}"#),
         ];
         let budget = serde_json::from_str(r#"{"requests_per_day": 9}"#).unwrap();
         assert_eq!(faults(&tools, budget), []);
         let told = told(&tools, budget);
         assert_eq!(told.tools[0].exe.as_deref(), Some("/usr/bin/curl"));
         assert_eq!(told.tools[1].sha256, Some([15; 32]));
+        assert_eq!(
+            (told.tools[2].uid, told.tools[2].gid),
+            (Some(1000), Some(1000))
+        );
         assert_eq!(
             (told.budget.requests_per_day, told.budget.bytes_per_day),
             (9, 0)
