@@ -8,7 +8,7 @@ use super::second_factor::{Brought, MfaRequired, admit};
 use super::{Origin, Tokens};
 use crate::accounts::Profile;
 use crate::app::App;
-use crate::audit::Entry;
+use crate::audit::{self, Entry};
 use crate::error::ApiError;
 use crate::limits::Attempt;
 use crate::secret::Secret;
@@ -108,7 +108,7 @@ pub(crate) async fn sign_in(
     };
     attempt.go_on().await?;
     if user.is_pending() {
-        return Err(ApiError::EmailUnverified);
+        return Err(refuse_unverified(app, origin, user.id).await?);
     }
     if let Some(renewed) = app.hasher.rehash(password, &user.password_hash).await? {
         app.store
@@ -155,6 +155,17 @@ async fn by_email(app: &App, mail: &str) -> Result<Option<StoredUser>, ApiError>
         Ok(email) => Ok(app.store.user_by_email(&email).await?),
         Err(_) => Ok(None),
     }
+}
+
+/// The password was right, so it is known who was refused.
+async fn refuse_unverified(app: &App, origin: &Origin, user: UserId) -> Result<ApiError, ApiError> {
+    let entry = Entry {
+        subject: Some(&user.to_string()),
+        detail: json!({ "address": origin.peer, "reason": "email_unverified" }),
+        ..refusal(origin)
+    };
+    audit::append(app, &entry).await?;
+    Ok(ApiError::EmailUnverified)
 }
 
 /// Who was claimed stays out: people type passwords into the wrong field.

@@ -197,12 +197,16 @@ async fn crowd_out(
     let now = app.clock.now();
     let ended = change.end_sessions_but(member.user, MOST_SESSIONS - 1, now);
     let ended = ended.await?;
-    for session in &ended {
+    for (session, tenant) in &ended {
+        let of = Member {
+            tenant: *tenant,
+            ..member
+        };
         let why = json!({ "reason": "too_many" });
         let told = ("anyone", (*session, "auth.session_ended", why));
-        note(app, change, (member, origin), told).await?;
+        note(app, change, (of, origin), told).await?;
     }
-    Ok(ended)
+    Ok(ended.into_iter().map(|(session, _)| session).collect())
 }
 
 async fn note(

@@ -109,26 +109,28 @@ impl Transaction {
         sql!(self, query_scalar(SQL, now, tenant, user).fetch_all)
     }
 
-    /// Ends all of the user's sessions but so many, those that were used last, and tells which.
+    /// Ends all of the user's sessions but so many, those that were used last, and tells which
+    /// and of which tenants.
     pub(crate) async fn end_sessions_but(
         &mut self,
         user: UserId,
         most: i64,
         now: UnixTime,
-    ) -> Result<Vec<SessionId>, StoreError> {
+    ) -> Result<Vec<(SessionId, TenantId)>, StoreError> {
         const SQL: &str = "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 \
             AND ended_at IS NULL AND expires_at > $1 AND id NOT IN (SELECT s.id FROM sessions s \
             WHERE s.user_id = $2 AND s.ended_at IS NULL AND s.expires_at > $1 \
-            ORDER BY COALESCE(s.last_seen_at, s.created_at) DESC, s.id DESC LIMIT $3) RETURNING id";
+            ORDER BY COALESCE(s.last_seen_at, s.created_at) DESC, s.id DESC LIMIT $3) \
+            RETURNING id, tenant_id";
         self.hold_sessions(user).await?;
-        sql!(self, query_scalar(SQL, now, user, most).fetch_all)
+        sql!(self, query_as(SQL, now, user, most).fetch_all)
     }
 
     /// Holds the user's sessions by their ids, as those are that were used: an update of many rows
     /// takes them as they come. SQLite has one writer anyway.
     async fn hold_sessions(&mut self, user: UserId) -> Result<(), StoreError> {
         const SQL: &str = "SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL \
-            ORDER BY id FOR UPDATE";
+            ORDER BY id FOR NO KEY UPDATE";
         if matches!(self.target(), Target::Postgres(_)) {
             sql!(self, query(SQL, user).execute)?;
         }

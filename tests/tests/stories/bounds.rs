@@ -37,6 +37,11 @@ async fn of_too_many_sessions_and_devices_the_oldest_go(engine: Engine) {
         }
     };
     assert_eq!(stage.change(others).await, 250);
+    let elsewhere = "INSERT INTO tenants (id, name, created_at, plan) \
+        SELECT u.id, 'Elsewhere', 0, 'pro' FROM users u";
+    assert_eq!(stage.change(elsewhere).await, 1);
+    let moved = "UPDATE sessions SET tenant_id = user_id WHERE created_at <= 7";
+    assert_eq!(stage.change(moved).await, 7);
     let devices = match engine {
         Engine::Sqlite => {
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150) \
@@ -58,6 +63,9 @@ async fn of_too_many_sessions_and_devices_the_oldest_go(engine: Engine) {
     let told = "SELECT COUNT(*) FROM audit_events WHERE action = 'auth.session_ended' \
         AND detail LIKE '%too_many%'";
     assert_eq!(stage.count(told).await, 52);
+    let told_there = "SELECT COUNT(*) FROM audit_events e JOIN tenants t ON t.id = e.tenant_id \
+        WHERE e.action = 'auth.session_ended' AND t.name = 'Elsewhere'";
+    assert_eq!(stage.count(told_there).await, 7, "each tenant its own");
     let me = server.ask(Method::GET, "/auth/me", Some(&ada), None).await;
     assert_eq!(me.status, 200, "the session that was used last goes on");
     let known = "SELECT COUNT(*) FROM devices";

@@ -21,6 +21,7 @@ mod clock;
 mod closed_accounts;
 mod complaints;
 mod crash;
+mod crowds;
 mod deadlock;
 mod deployment;
 mod direct;

@@ -2,8 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::link::refuse;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::secret::Secret;
@@ -32,7 +34,8 @@ pub(crate) async fn redeem(
     let id = app.store.redeem_provider_code(&code, &challenge, now);
     let id = id.await?.ok_or(ApiError::InvalidSignIn)?;
     let user = app.store.user_by_id(id).await?;
-    let user = user.filter(StoredUser::is_active);
-    let user = user.ok_or(ApiError::InvalidCredentials)?;
+    let Some(user) = user.filter(StoredUser::is_active) else {
+        return Err(refuse(app, origin, id, json!({ "address": origin.peer })).await?);
+    };
     admit(app, origin, user, Brought::default()).await
 }

@@ -1,6 +1,6 @@
 //! Which account somebody has whom a provider vouches for.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::id_token::PersonClaims;
@@ -39,27 +39,31 @@ pub(super) async fn account(
     let user = app.store.user_by_id(id).await?;
     match user.filter(StoredUser::is_active) {
         Some(user) => Ok(user),
-        None => Err(refuse(app, origin, &who, id).await?),
+        None => Err(refuse(app, origin, id, whence(origin, &who)).await?),
     }
 }
 
 /// The account is closed: that somebody wanted to come in is written down.
-async fn refuse(
+pub(super) async fn refuse(
     app: &App,
     origin: &Origin,
-    who: &Somebody<'_>,
     user: UserId,
+    detail: Value,
 ) -> Result<ApiError, ApiError> {
     let entry = Entry {
         tenant: None,
         actor: "anyone",
         action: "auth.login_refused",
         subject: Some(&user.to_string()),
-        detail: json!({ "provider": who.provider.name, "address": origin.peer }),
+        detail,
         correlation: origin.request_id,
     };
     audit::append(app, &entry).await?;
     Ok(ApiError::InvalidCredentials)
+}
+
+fn whence(origin: &Origin, who: &Somebody<'_>) -> Value {
+    json!({ "provider": who.provider.name, "address": origin.peer })
 }
 
 async fn meet(app: &App, origin: &Origin, who: &Somebody<'_>) -> Result<UserId, ApiError> {
@@ -70,7 +74,9 @@ async fn meet(app: &App, origin: &Origin, who: &Somebody<'_>) -> Result<UserId, 
         // Whoever made an account with an address that is not theirs must not get its owner's
         // sign-ins, so an unverified one is nobody's.
         Some(user) if !user.email_verified() => Err(ApiError::AccountExists),
-        Some(user) if !user.is_active() => Err(refuse(app, origin, who, user.id).await?),
+        Some(user) if !user.is_active() => {
+            Err(refuse(app, origin, user.id, whence(origin, who)).await?)
+        }
         Some(user) => {
             let mut change = app.store.begin().await?;
             link(app, origin, (&mut change, user.id), who).await?;

@@ -1,6 +1,9 @@
 //! Addresses are verified, and passwords reset, by mailed tokens.
 
 use super::*;
+use crate::accounts::Email;
+use crate::accounts::mailed_token::MailedToken;
+use crate::store::EmailTokenPurpose;
 
 async fn resend(server: &Server, email: &str) {
     let address = request(json!({ "email": email }));
@@ -36,7 +39,35 @@ async fn a_link_to_verify_is_over_after_a_day() {
 }
 
 #[tokio::test]
+async fn of_too_many_links_the_oldest_are_over() {
+    let server = server().await;
+    register_ada(&server).await;
+    mailed_token(&server).await;
+    let address: Email = MAIL.parse().unwrap();
+    let user = server.app.store.user_by_email(&address).await;
+    let user = user.unwrap().unwrap().id;
+    let mut tokens = Vec::new();
+    for _ in 0..101 {
+        server.clock.advance(Duration::from_secs(1));
+        let mut change = server.app.store.begin().await.unwrap();
+        let mail = MailedToken::new(&server.app, EmailTokenPurpose::Verify, user, &address);
+        let mail = mail.keep(&server.app, &mut change).await.unwrap();
+        change.commit().await.unwrap();
+        let start = mail.text.find("kfe_").unwrap();
+        let token = mail.text[start..].split_whitespace().next();
+        tokens.push(token.unwrap().to_owned());
+    }
+    assert_eq!(
+        code(verify(&server, &tokens[0]).await),
+        Some("invalid_token")
+    );
+    verify(&server, &tokens[1]).await.unwrap();
+}
+
+#[tokio::test]
 async fn where_an_address_must_be_verified_nobody_is_let_in_before() {
+    const TOLD: &str = "SELECT COUNT(*) FROM audit_events WHERE action = 'auth.login_refused' \
+        AND subject IS NOT NULL AND detail LIKE '%email_unverified%'";
     let server = server_with(must_verify()).await;
     let made = register_ada(&server).await;
     assert_eq!(made["is_active"], false);
@@ -45,6 +76,8 @@ async fn where_an_address_must_be_verified_nobody_is_let_in_before() {
         code(try_password(&server, OLD).await),
         Some("email_unverified")
     );
+    let told: i64 = sql!(server.app.store, query_scalar(TOLD).fetch_one).unwrap();
+    assert_eq!(told, 1, "who was refused is known");
     assert_eq!(
         code(try_password(&server, NEW).await),
         Some("invalid_credentials")

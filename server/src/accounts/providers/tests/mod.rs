@@ -102,13 +102,10 @@ async fn somebody_new_gets_an_account_and_comes_back_to_it() {
 
 #[tokio::test]
 async fn a_closed_account_is_closed_to_who_comes_from_the_provider_too() {
-    const TOLD: &str = "SELECT COUNT(*) FROM audit_events WHERE action = 'auth.login_refused' \
-        AND subject IS NOT NULL";
     let provider = Provider::start().await;
     let server = provider.server().await;
     sign_in_with(&provider, &server, |_| {}).await.unwrap();
-    let closed = "UPDATE users SET status = 'disabled'";
-    sql!(server.app.store, query(closed).execute).unwrap();
+    sql!(server.app.store, query(CLOSE).execute).unwrap();
     let known = sign_in_with(&provider, &server, |_| {}).await;
     assert_eq!(code(known), "invalid_credentials");
     let by_address = |claims: &mut Value| claims["sub"] = json!("ada-2");
@@ -116,6 +113,25 @@ async fn a_closed_account_is_closed_to_who_comes_from_the_provider_too() {
     assert_eq!(code(unknown), "invalid_credentials");
     let told: i64 = sql!(server.app.store, query_scalar(TOLD).fetch_one).unwrap();
     assert_eq!(told, 2);
+}
+
+#[tokio::test]
+async fn an_account_has_no_more_than_twenty_identities() {
+    const MORE: &str = "INSERT INTO identities (id, user_id, provider, issuer, subject, \
+        created_at, last_used_at) WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL \
+        SELECT i + 1 FROM n WHERE i < 20) \
+        SELECT randomblob(16), user_id, provider, issuer, i, 0, 0 FROM n, identities";
+    let provider = Provider::start().await;
+    let server = provider.server().await;
+    sign_in_with(&provider, &server, |_| {}).await.unwrap();
+    let made = sql!(server.app.store, query(MORE).execute).unwrap();
+    assert_eq!(made, 19);
+    let by_address = |claims: &mut Value| claims["sub"] = json!("one more");
+    let refused = sign_in_with(&provider, &server, by_address).await;
+    assert_eq!(code(refused), "too_many");
+    let gone = "DELETE FROM identities WHERE subject = '7'";
+    sql!(server.app.store, query(gone).execute).unwrap();
+    sign_in_with(&provider, &server, by_address).await.unwrap();
 }
 
 #[tokio::test]
@@ -281,32 +297,49 @@ async fn accounts_are_linked_only_by_an_address_that_both_sides_have_verified() 
     );
 }
 
-#[tokio::test]
-async fn a_program_gets_its_session_with_what_it_alone_knows() {
-    let provider = Provider::start().await;
-    let server = provider.server().await;
+/// A program's sign-in that has come back from the provider: what to exchange.
+async fn given_to_a_program(provider: &Provider, server: &Server) -> Value {
     let challenge = <sha2::Sha256 as sha2::Digest>::digest(b"known to the program").into();
     let waiting = Waiting {
         port: 4711,
         challenge,
     };
-    let browser = begin(&server, Some(waiting)).await;
-    provider.gives(provider.signed(&provider.claims(&server, &browser.nonce)));
-    let Arrival::Program(4711, Ok(given)) = end(&server, &browser).await.unwrap() else {
+    let browser = begin(server, Some(waiting)).await;
+    provider.gives(provider.signed(&provider.claims(server, &browser.nonce)));
+    let Arrival::Program(4711, Ok(given)) = end(server, &browser).await.unwrap() else {
         panic!("a program began it")
     };
-    let redeem = async |verifier: &str| {
-        let body = json!({ "code": *given, "verifier": verifier });
-        super::redeem(&server.app, &ORIGIN, serde_json::from_value(body).unwrap()).await
-    };
-    assert_eq!(code(redeem("guessed").await), "invalid_sign_in");
-    let outcome = redeem("known to the program").await.unwrap();
+    json!({ "code": *given, "verifier": "known to the program" })
+}
+
+async fn redeem(server: &Server, brought: &Value) -> Result<SignInOutcome, ApiError> {
+    let brought = serde_json::from_value(brought.clone()).unwrap();
+    super::redeem(&server.app, &ORIGIN, brought).await
+}
+
+#[tokio::test]
+async fn a_program_gets_its_session_with_what_it_alone_knows() {
+    let provider = Provider::start().await;
+    let server = provider.server().await;
+    let known = given_to_a_program(&provider, &server).await;
+    let guessed = json!({ "code": known["code"], "verifier": "guessed" });
+    assert_eq!(code(redeem(&server, &guessed).await), "invalid_sign_in");
+    let outcome = redeem(&server, &known).await.unwrap();
     assert!(matches!(outcome, SignInOutcome::Complete(_)));
-    assert_eq!(
-        code(redeem("known to the program").await),
-        "invalid_sign_in",
-        "twice"
-    );
+    let twice = redeem(&server, &known).await;
+    assert_eq!(code(twice), "invalid_sign_in");
+}
+
+#[tokio::test]
+async fn an_account_that_was_closed_meanwhile_is_closed_to_the_program_too() {
+    let provider = Provider::start().await;
+    let server = provider.server().await;
+    let known = given_to_a_program(&provider, &server).await;
+    sql!(server.app.store, query(CLOSE).execute).unwrap();
+    let refused = redeem(&server, &known).await;
+    assert_eq!(code(refused), "invalid_credentials");
+    let told: i64 = sql!(server.app.store, query_scalar(TOLD).fetch_one).unwrap();
+    assert_eq!(told, 1);
 }
 
 #[tokio::test]
@@ -351,3 +384,7 @@ async fn a_provider_that_is_away_is_not_asked_by_every_sign_in() {
     known.known(now()).await.unwrap();
     assert!(provider.asked.load(Ordering::Relaxed) > before + 1);
 }
+
+const CLOSE: &str = "UPDATE users SET status = 'disabled'";
+const TOLD: &str = "SELECT COUNT(*) FROM audit_events WHERE action = 'auth.login_refused' \
+    AND subject IS NOT NULL";
