@@ -340,6 +340,55 @@ mod tests {
         assert_eq!(life.seconds(), Duration::from_secs(60));
     }
 
+    /// The sections of docs/AGENT.md, each with its rows: name, default, what.
+    fn document() -> Vec<(String, Vec<[String; 3]>)> {
+        let text = include_str!("../../docs/AGENT.md");
+        let sections = text.split("\n## ").skip(1).map(|section| {
+            let rows = section.lines().filter_map(|line| {
+                let cells = line
+                    .strip_prefix("| `")?
+                    .trim_end_matches('|')
+                    .splitn(3, '|');
+                let cells: Vec<_> = cells
+                    .map(|cell| cell.trim_matches([' ', '`']).to_owned())
+                    .collect();
+                Some(cells.try_into().unwrap())
+            });
+            let heading = section.lines().next().unwrap().replace("NAME", "openai");
+            (heading, rows.collect())
+        });
+        sections.collect()
+    }
+
+    #[test]
+    fn every_setting_is_in_the_document_with_its_default_and_bounds() {
+        let rule = "[policy.keys.openai]";
+        for (heading, rows) in document() {
+            let section = Some(heading.as_str()).filter(|heading| heading.starts_with('['));
+            let section = section.unwrap_or_default();
+            let parse = |line: &str| toml::from_str::<Config>(&format!("{section}\n{line}\n"));
+            let unknown = parse("no_such_name = 1").unwrap_err().to_string();
+            let (_, known) = unknown.split_once(", expected ").unwrap();
+            let mut known: Vec<_> = known.split('`').skip(1).step_by(2).collect();
+            let tables = ["policy", "proxy", "limits", "reconnect", "session"];
+            known.retain(|name| !section.is_empty() || !tables.contains(name));
+            let told: Vec<_> = rows.iter().map(|[name, ..]| name.as_str()).collect();
+            assert_eq!(told, known, "{heading}");
+            for [name, default, what] in &rows {
+                if !default.is_empty() && section != rule {
+                    let set = parse(&format!("{name} = {default}"));
+                    assert_eq!(set.unwrap(), Config::default(), "{name}");
+                }
+                if let Some(most) = what.split("1 to ").nth(1) {
+                    let digits = most.split(|letter: char| !letter.is_ascii_digit());
+                    let most: u64 = digits.into_iter().next().unwrap().parse().unwrap();
+                    assert!(parse(&format!("{name} = {most}")).is_ok(), "{name}");
+                    assert!(parse(&format!("{name} = {}", most + 1)).is_err(), "{name}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_misspelt_setting_is_refused() {
         for text in [
