@@ -16,7 +16,7 @@ pub use account::{
     Sessions,
 };
 pub use audit::{Audit, AuditList, Moment};
-pub use keys::{ChangePolicy, KeyName, Keys, Provider, PutKey, RotateKey, Terms};
+pub use keys::{ChangePolicy, Expiry, KeyName, Keys, Provider, PutKey, RotateKey, Terms};
 pub use local::{AgentSocket, Exec, Read, Status};
 pub use operators::{AccountName, Admin, Limit, NewPerson, PlanLimits, Plans, Search};
 pub use team::{Invitations, Members, MfaDemand, Roles, Tenants};

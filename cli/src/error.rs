@@ -66,6 +66,12 @@ pub enum CliError {
         /// The command that lists what there is.
         listed_by: &'static str,
     },
+    /// A key of this name is there.
+    #[error(
+        "there is a key `{0}` already: `keyferry keys rotate {0}` gives it a new value, `keyferry keys \
+         policy {0}` other terms"
+    )]
+    KeyExists(String),
     /// More than one thing has this name.
     #[error("there is more than one {called} `{wanted}`; give its id")]
     Several {
@@ -74,6 +80,11 @@ pub enum CliError {
         /// Their name.
         wanted: String,
     },
+    /// A change without a word on what to change.
+    #[error(
+        "say what to change, such as --raw, --vm or --allow-host: `keyferry keys policy --help`"
+    )]
+    NothingToChange,
     /// A time before all times was asked for.
     #[error("that is too long ago to be a time")]
     TooLongAgo,
@@ -156,6 +167,7 @@ impl CliError {
                 404 => 4,
                 _ => 1,
             },
+            Self::NothingToChange => 2,
             Self::NoSuch { .. } => 4,
             Self::Unreachable { .. } | Self::Unknown { .. } | Self::NotConfirmed => 5,
             Self::Agent(_) | Self::NoKeys => 6,
@@ -183,6 +195,7 @@ impl CliError {
             Self::NotSignedIn => "not_signed_in",
             Self::SessionEnded => "session_ended",
             Self::NoSuch { .. } => "not_found",
+            Self::KeyExists(_) => "already_exists",
             Self::Several { .. } => "ambiguous",
             Self::Unreachable { .. } => "unreachable",
             Self::Unknown { .. } | Self::NotConfirmed => "server_not_trusted",

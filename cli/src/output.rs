@@ -112,6 +112,15 @@ pub(crate) fn cell(value: &Value, member: &str) -> String {
     }
 }
 
+/// An account's names: `ada <ada@example.org>`, or the one that there is.
+pub(crate) fn called(account: &Value) -> String {
+    let name = |member: &str| account.get(member).and_then(Value::as_str).map(printable);
+    match (name("username"), name("email")) {
+        (Some(username), Some(email)) => format!("{username} <{email}>"),
+        (username, email) => username.or(email).unwrap_or_else(|| "-".into()),
+    }
+}
+
 /// A list of texts in a JSON object, with spaces between.
 pub(crate) fn words(value: &Value, member: &str) -> String {
     let items = value.get(member).and_then(Value::as_array);
@@ -149,6 +158,16 @@ mod tests {
         let reply = Reply::new("one\u{1b}[2J\ntwo", value);
         reply.write(&mut written, false).unwrap();
         assert_eq!(written, b"one[2J\ntwo\n");
+    }
+
+    #[test]
+    fn an_account_is_called_by_the_names_it_has() {
+        let ada = serde_json::json!({ "username": "ada", "email": "ada@example.org" });
+        assert_eq!(called(&ada), "ada <ada@example.org>");
+        let ada = serde_json::json!({ "username": "ada", "email": null });
+        assert_eq!(called(&ada), "ada");
+        let ada = serde_json::json!({ "email": "ada@example.org" });
+        assert_eq!(called(&ada), "ada@example.org");
     }
 
     #[test]

@@ -154,6 +154,7 @@ async fn run_vms(app: &App, command: Vms, form: Form) -> Result<Reply, CliError>
         Vms::Add { name } => vms::add(&caller, &name).await,
         Vms::Ticket(it) => vms::ticket(&caller, &it.vm).await,
         Vms::List => vms::list(&caller).await,
+        Vms::Rename { vm, name } => vms::rename(&caller, &vm, &name).await,
         Vms::Held(it) if it.watch => vms::watch_held(app, &caller, (&it.choice.vm, form)).await,
         Vms::Held(it) => vms::held(&caller, &it.choice.vm).await,
         Vms::Wipe(it) => vms::wipe(&caller, &it.vm).await,

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::error::CliError;
-use crate::output::{Reply, cell, time_cell, words};
+use crate::output::{Reply, called, cell, time_cell, words};
 
 /// Shows the caller's account.
 pub(crate) async fn show(app: &App) -> Result<Reply, CliError> {
@@ -19,9 +19,8 @@ pub(super) fn described(me: &Value) -> String {
         .get("tenant")
         .map_or_else(String::new, |it| cell(it, "name"));
     format!(
-        "{} <{}>\n  tenant: {tenant}\n  roles: {}\n  permissions: {}\n  since: {}",
-        cell(me, "username"),
-        cell(me, "email"),
+        "{}\n  tenant: {tenant}\n  roles: {}\n  permissions: {}\n  since: {}",
+        called(me),
         words(me, "roles"),
         words(me, "permissions"),
         time_cell(me, "created_at"),

@@ -1,6 +1,10 @@
 //! `keyferry keys`.
 
+use std::str::FromStr;
+
 use clap::{Args, Subcommand, ValueEnum};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// See [`super::Command::Keys`].
 #[derive(Subcommand)]
@@ -80,6 +84,10 @@ pub struct Terms {
     /// Wipe it after this long without contact to the server: 900, 15m, 1h.
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) lease: Option<u32>,
+    /// Give it to nobody after this: 2026-12-31 (from its first moment, in UTC),
+    /// 2026-12-31T18:00:00Z, or `none`.
+    #[arg(long, value_name = "DATE|none")]
+    pub(crate) expires: Option<Expiry>,
     /// Use it only toward this host; can be repeated. Default: the provider's hosts.
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allowed_hosts: Vec<String>,
@@ -97,6 +105,39 @@ pub struct Terms {
     /// At most so many bytes on a day (of UTC) from and to each machine.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) bytes_per_day: Option<u64>,
+}
+
+/// When a key ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// Then.
+    At(OffsetDateTime),
+    /// Never.
+    Never,
+}
+
+impl Expiry {
+    /// As the server reads it; `null` for never.
+    pub(crate) fn json(self) -> serde_json::Value {
+        match self {
+            Self::At(at) => at.format(&Rfc3339).ok().into(),
+            Self::Never => serde_json::Value::Null,
+        }
+    }
+}
+
+impl FromStr for Expiry {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self::Never);
+        }
+        let midnight = || OffsetDateTime::parse(&format!("{text}T00:00:00Z"), &Rfc3339);
+        let at = OffsetDateTime::parse(text, &Rfc3339).or_else(|_| midnight());
+        at.map(Self::At)
+            .map_err(|_| "is a time such as 2026-12-31 or 2026-12-31T18:00:00Z, or `none`")
+    }
 }
 
 /// See [`Keys::Rotate`].
@@ -163,7 +204,21 @@ fn seconds(text: &str) -> Result<u32, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{seconds, tool};
+    use super::{Expiry, seconds, tool};
+
+    #[test]
+    fn a_key_ends_on_a_day_at_a_time_or_never() {
+        let told = |text: &str| text.parse::<Expiry>().unwrap().json();
+        assert_eq!(told("2026-12-31"), "2026-12-31T00:00:00Z");
+        assert_eq!(
+            told("2026-12-31T18:00:00+01:00"),
+            "2026-12-31T18:00:00+01:00"
+        );
+        assert_eq!(told("none"), serde_json::Value::Null);
+        for wrong in ["", "never", "2026-13-01", "30d"] {
+            assert!(wrong.parse::<Expiry>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn times_have_units() {

@@ -14,6 +14,13 @@ pub enum Vms {
     Ticket(VmChoice),
     /// List the machines.
     List,
+    /// Give a machine another name; its agent and its keys stay.
+    Rename {
+        /// Its name or id.
+        vm: String,
+        /// 1 to 64 letters, digits, `-`, `_`, `.`.
+        name: keyferry_protocol::ids::KeyName,
+    },
     /// Tell which keys a machine was given, and what it acknowledged.
     Held(Held),
     /// Wipe all keys in a machine now, and end its access.

@@ -12,7 +12,7 @@ pub(crate) async fn list(caller: &SignedIn) -> Result<Reply, CliError> {
     let items = all_items(caller, "/keys").await?;
     let rows: Vec<_> = items.iter().map(row).collect();
     let headings = [
-        "NAME", "PROVIDER", "VERSION", "STATUS", "DELIVERY", "ENDS IN", "CREATED",
+        "NAME", "PROVIDER", "VERSION", "STATUS", "DELIVERY", "LAST 4", "CREATED",
     ];
     let human = if rows.is_empty() {
         EMPTY.into()

@@ -26,6 +26,9 @@ pub(crate) async fn change_policy(
     ];
     let set = plain.into_iter().filter(|(wanted, ..)| *wanted);
     policy.extend(set.map(|(_, member, value)| (member.to_owned(), value)));
+    if policy.is_empty() {
+        return Err(CliError::NothingToChange);
+    }
     let path = path(&arguments.key.name);
     let body = json!({ "policy": policy });
     let key = caller.send_json(Method::PATCH, &path, &body).await?;
@@ -47,6 +50,9 @@ pub(super) async fn terms(
     }
     if let Some(lease) = terms.lease {
         policy.insert("lease_seconds".into(), lease.into());
+    }
+    if let Some(expiry) = terms.expires {
+        policy.insert("expires_at".into(), expiry.json());
     }
     if !terms.allowed_hosts.is_empty() {
         policy.insert("allowed_hosts".into(), terms.allowed_hosts.clone().into());

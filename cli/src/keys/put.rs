@@ -21,8 +21,22 @@ pub(crate) async fn put(caller: &SignedIn, arguments: PutKey) -> Result<Reply, C
     let body = json!({
         "provider": provider, "sealed": sealed, "version": FIRST_VERSION, "policy": policy,
     });
-    let key = caller.send_json(Method::PUT, &path(name), &body).await?;
-    Ok(Reply::new(format!("stored {}", one_line(&key)), key))
+    let stored = caller.send_json(Method::PUT, &path(name), &body).await;
+    let key = stored.map_err(|error| match error {
+        CliError::Refused(problem) if problem.code == "already_exists" => {
+            CliError::KeyExists(name.to_string())
+        }
+        other => other,
+    })?;
+    let mut human = format!("stored {}", one_line(&key));
+    let reaches_nothing = provider == "custom" && arguments.terms.allowed_hosts.is_empty();
+    if reaches_nothing && !arguments.raw {
+        human.push_str(&format!(
+            "\nIt names no host, so nobody can use it yet: `keyferry keys policy {name} \
+             --allow-host HOST`, or `--raw`."
+        ));
+    }
+    Ok(Reply::new(human, key))
 }
 
 async fn policy(caller: &SignedIn, arguments: &PutKey) -> Result<Value, CliError> {

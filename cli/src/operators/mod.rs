@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::arguments::{Admin, NewPerson};
 use crate::error::CliError;
-use crate::output::{Reply, cell, table, time_cell};
+use crate::output::{Reply, called, cell, table, time_cell};
 use crate::rest::segment;
 use crate::rest_list::{Kind, find_item, found_items};
 use crate::session::SignedIn;
@@ -136,9 +136,8 @@ async fn stats(caller: &SignedIn) -> Result<Reply, CliError> {
 
 fn described(account: &Value) -> String {
     format!(
-        "{} <{}> is {} ({}), last login {}",
-        cell(account, "username"),
-        cell(account, "email"),
+        "{} is {} ({}), last login {}",
+        called(account),
         cell(account, "status"),
         cell(account, "id"),
         time_cell(account, "last_login_at")

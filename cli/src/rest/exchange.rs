@@ -38,6 +38,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// The body; [`Value::Null`] when it is empty.
     pub body: Value,
+    /// In how many seconds to ask again.
+    pub retry_after: Option<u64>,
 }
 
 /// What reading an answer came to that is no JSON document.
@@ -111,7 +113,7 @@ impl Rest {
                 return Ok(Fetched::Bytes(collect(response, MAX_FETCHED).await?));
             }
             let answer = read(response).await?;
-            Ok(Fetched::Refused(Problem::new(answer.status, &answer.body)))
+            Ok(Fetched::Refused(Problem::of(&answer)))
         });
         tokio::time::timeout(PATIENCE, fetching)
             .await
@@ -128,7 +130,7 @@ impl Rest {
                 return Ok(Opened::Events(Events::new(response, Held(link))));
             }
             let answer = read(response).await?;
-            Ok(Opened::Refused(Problem::new(answer.status, &answer.body)))
+            Ok(Opened::Refused(Problem::of(&answer)))
         });
         tokio::time::timeout(PATIENCE, opening)
             .await
@@ -252,19 +254,25 @@ impl Answer {
         if self.status.is_success() {
             Ok(self.body)
         } else {
-            Err(Problem::new(self.status, &self.body))
+            Err(Problem::of(&self))
         }
     }
 }
 
 async fn read(response: Response<Incoming>) -> Result<Answer, RestError> {
     let status = response.status();
+    let wait = response.headers().get(header::RETRY_AFTER);
+    let retry_after = wait.and_then(|wait| wait.to_str().ok()?.parse().ok());
     let bytes = collect(response, MAX_ANSWER).await?;
     let body = match &bytes[..] {
         [] => Value::Null,
         bytes => serde_json::from_slice(bytes).map_err(|_| RestError::Answer)?,
     };
-    Ok(Answer { status, body })
+    Ok(Answer {
+        status,
+        body,
+        retry_after,
+    })
 }
 
 async fn collect(response: Response<Incoming>, most: usize) -> Result<Bytes, RestError> {

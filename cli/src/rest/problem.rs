@@ -5,6 +5,7 @@ use std::fmt;
 use hyper::StatusCode;
 use serde_json::Value;
 
+use super::Answer;
 use crate::output::printable;
 
 /// What the server refused, and why.
@@ -16,10 +17,20 @@ pub struct Problem {
     pub code: String,
     detail: String,
     fields: Vec<String>,
+    /// In seconds, until another try.
+    wait: Option<u64>,
 }
 
 impl Problem {
-    pub(crate) fn new(status: StatusCode, body: &Value) -> Self {
+    /// What the server answered in place of what was asked for.
+    pub(crate) fn of(answer: &Answer) -> Self {
+        Self {
+            wait: answer.retry_after.filter(|_| answer.status == TOO_MANY),
+            ..Self::new(answer.status, &answer.body)
+        }
+    }
+
+    fn new(status: StatusCode, body: &Value) -> Self {
         let text = |member: &str| body.get(member).and_then(Value::as_str).map(str::to_owned);
         let errors = body.get("errors").and_then(Value::as_array);
         Self {
@@ -27,6 +38,7 @@ impl Problem {
             code: text("code").unwrap_or_else(|| "unknown".into()),
             detail: text("detail").unwrap_or_else(|| format!("the server answered {status}")),
             fields: errors.into_iter().flatten().filter_map(field).collect(),
+            wait: None,
         }
     }
 }
@@ -37,12 +49,19 @@ impl fmt::Display for Problem {
         for field in &self.fields {
             write!(f, "\n  {}", printable(field))?;
         }
+        match self.wait {
+            None => {}
+            Some(seconds) if seconds < 120 => write!(f, ": wait {seconds} seconds")?,
+            Some(seconds) => write!(f, ": wait {} minutes", seconds.div_ceil(60))?,
+        }
         if self.code == "client_certificate_missing" {
             f.write_str(": `keyferry login --client-certificate FILE --client-key FILE`")?;
         }
         Ok(())
     }
 }
+
+const TOO_MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
 
 fn field(error: &Value) -> Option<String> {
     let name = error.get("field")?.as_str()?;
@@ -67,6 +86,23 @@ mod tests {
             problem.to_string(),
             "The password is too easy to guess\n  password: needs a digit"
         );
+    }
+
+    #[test]
+    fn how_long_to_wait_is_told() {
+        let told = |status, seconds| {
+            let body = json!({ "detail": "Too many." });
+            let retry_after = Some(seconds);
+            let answer = Answer {
+                status,
+                body,
+                retry_after,
+            };
+            Problem::of(&answer).to_string()
+        };
+        assert_eq!(told(TOO_MANY, 900), "Too many: wait 15 minutes");
+        assert_eq!(told(TOO_MANY, 7), "Too many: wait 7 seconds");
+        assert_eq!(told(StatusCode::CONFLICT, 7), "Too many");
     }
 
     #[test]

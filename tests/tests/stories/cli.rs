@@ -24,6 +24,8 @@ on_both_engines!(
     the_status_tells_of_agent_and_server,
     several_commands_at_once_share_one_renewal,
     errors_have_codes_for_programs,
+    a_command_says_what_to_do_next,
+    a_key_ends_when_its_owner_says,
 );
 
 #[tokio::test]
@@ -287,6 +289,54 @@ async fn errors_have_codes_for_programs(engine: Engine) {
     assert_eq!(code(&ada, &read), "agent_not_running");
     server.kill();
     assert_eq!(code(&ada, &["keys", "list"]), "unreachable");
+}
+
+async fn a_command_says_what_to_do_next(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let shown = ada.run(&["account", "show"], b"").success().output;
+    assert!(shown.starts_with("ada\n"), "{shown}");
+
+    let stored = ada.run(&["keys", "put", "search"], b"s3cret").success();
+    assert!(stored.output.contains("--allow-host"), "{}", stored.output);
+    let again = ada.run(&["keys", "put", "search"], b"s3cret");
+    assert_eq!(again.code, 1);
+    assert!(
+        again.errors.contains("keys rotate search"),
+        "{}",
+        again.errors
+    );
+    let nothing = ada.run(&["keys", "policy", "search"], b"");
+    assert_eq!(nothing.code, 2, "{}", nothing.errors);
+
+    ada.run(&["vms", "add", "kali-1"], b"").success();
+    ada.run(&["vms", "rename", "kali-1", "kali-2"], b"")
+        .success();
+    assert_eq!(ada.ask(&["vms", "list"])["items"][0]["name"], "kali-2");
+
+    for _ in 0..5 {
+        let wrong = ada.try_to_log_in(&server, "ada", b"Wrong-Harbour-7-Lantern");
+        assert_eq!(wrong.code, 3, "{}", wrong.errors);
+    }
+    let locked = ada.try_to_log_in(&server, "ada", PASSWORD.as_bytes());
+    assert!(locked.errors.contains(": wait 1"), "{}", locked.errors);
+    assert!(locked.errors.contains(" minutes"), "{}", locked.errors);
+}
+
+async fn a_key_ends_when_its_owner_says(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let put = ["keys", "put", "openai", "--raw", "--expires", "2099-12-31"];
+    ada.run(&put, b"s3cret").success();
+    let ends = || ada.ask(&["keys", "show", "openai"])["key"]["policy"]["expires_at"].clone();
+    assert!(ends().as_str().unwrap().starts_with("2099-12-31T00:00:00"));
+    let policy = ["keys", "policy", "openai", "--expires"];
+    ada.run(&[&policy[..], &["none"]].concat(), b"").success();
+    assert_eq!(ends(), Value::Null);
+    let past = ada.run(&[&policy[..], &["2020-01-01"]].concat(), b"");
+    assert!(past.errors.contains("is in the past"), "{}", past.errors);
 }
 
 /// Runs a command with a terminal as its standard streams, and gives what the terminal showed.
