@@ -74,7 +74,7 @@ pub(crate) enum ApiError {
     #[error("The provider does not answer as it should; try again later.")]
     ProviderFailed(#[source] Box<dyn Error + Send + Sync>),
     /// The account waits for its e-mail address to be verified.
-    #[error("Verify your e-mail address first; the link is in your mail.")]
+    #[error("Verify your e-mail address first, by the token in your mail.")]
     EmailUnverified,
     /// No valid token.
     #[error("Sign in first: the token is missing, unknown or has ended.")]
@@ -98,7 +98,7 @@ pub(crate) enum ApiError {
     #[error("Connect with a client certificate of this server's authority.")]
     CertificateMissing,
     /// No such route or thing.
-    #[error("There is no such thing here.")]
+    #[error("There is nothing of this name or id here, or it belongs to another tenant.")]
     NotFound,
     /// The path is known, with other methods: these.
     #[error("This path does not know this method.")]
@@ -107,7 +107,7 @@ pub(crate) enum ApiError {
     #[error("The body came too slowly.")]
     RequestTimeout,
     /// The name is taken.
-    #[error("Something of this name exists already.")]
+    #[error("Something of this name exists already: choose another one, or change what is there.")]
     AlreadyExists,
     /// Sealed for another version.
     #[error("The value was sealed for a version that is not the next one.")]
@@ -131,7 +131,9 @@ pub(crate) enum ApiError {
     #[error("There are as many of these as there may be; take one away first.")]
     TooMany,
     /// The tenant's plan allows no more of these.
-    #[error("The plan allows no more of these.")]
+    #[error(
+        "The tenant's plan allows no more of these (GET /auth/me tells its limits): take one away, or ask an admin of the server for another plan."
+    )]
     PlanLimit,
     /// An account without an address was to be mailed to.
     #[error("The account has no e-mail address to write to.")]

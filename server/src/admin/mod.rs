@@ -307,7 +307,7 @@ fn tell_program(failure: &(dyn std::error::Error + Send + Sync + 'static)) {
     let mut text = failure.to_string();
     for cause in causes(failure) {
         text.push_str(": ");
-        text.push_str(&cause.to_string());
+        text.push_str(&cause);
     }
     let code = failure
         .downcast_ref::<ApiError>()
@@ -315,7 +315,15 @@ fn tell_program(failure: &(dyn std::error::Error + Send + Sync + 'static)) {
     eprintln!("{}", json!({ "error": text, "code": code, "exit_code": 1 }));
 }
 
-/// What lies under a failure, one below the other.
-fn causes(failure: &dyn std::error::Error) -> impl Iterator<Item = &dyn std::error::Error> {
-    std::iter::successors(failure.source(), |cause| cause.source())
+/// What lies under a failure, one below the other. Some libraries repeat their cause in their own
+/// words: it is told once.
+fn causes(failure: &dyn std::error::Error) -> impl Iterator<Item = String> {
+    let deeper = std::iter::successors(failure.source(), |cause| cause.source());
+    let mut told = failure.to_string();
+    deeper.filter_map(move |cause| {
+        let text = cause.to_string();
+        let repeated = told.ends_with(&text);
+        told.clone_from(&text);
+        (!repeated).then_some(text)
+    })
 }

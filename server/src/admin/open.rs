@@ -9,7 +9,7 @@ use super::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Database};
 use crate::data_dir::DataDir;
-use crate::store::{INSTANCE, Schema, Store, uuid_v7};
+use crate::store::{INSTANCE, Schema, Store, StoreError, uuid_v7};
 use crate::vault::master_key::{MasterKey, Place};
 
 /// What every command on the database begins with.
@@ -28,8 +28,7 @@ pub(super) async fn open(config: &Config, data_dir: &DataDir) -> Result<Opened, 
     let clock = Clock::system();
     let mut rng = UnwrapErr(SysRng);
     let arena = Arena::new(memory::self_test()?)?;
-    let store = Store::connect(&config.database).await?;
-    let schema = store.schema().await?;
+    let (store, schema) = reach(&config.database).await?;
     if schema.is_empty() {
         store.migrate().await?;
     }
@@ -62,9 +61,28 @@ pub(super) async fn connect(config: &Config) -> Result<(Store, Schema), Failure>
     {
         return Err(format!("there is no database {}: {ASTRAY}", path.display()).into());
     }
-    let store = Store::connect(&config.database).await?;
-    let schema = store.schema().await?;
-    Ok((store, schema))
+    Ok(reach(&config.database).await?)
+}
+
+/// Which database cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the database {place} cannot be used")]
+struct Unusable {
+    place: String,
+    #[source]
+    cause: StoreError,
+}
+
+async fn reach(database: &Database) -> Result<(Store, Schema), Unusable> {
+    let reached = async {
+        let store = Store::connect(database).await?;
+        let schema = store.schema().await?;
+        Ok((store, schema))
+    };
+    reached.await.map_err(|cause| Unusable {
+        place: database.to_string(),
+        cause,
+    })
 }
 
 /// The same, where something is. Tables alone are nothing: `migrate` and a restore that was cut off

@@ -20,12 +20,15 @@ mod tls;
 mod traces;
 mod web;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::cache::Source;
 
@@ -102,6 +105,24 @@ pub(crate) enum Database {
         /// How many connections to it are opened at most.
         connections: u32,
     },
+}
+
+impl fmt::Display for Database {
+    /// Where it is, without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = match self {
+            Self::File(path) => return write!(f, "{}", path.display()),
+            Self::Postgres { url, .. } => PgConnectOptions::from_str(url.expose_secret()),
+        };
+        let Ok(server) = url else {
+            return f.write_str("of DATABASE_URL");
+        };
+        let name = server.get_database().unwrap_or("postgres");
+        match server.get_socket() {
+            Some(folder) => write!(f, "{name} at {}", folder.display()),
+            None => write!(f, "{name} at {}:{}", server.get_host(), server.get_port()),
+        }
+    }
 }
 
 /// How tokens are made.
@@ -222,6 +243,21 @@ mod tests {
         assert_eq!(file(&config), Path::new("keyferry-data/keyferry.db"));
         assert!(matches!(config.tokens.algorithm, Algorithm::EdDsa));
         assert_eq!(config.passwords.cost, 12);
+    }
+
+    #[test]
+    fn where_a_database_is_is_told_without_its_password() {
+        for (url, told) in [
+            (
+                "postgres://ada:hush@db.example.org:5433/keys",
+                "keys at db.example.org:5433",
+            ),
+            ("postgres://ada:hush@/keys?host=/run/pg", "keys at /run/pg"),
+            ("sqlite:///var/k.db", "/var/k.db"),
+        ] {
+            let database = parse([("DATABASE_URL", url)]).unwrap().database;
+            assert_eq!(database.to_string(), told);
+        }
     }
 
     #[test]

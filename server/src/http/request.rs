@@ -200,9 +200,20 @@ fn fault_of(cause: &serde_json::Error, bytes: &[u8]) -> ApiError {
         ApiError::invalid(field, "is missing")
     } else {
         let field = member_before(bytes, cause.line(), cause.column());
-        ApiError::invalid(&field, "has a wrong type or value")
+        ApiError::invalid(&field, choices(&words).as_deref().unwrap_or(WRONG))
     }
 }
+
+/// What a word could have been: ours, behind the caller's.
+fn choices(words: &str) -> Option<String> {
+    let (_theirs, ours) = words
+        .strip_prefix("unknown variant `")?
+        .rsplit_once("`, expected ")?;
+    let (ours, _place) = ours.rsplit_once(" at line ")?;
+    Some(format!("must be {}", ours.replace('`', "")))
+}
+
+const WRONG: &str = "has a wrong type or value";
 
 /// The member whose value ends at this place: the last name before it.
 fn member_before(bytes: &[u8], line: usize, column: usize) -> String {
@@ -303,6 +314,28 @@ mod tests {
         let refused = parse::<Said>(b"{\"word\": null}").unwrap_err();
         assert_eq!(refused.code(), "invalid_input");
         assert_eq!(refused.fields()[0].field, "word");
+    }
+
+    #[test]
+    fn a_word_that_is_none_of_ours_is_answered_with_those() {
+        #[derive(Debug, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Colour {
+            Red,
+            Green,
+            Blue,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Painted {
+            #[expect(dead_code, reason = "only parsed")]
+            colour: Colour,
+        }
+        for evil in ["pink", "a`, expected b"] {
+            let text = format!("{{\"colour\": \"{evil}\"}}");
+            let refused = parse::<Painted>(text.as_bytes()).unwrap_err();
+            let told = FieldError::new("colour", "must be one of red, green, blue");
+            assert_eq!(refused.fields(), [told]);
+        }
     }
 
     #[test]

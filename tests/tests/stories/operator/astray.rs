@@ -59,9 +59,13 @@ async fn why_a_database_cannot_be_reached_is_said() {
     let right = stage.database().unwrap().url();
     let (_name, options) = right.split_once('?').unwrap();
     let refused = "postgres://keyferry@127.0.0.1:1/keyferry".to_owned();
-    for (url, cause) in [
-        (format!("postgres:///nowhere?{options}"), "does not exist"),
-        (refused, "Connection refused"),
+    for (url, cause, place) in [
+        (
+            format!("postgres:///nowhere?{options}"),
+            "does not exist",
+            "the database nowhere at",
+        ),
+        (refused, "Connection refused", "keyferry at 127.0.0.1:1"),
     ] {
         let astray = Operator::of(&stage).with("DATABASE_URL", &url);
         let verified = astray.run(&["verify"], b"");
@@ -69,6 +73,12 @@ async fn why_a_database_cannot_be_reached_is_said() {
         assert!(verified.output.contains(cause), "{}", verified.output);
         let counted = astray.run(&["stats"], b"");
         assert_eq!(counted.code, 1);
-        assert!(counted.errors.contains(cause), "{}", counted.errors);
+        assert_eq!(
+            counted.errors.matches(cause).count(),
+            1,
+            "{}",
+            counted.errors
+        );
+        assert!(counted.errors.contains(place), "{}", counted.errors);
     }
 }
