@@ -252,7 +252,10 @@ mod tests {
                 "postgres://ada:hush@db.example.org:5433/keys",
                 "keys at db.example.org:5433",
             ),
-            ("postgres://ada:hush@/keys?host=/run/pg", "keys at /run/pg"),
+            (
+                "postgres:///keys?host=/run/pg&password=hush",
+                "keys at /run/pg",
+            ),
             ("sqlite:///var/k.db", "/var/k.db"),
         ] {
             let database = parse([("DATABASE_URL", url)]).unwrap().database;
