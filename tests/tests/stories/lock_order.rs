@@ -78,10 +78,11 @@ async fn a_reset_and_a_changed_password_do_not_block_each_other() {
 async fn noting_sessions_and_ending_them_do_not_block_each_other() {
     let scene = Scene::set().await;
     assert_eq!(scene.log_in(PASSWORD).await.unwrap(), 200);
+    // The older one lies behind the other from here on.
     scene
         .stage
         .change(
-            "UPDATE sessions SET user_agent = 'moved' \
+            "UPDATE sessions SET expires_at = expires_at + 1 \
              WHERE created_at = (SELECT MIN(created_at) FROM sessions)",
         )
         .await;

@@ -44,13 +44,13 @@ async fn an_admin_closes_and_opens_accounts(engine: Engine) {
         "account",
         "change",
         "--email",
-        "ada@example.org",
+        "o'brien@example.org",
         "--password-stdin",
     ];
     ada.run(&change, PASSWORD.as_bytes()).success();
     stage.mailed_token("kfe_").await;
     stage.forget_mails();
-    root.run(&["admin", "reset-password", "ada@example.org"], b"")
+    root.run(&["admin", "reset-password", "o'brien@example.org"], b"")
         .success();
     let reset = ["password", "reset", "--password-stdin"];
     let answer = format!(
