@@ -86,6 +86,7 @@ mod client_certificate;
 mod direct;
 mod error;
 mod key;
+pub mod lease;
 pub mod link;
 pub mod status;
 pub mod tls;

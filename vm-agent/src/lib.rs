@@ -4,12 +4,9 @@
 pub mod agent;
 pub mod arguments;
 pub mod causes;
-pub mod clock;
 pub mod config;
 pub mod harden;
 pub mod keyring;
-pub mod lease;
-pub mod machine;
 mod places;
 pub mod programs;
 pub mod proxy;

@@ -7,7 +7,6 @@ use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::local::{Delivery, Refusal, RefusalCode, Reply, Request};
 use keyferry_protocol::memory::{LockedBox, PageState, ProtectionLevel, scrub};
 use keyferry_protocol::wire::{Outcome, ToAgent, ToServer};
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -16,24 +15,21 @@ use super::pages::{Changes, Pages};
 use crate::Error;
 use crate::agent_socket::Arrival;
 use crate::client::{Asked, Opened};
+use crate::lease::{Clock as _, Lease, Machine, SystemClock, Verdict};
 use crate::link::{LinkError, Received};
 
 /// Everything of a program that has no agent.
 pub(super) struct Task {
     line: Line,
     pages: Pages,
-    /// While anything is held.
-    lease: Option<Lease>,
+    lease: Lease,
+    clock: SystemClock,
+    /// Since the handshake that is under way began, this machine has become another one.
+    jumped: bool,
     cut_off: bool,
     heard_at: Duration,
     opened_at: Duration,
     batch: Batch,
-}
-
-struct Lease {
-    length: Duration,
-    /// On the boot-time clock, which does not stand still in suspension.
-    at: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,11 +44,16 @@ impl Task {
     /// Opens the first session; its failure is the caller's to hear.
     pub(super) async fn new(mut uplink: Uplink, level: ProtectionLevel) -> Result<Self, LinkError> {
         let Attached { link, lease } = uplink.attach().await?;
+        let clock = SystemClock::new(Machine::open());
+        let mut running = Lease::new(clock.look());
+        running.begin(lease.min(TO_TELL_ALL), clock.look());
         let now = boot_time();
         Ok(Self {
             line: Line::Open(Box::new(link), Box::new(uplink)),
             pages: Pages::new(level),
-            lease: Some(Lease::until_told(lease)),
+            lease: running,
+            clock,
+            jumped: false,
             cut_off: false,
             heard_at: now,
             opened_at: now,
@@ -89,25 +90,37 @@ impl Task {
                 _ = second.tick() => self.beat(&opened).await,
             }
         }
+        // A goodbye goes into a session that is still this machine's.
+        self.enforce(&opened);
         tell(&opened, self.pages.wipe(PageState::LeaseOver));
         opened.lock().unwrap_or_else(PoisonError::into_inner).end();
         let _as_well_as_can_be = timeout(TO_SAY_GOODBYE, self.line.say(&ToServer::Bye)).await;
     }
 
     async fn step(&mut self, step: Step, opened: &Mutex<Opened>) {
+        let ended = self.enforce(opened);
         match step {
+            // The session is not to be used any more, nor what came in it.
+            Step::Received(_) if ended => {}
             Step::Received(Ok(received)) => {
                 if let Err(error) = self.hear(received, Some(opened)).await {
                     self.line.reopen(&error);
                 }
             }
             Step::Received(Err(error)) => self.line.reopen(&error),
-            Step::Failed(attempt) => self.line = Line::Trying(attempt),
+            Step::Failed(attempt) => {
+                self.jumped = false;
+                self.line = Line::Trying(attempt);
+            }
+            Step::Attached(_, uplink) if self.jumped => {
+                self.jumped = false;
+                self.line = Line::Trying(uplink.try_again(&LinkError::TimedOut));
+            }
             Step::Attached(attached, uplink) => {
                 let now = boot_time();
                 // What is held is not confirmed yet: it stays on its own lease.
                 self.lease
-                    .get_or_insert_with(|| Lease::until_told(attached.lease));
+                    .begin(attached.lease.min(TO_TELL_ALL), self.clock.look());
                 (self.heard_at, self.opened_at) = (now, now);
                 self.batch = Batch::Awaited;
                 self.pages.begin_batch();
@@ -189,7 +202,8 @@ impl Task {
     }
 
     fn renew(&mut self, seconds: u32) -> (Option<ToServer>, Changes) {
-        self.lease = Some(Lease::of(Duration::from_secs(seconds.into())));
+        let length = Duration::from_secs(seconds.into());
+        self.lease.renew(length, self.clock.look());
         if self.batch == Batch::Told {
             return (None, Vec::new());
         }
@@ -203,13 +217,9 @@ impl Task {
 
     /// Every second: ends what is over, and asks the server for a sign of life now and then.
     async fn beat(&mut self, opened: &Mutex<Opened>) {
+        self.enforce(opened);
         let now = boot_time();
-        if self.lease.take_if(|lease| lease.is_over(now)).is_some() {
-            tell(opened, self.pages.wipe(PageState::LeaseOver));
-            // The server believes that all of it is here: only a new session tells it again.
-            self.line.reopen(&LinkError::TimedOut);
-        }
-        tell(opened, self.pages.expire(wall_time()));
+        tell(opened, self.pages.expire(self.clock.now().wall));
         let silent = now.saturating_sub(self.heard_at);
         if silent > SILENCE || now.saturating_sub(self.opened_at) > LONGEST_SESSION {
             self.line.reopen(&LinkError::TimedOut);
@@ -218,6 +228,21 @@ impl Task {
         {
             self.line.reopen(&error);
         }
+    }
+
+    /// Wipes what the clocks have ended, and whether they have. In a copy of this machine the
+    /// session's next nonce is the same, so that one is not used any more; and after a lease the
+    /// server believes that all keys are here, until a new session tells otherwise.
+    fn enforce(&mut self, opened: &Mutex<Opened>) -> bool {
+        match self.lease.judge(self.clock.look()) {
+            Verdict::None | Verdict::Left(_) => return false,
+            Verdict::Over => {}
+            Verdict::Jumped => self.jumped = matches!(self.line, Line::Trying(_)),
+        }
+        tell(opened, self.pages.wipe(PageState::LeaseOver));
+        self.lease.end();
+        self.line.reopen(&LinkError::TimedOut);
+        true
     }
 
     fn answer(&self, asked: Asked) {
@@ -241,22 +266,6 @@ impl Task {
             },
             Err(code) => refused(code, advice(code)),
         }
-    }
-}
-
-impl Lease {
-    fn of(length: Duration) -> Self {
-        let at = boot_time();
-        Self { length, at }
-    }
-
-    /// Of a session that has told nothing yet.
-    fn until_told(length: Duration) -> Self {
-        Self::of(length.min(TO_TELL_ALL))
-    }
-
-    fn is_over(&self, now: Duration) -> bool {
-        now.saturating_sub(self.at) >= self.length
     }
 }
 
@@ -298,11 +307,7 @@ fn tell(opened: &Mutex<Opened>, changes: Changes) {
 }
 
 fn boot_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
-}
-
-fn wall_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::Realtime)).unwrap_or_default()
+    crate::lease::now().boot
 }
 
 /// In an acknowledgement, all versions of a key.

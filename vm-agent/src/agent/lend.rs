@@ -185,11 +185,10 @@ mod tests {
 
     use super::*;
     use crate::agent::Parts;
-    use crate::clock::SystemClock;
     use crate::config::{Limits, PolicyConfig};
     use crate::keyring::{Keyring, PageLimit};
-    use crate::machine::Machine;
     use crate::socket::Policy;
+    use keyferry_sdk::lease::{Machine, SystemClock};
 
     /// Of version 1, with these hosts.
     fn put<'a>(key: &KeyName, hosts: &[&'a str]) -> Put<'a> {

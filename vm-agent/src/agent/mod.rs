@@ -24,14 +24,13 @@ pub use permit::Identified;
 pub use refuse::refusal;
 pub use report::Uplink;
 
-use crate::clock::{Clock, Moment};
 use crate::config::Limits;
 use crate::harden::Step;
 use crate::keyring::{Keyring, Opened, ReceiverId, Share};
-use crate::lease::{Lease, Verdict};
 use crate::programs::Programs;
 use crate::proxy::Tokens;
 use crate::socket::{Peer, Policy};
+use keyferry_sdk::lease::{Clock, Lease, Moment, Verdict};
 
 /// An agent, whole.
 pub struct Agent {

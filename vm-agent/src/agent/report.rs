@@ -7,7 +7,7 @@ use super::advice::advice;
 use super::{Agent, lock};
 use crate::harden::Step;
 use crate::keyring::Keyring;
-use crate::lease::Verdict;
+use keyferry_sdk::lease::Verdict;
 
 /// What is known of the session with the server.
 #[derive(Debug)]

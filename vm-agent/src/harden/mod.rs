@@ -21,7 +21,7 @@ use std::io;
 use keyferry_protocol::memory::{MemoryError, ProtectionLevel};
 use serde::Serialize;
 
-use crate::clock;
+use keyferry_sdk::lease;
 
 /// One thing that was given up, for `status` and the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -89,7 +89,7 @@ impl HardenError {
 /// The first half, before any secret is in this process.
 pub fn before_secrets(tolerance: Tolerance) -> Result<(ProtectionLevel, Vec<Step>), HardenError> {
     // The first look at a clock reads the auxiliary vector, which is closed to us afterwards.
-    let _now = clock::now();
+    let _now = lease::now();
     descriptors::make_room();
     let mut steps = vec![dumps::no_core_files()?, dumps::not_dumpable()?];
     steps.push(privileges::no_new_privileges()?);
@@ -105,6 +105,19 @@ pub fn before_strangers(tolerance: Tolerance) -> Result<Vec<Step>, HardenError> 
         privileges::drop_capabilities()?,
         system_calls::allow_only_what_is_needed()?,
     ])
+}
+
+/// For `status`: what a restored or cloned machine would be known by.
+pub fn what_shows_a_restore(shown_by: &[&str]) -> Step {
+    let level = match shown_by {
+        [] => "only by its clocks".to_owned(),
+        some => some.join(", "),
+    };
+    Step {
+        step: "restore_noticed",
+        degraded: shown_by.is_empty(),
+        level,
+    }
 }
 
 /// What the helper that looks at programs gives up: it has to see other processes, and no more.

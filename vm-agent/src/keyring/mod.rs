@@ -19,8 +19,8 @@ use keyferry_protocol::memory::{Arena, LockedBox, PageState, ProtectionLevel, sc
 use keyferry_protocol::wire::{Delivery, Held, KeyPolicy, Outcome, Put, ToolRule, Used};
 use keyferry_sdk::status;
 
-use crate::clock::Moment;
 use crate::socket::Peer;
+use keyferry_sdk::lease::Moment;
 use receiver::Receiver;
 pub use receiver::{Opened, ReceiverId, Share};
 pub use usage::{Bound, Spent, Usage};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyferry_protocol::wire::Budget;
 
-use crate::clock::Moment;
+use keyferry_sdk::lease::Moment;
 
 /// The uses of one key since the agent started, and what counts for its budget.
 #[derive(Debug, Clone, Copy, Default)]

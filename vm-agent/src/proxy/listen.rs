@@ -111,11 +111,10 @@ mod tests {
 
     use super::*;
     use crate::agent::Parts;
-    use crate::clock::SystemClock;
     use crate::config::{Limits, PolicyConfig, ProxyConfig};
     use crate::keyring::{Keyring, PageLimit};
-    use crate::machine::Machine;
     use crate::socket::Policy;
+    use keyferry_sdk::lease::{Machine, SystemClock};
 
     /// The port of a proxy that has lent nothing to anybody.
     fn start() -> u16 {

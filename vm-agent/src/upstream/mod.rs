@@ -25,7 +25,7 @@ use session::{Ended, Machine, Session};
 
 use crate::agent::Agent;
 use crate::causes::with_causes;
-use crate::lease::Verdict;
+use keyferry_sdk::lease::Verdict;
 
 /// What the agent needs to get to its servers.
 pub struct Upstream {

@@ -5,16 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use keyferry_agent::agent::{Agent, Parts};
-use keyferry_agent::clock::{self, Clock, Moment};
 use keyferry_agent::config::{Limits, PolicyConfig, Reconnect};
 use keyferry_agent::keyring::{Keyring, PageLimit};
-use keyferry_agent::lease::Verdict;
 use keyferry_agent::socket::Policy;
 use keyferry_agent::upstream::{self, Backoff, Source, Upstream};
 use keyferry_protocol::handshake::Claims;
 use keyferry_protocol::memory::{Arena, self_test};
 use keyferry_protocol::ticket::Ticket;
 use keyferry_protocol::wire::{Delivery, KeyPolicy, Outcome, Put, ToServer};
+use keyferry_sdk::lease::{self, Clock, Moment, Verdict};
 use keyferry_sdk::link::{Credentials, Identity};
 use tokio::sync::Notify;
 
@@ -27,7 +26,7 @@ struct Suspended(Arc<AtomicU64>);
 
 impl Clock for Suspended {
     fn now(&self) -> Moment {
-        let mut now = clock::now();
+        let mut now = lease::now();
         now.boot += Duration::from_secs(self.0.load(Ordering::SeqCst));
         now
     }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use keyferry_agent::clock::{Clock, Moment};
-use keyferry_agent::machine::HostView;
+use keyferry_sdk::lease::{Clock, HostView, Moment};
 use tokio::time::Instant;
 
 /// Runs with tokio's clock, which stands while somebody works and jumps when everybody waits.

@@ -1,10 +1,10 @@
-//! The clocks of the agent, handed in so that tests can move them.
+//! The clocks, handed in so that tests can move them.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::machine::{HostView, Machine};
+use super::{HostView, Machine};
 
 /// One look at all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

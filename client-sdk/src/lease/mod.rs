@@ -4,10 +4,13 @@
 //! machine is suspended, the boot-time one while it is paused by its host, the host's never. That
 //! they move apart shows it.
 
+mod clock;
+mod machine;
+
 use std::time::Duration;
 
-use crate::clock::Moment;
-use crate::machine::HostView;
+pub use clock::{Clock, Moment, SystemClock, now};
+pub use machine::{HostView, Machine};
 
 /// The lease and what has been seen of the clocks.
 #[derive(Debug)]

@@ -16,8 +16,6 @@ use std::time::Duration;
 use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
-use crate::harden::Step;
-
 /// One look at the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostView {
@@ -63,20 +61,12 @@ impl Machine {
         }
     }
 
-    /// For `status`: what a restored or cloned machine would be known by.
-    pub fn step(&self) -> Step {
-        let mut seen_by = Vec::new();
-        seen_by.extend(self.uevents.is_some().then_some("VM generation id"));
-        seen_by.extend(self.rtc.is_some().then_some("real-time clock"));
-        Step {
-            step: "restore_noticed",
-            degraded: seen_by.is_empty(),
-            level: if seen_by.is_empty() {
-                "only by its clocks".to_owned()
-            } else {
-                seen_by.join(", ")
-            },
-        }
+    /// What a restored or cloned machine would be known by.
+    pub fn shows(&self) -> Vec<&'static str> {
+        let mut shows = Vec::new();
+        shows.extend(self.uevents.is_some().then_some("VM generation id"));
+        shows.extend(self.rtc.is_some().then_some("real-time clock"));
+        shows
     }
 }
 
@@ -154,7 +144,7 @@ mod tests {
         let machine = Machine::open();
         assert!(machine.news().is_some());
         assert_eq!(machine.look().generation, 0);
-        assert!(machine.step().level.contains("VM generation id"));
+        assert!(machine.shows().contains(&"VM generation id"));
     }
 
     #[test]
