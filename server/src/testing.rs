@@ -13,7 +13,7 @@ pub(crate) use recipient::Recipient;
 
 use crate::accounts::{self, PasswordHasher, Providers};
 use crate::app::{App, Parts};
-use crate::audit::ChainKey;
+use crate::audit::{ChainKey, Unlinked};
 use crate::background::Background;
 use crate::bus::Bus;
 use crate::clock::{Clock, Hands};
@@ -118,7 +118,9 @@ pub(crate) async fn server_under(
         now: shown.now(),
     };
     let server_keys = ServerKeys::load(&keeper, &mut rng).await.unwrap();
-    let audit_key = ChainKey::load(&keeper, &mut rng).await.unwrap();
+    let audit_key = ChainKey::load(&keeper, Unlinked::Adopt, &mut rng)
+        .await
+        .unwrap();
     let signing_keys = SigningKeys::load(&keeper, &config.tokens.algorithm, &mut rng);
     let signing_keys = signing_keys.await.unwrap();
     let hasher = PasswordHasher::start(config.passwords.cost).unwrap();

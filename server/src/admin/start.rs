@@ -9,7 +9,7 @@ use super::open::{Opened, connect_used, open};
 use super::serve::public_urls;
 use crate::accounts::{PasswordHasher, Providers};
 use crate::app::{App, Parts};
-use crate::audit::{self, ChainKey};
+use crate::audit::{Anchors, ChainKey};
 use crate::background::Background;
 use crate::backup;
 use crate::bus::Bus;
@@ -48,7 +48,7 @@ pub(super) async fn start(
     stop: Stop,
 ) -> Result<App, Failure> {
     let opened = open(&config, data_dir).await?;
-    let keys = Keys::load(&opened, &config.tokens.algorithm).await?;
+    let keys = Keys::load(&opened, data_dir, &config.tokens.algorithm).await?;
     let cache = config.cache.clone();
     let cache = cache.map(|source| Cache::new(source, opened.instance));
     let background = Background::new();
@@ -81,8 +81,6 @@ pub(super) async fn start(
         master_key: opened.master_key,
         instance: opened.instance,
     });
-    // A database from before there was a chain of events gets one.
-    audit::adopt(&app).await?;
     backup::settle_epoch(&app).await?;
     Ok(app)
 }
@@ -114,7 +112,11 @@ pub(super) async fn refuse_unused(config: &Config) -> Result<(), Failure> {
 }
 
 impl Keys {
-    async fn load(opened: &Opened, algorithm: &Algorithm) -> Result<Self, Failure> {
+    async fn load(
+        opened: &Opened,
+        data_dir: &DataDir,
+        algorithm: &Algorithm,
+    ) -> Result<Self, Failure> {
         let mut rng = UnwrapErr(SysRng);
         let keeper = Keeper {
             store: &opened.store,
@@ -125,7 +127,7 @@ impl Keys {
         Ok(Self {
             signing: SigningKeys::load(&keeper, algorithm, &mut rng).await?,
             pairs: ServerKeys::load(&keeper, &mut rng).await?,
-            audit: ChainKey::load(&keeper, &mut rng).await?,
+            audit: ChainKey::load(&keeper, Anchors::unlinked(data_dir), &mut rng).await?,
         })
     }
 }

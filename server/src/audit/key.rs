@@ -6,6 +6,8 @@ use aws_lc_rs::hmac;
 use keyferry_protocol::memory::{LockedBox, MemoryError};
 use rand_core::CryptoRng;
 
+use super::Unlinked;
+use super::adopt::adopt;
 use crate::store::{Store, StoreError};
 use crate::vault::master_key::MasterKey;
 use crate::vault::seal::{self, Unsealable};
@@ -27,22 +29,30 @@ pub(crate) enum ChainKeyError {
 }
 
 impl ChainKey {
-    /// Takes the key out of the database; the first start makes it.
+    /// Takes the key out of the database; the first start makes it, and the chains begin.
     pub(crate) async fn load(
         keeper: &Keeper<'_>,
+        unlinked: Unlinked,
         rng: &mut impl CryptoRng,
     ) -> Result<Self, ChainKeyError> {
-        let sealed = match keeper.store.audit_key().await? {
-            Some(sealed) => sealed,
-            None => {
-                let fresh = keeper.arena.random(KEY, rng)?;
-                let sealed = seal::seal(keeper.master_key, rng, CONTEXT, &fresh)?;
-                // Of several servers that start at once, the first one's key is everybody's.
-                keeper.store.decide_audit_key(sealed, keeper.now).await?
+        loop {
+            if let Some(kept) = Self::read(keeper.store, keeper.master_key).await? {
+                return Ok(kept);
             }
-        };
-        let key = seal::open(keeper.master_key, CONTEXT, &sealed)?;
-        Ok(Self(Arc::new(key)))
+            let fresh = keeper.arena.random(KEY, rng)?;
+            let sealed = seal::seal(keeper.master_key, rng, CONTEXT, &fresh)?;
+            let fresh = Self(Arc::new(fresh));
+            let mut change = keeper.store.begin().await?;
+            // Of several servers that start at once, the first one's key is everybody's.
+            if !change.insert_audit_key(&sealed, keeper.now).await? {
+                continue;
+            }
+            if unlinked == Unlinked::Adopt {
+                adopt(&mut change, &fresh).await?;
+            }
+            change.commit().await?;
+            return Ok(fresh);
+        }
     }
 
     /// The key of a database that has one; nothing is made.

@@ -1,10 +1,12 @@
 //! What happened, to whom, by whom: written before the answer goes out, and chained, so that nobody
 //! who has the database alone can change or forget it unnoticed.
 
+mod adopt;
 mod anchor;
 mod chain;
 mod export;
 mod filter;
+mod keep_anchor;
 mod key;
 mod list;
 mod prune;
@@ -17,15 +19,17 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::store::{StoreError, TenantId};
 
+pub(crate) use adopt::Unlinked;
 pub(crate) use anchor::Anchors;
 pub(crate) use chain::{HASH, Link};
 pub(crate) use export::{After, Lines, export, export_all};
 pub(crate) use filter::Filter;
+pub(crate) use keep_anchor::keep_anchor;
 pub(crate) use key::{CONTEXT as KEY_CONTEXT, ChainKey};
 pub(crate) use list::list;
 pub(crate) use prune::prune;
-pub(crate) use sweep::{keep_anchor, sweep};
-pub(crate) use verify::{Books, Report, adopt, verify, verify_own};
+pub(crate) use sweep::sweep;
+pub(crate) use verify::{Books, FaultKind, Report, verify, verify_own};
 
 /// One event. Never holds a secret, a password or a token.
 pub(crate) struct Entry<'a> {

@@ -5,10 +5,9 @@ use std::time::Duration;
 use tokio::time::interval;
 use tracing::{info, warn};
 
-use super::{Anchors, prune};
+use super::{keep_anchor, prune};
 use crate::alerts;
 use crate::app::App;
-use crate::data_dir::DataDir;
 
 /// Sweeps until the server stops.
 pub(crate) async fn sweep(app: App) {
@@ -20,18 +19,6 @@ pub(crate) async fn sweep(app: App) {
             _ = retiring.tick() => retire(&app).await,
             () = app.stop.requested() => return,
         }
-    }
-}
-
-/// Writes down where the chains are, beside the server's keys.
-pub(crate) async fn keep_anchor(app: &App) {
-    let kept = async {
-        let data_dir = DataDir::prepare(&app.config.data_dir)?;
-        Anchors::take(app).await?.write(&data_dir)
-    };
-    if let Err(cause) = kept.await {
-        let deeper = std::error::Error::source(&cause).map(ToString::to_string);
-        warn!(%cause, deeper, "the audit's anchor could not be kept; tried again later");
     }
 }
 

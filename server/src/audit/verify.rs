@@ -9,7 +9,7 @@ use super::{Anchors, ChainKey, Link};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::sessions::SignedIn;
-use crate::store::{ChainId, Head, Store, StoreError};
+use crate::store::{ChainId, Head, LinkedRecord, Store, StoreError};
 
 /// What was found.
 #[derive(Debug, Default, Serialize, JsonSchema)]
@@ -90,34 +90,6 @@ pub(crate) async fn verify_own(app: &App, caller: &SignedIn) -> Result<Report, A
     }
     report.intact = report.faults.is_empty();
     Ok(report)
-}
-
-/// Links the events of a database from before there was a chain, once.
-pub(crate) async fn adopt(app: &App) -> Result<u64, StoreError> {
-    let mut change = app.store.begin().await?;
-    if !change.begin_audit().await? {
-        return Ok(0);
-    }
-    let mut ends: BTreeMap<ChainId, Link> = BTreeMap::new();
-    let mut adopted = 0;
-    loop {
-        let events = change.unlinked_audit().await?;
-        if events.is_empty() {
-            break;
-        }
-        for event in events {
-            let chain = ChainId::of(event.tenant_id);
-            let end = ends.entry(chain).or_insert_with(|| Link::origin(chain));
-            *end = end.next(&app.audit_key, &event);
-            change.link_audit(&event, end).await?;
-            adopted += 1;
-        }
-    }
-    for end in ends.values() {
-        change.begin_chain(end).await?;
-    }
-    change.commit().await?;
-    Ok(adopted)
 }
 
 pub(super) async fn verify_chain(
@@ -204,25 +176,52 @@ pub(super) async fn hold_against(
 ) -> Result<(), StoreError> {
     for anchor in &anchors.chains {
         let kept = anchor.link();
-        let Some(head) = heads.get(&kept.chain) else {
-            report.add(kept.chain, kept.seq, FaultKind::Truncated);
-            continue;
-        };
-        if kept.seq <= head.pruned.seq {
-            continue;
-        }
-        let before = Link {
-            seq: kept.seq - 1,
-            ..kept
-        };
-        match books.store.audit_link(kept.chain, kept.seq).await? {
-            None if pruned_since(books, &before).await?.is_some() => {}
-            None => report.add(kept.chain, kept.seq, FaultKind::Truncated),
-            Some(found) if found != kept => report.add(kept.chain, kept.seq, FaultKind::Altered),
-            Some(_) => {}
+        let head = heads.get(&kept.chain).copied();
+        if let Some(kind) = lost(books, &kept, head).await? {
+            report.add(kept.chain, kept.seq, kind);
         }
     }
     Ok(())
+}
+
+/// What is wrong with a place that a chain had reached, when it does not lead to this head.
+pub(super) async fn lost(
+    books: &Books<'_>,
+    kept: &Link,
+    head: Option<&Head>,
+) -> Result<Option<FaultKind>, StoreError> {
+    let Some(head) = head else {
+        return Ok(Some(FaultKind::Truncated));
+    };
+    if head.end == *kept || (kept.seq <= head.pruned.seq && is_vouched(books, head)) {
+        return Ok(None);
+    }
+    if head.end.seq < kept.seq {
+        return Ok(Some(FaultKind::Truncated));
+    }
+    let before = Link {
+        seq: kept.seq - 1,
+        ..*kept
+    };
+    Ok(match books.store.audit_link(kept.chain, kept.seq).await? {
+        None if pruned_since(books, &before).await?.is_some() => None,
+        None => Some(FaultKind::Truncated),
+        Some(found) => (found != *kept).then_some(FaultKind::Altered),
+    })
+}
+
+/// Whether a server has written this event, whatever became of those around it.
+pub(super) async fn is_genuine(
+    books: &Books<'_>,
+    chain: ChainId,
+    row: &LinkedRecord,
+) -> Result<bool, StoreError> {
+    let found = row.link(chain);
+    let before = match books.store.audit_link(chain, found.seq - 1).await? {
+        Some(before) => Some(before),
+        None => books.store.audit_head(chain).await?.map(|head| head.pruned),
+    };
+    Ok(before.is_some_and(|before| before.next(books.key, &row.event) == found))
 }
 
 impl FaultKind {

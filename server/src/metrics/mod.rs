@@ -6,6 +6,7 @@ mod show;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -19,6 +20,7 @@ pub(crate) struct Metrics {
     refusals: Family<RefusalLabels, Counter>,
     deliveries: Family<DeliveryLabels, Counter>,
     agents_refused: Counter,
+    audit_regressed: Gauge,
 }
 
 /// A request that was answered.
@@ -85,6 +87,12 @@ impl Metrics {
         );
         let refused = "Agents that were not let in";
         registry.register("agents_refused", refused, agents_refused.clone());
+        let audit_regressed = Gauge::default();
+        registry.register(
+            "audit_regressed",
+            "Chains of the audit that are not what this server has seen of them",
+            audit_regressed.clone(),
+        );
         Self {
             registry,
             requests,
@@ -92,6 +100,7 @@ impl Metrics {
             refusals,
             deliveries,
             agents_refused,
+            audit_regressed,
         }
     }
 
@@ -119,6 +128,11 @@ impl Metrics {
 
     pub(crate) fn agent_refused(&self) {
         self.agents_refused.inc();
+    }
+
+    pub(crate) fn audit_regressed(&self, chains: usize) {
+        self.audit_regressed
+            .set(i64::try_from(chains).unwrap_or(i64::MAX));
     }
 }
 

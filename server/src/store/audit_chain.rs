@@ -169,35 +169,46 @@ impl Store {
         sql!(self, query_as(SQL).fetch_optional)
     }
 
-    /// Keeps this key, unless another one is kept already; tells which one counts. There is one row,
-    /// of one id.
-    pub(crate) async fn decide_audit_key(
+    /// The newest event since then that tells of a database that was brought back.
+    pub(crate) async fn newest_restore(
         &self,
-        proposed: Sealed,
-        now: UnixTime,
-    ) -> Result<Sealed, StoreError> {
-        const SQL: &str = "INSERT INTO audit_keys \
-            (id, salt, ciphertext, master_key_id, created_at) VALUES ($1, $2, $3, $4, $5) \
-            ON CONFLICT (id) DO NOTHING";
-        sql!(
-            self,
-            query(
-                SQL,
-                Uuid::max(),
-                &proposed.salt,
-                &proposed.ciphertext,
-                &proposed.master_key_id,
-                now
-            )
-            .execute
-        )?;
-        Ok(self.audit_key().await?.unwrap_or(proposed))
+        since: UnixTime,
+    ) -> Result<Option<LinkedRecord>, StoreError> {
+        const SQL: &str = "SELECT id, tenant_id, at, actor, action, subject, detail, \
+            correlation_id, seq, hash FROM audit_events WHERE chain_id = $1 AND at > $2 \
+            AND action IN ('server.restored', 'operator.restored') AND hash IS NOT NULL \
+            ORDER BY at DESC LIMIT 1";
+        sql!(self, query_as(SQL, ChainId::SERVER, since).fetch_optional)
     }
 }
 
 impl Transaction {
-    /// Begins to link events from before there was a chain; false when that was done before. Of
-    /// several servers that start at once, one goes first.
+    /// Keeps this key, unless another one is kept already; tells whether it does. There is one row,
+    /// of one id.
+    pub(crate) async fn insert_audit_key(
+        &mut self,
+        key: &Sealed,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "INSERT INTO audit_keys \
+            (id, salt, ciphertext, master_key_id, created_at) VALUES ($1, $2, $3, $4, $5) \
+            ON CONFLICT (id) DO NOTHING";
+        let kept = sql!(
+            self,
+            query(
+                SQL,
+                Uuid::max(),
+                &key.salt,
+                &key.ciphertext,
+                &key.master_key_id,
+                now
+            )
+            .execute
+        )?;
+        Ok(kept == 1)
+    }
+
+    /// Begins to link events from before there was a chain; false when there is one.
     pub(crate) async fn begin_audit(&mut self) -> Result<bool, StoreError> {
         const SQL: &str = "SELECT COUNT(*) FROM audit_heads WHERE chain_id <> $1 OR seq > 0";
         self.lock_chain(ChainId::SERVER, 0).await?;
