@@ -118,9 +118,8 @@ pub(crate) async fn server_under(
         now: shown.now(),
     };
     let server_keys = ServerKeys::load(&keeper, &mut rng).await.unwrap();
-    let audit_key = ChainKey::load(&keeper, Unlinked::Adopt, &mut rng)
-        .await
-        .unwrap();
+    let audit_key = Box::pin(ChainKey::load(&keeper, Unlinked::Adopt, &mut rng));
+    let audit_key = audit_key.await.unwrap();
     let signing_keys = SigningKeys::load(&keeper, &config.tokens.algorithm, &mut rng);
     let signing_keys = signing_keys.await.unwrap();
     let hasher = PasswordHasher::start(config.passwords.cost).unwrap();

@@ -8,12 +8,14 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::open::{Looked, look};
 use super::start::reopen;
 use super::{Failure, Settings};
-use crate::app::App;
-use crate::audit::{self, Anchors, Report};
+use crate::audit::{self, Anchors, Books, ChainKey, Report};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::store::Store;
 
 #[derive(Args)]
 pub(super) struct Audit {
@@ -28,6 +30,18 @@ pub(super) struct Audit {
 
 #[derive(Subcommand)]
 enum Action {
+    #[command(flatten)]
+    Look(Look),
+    /// Forget old events; what is left can still be verified
+    Prune {
+        /// Events older than so many days
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(0..=36_500))]
+        older_than_days: u64,
+    },
+}
+
+#[derive(Subcommand)]
+enum Look {
     /// Look whether events were changed, removed, moved or added behind the server's back
     Verify {
         /// Where the chains were at an earlier time, as `audit anchor` printed it; unless given,
@@ -43,48 +57,60 @@ enum Action {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Forget old events; what is left can still be verified
-    Prune {
-        /// Events older than so many days
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(0..=36_500))]
-        older_than_days: u64,
-    },
 }
 
 /// Runs one action.
 pub(super) async fn audit(config: Config, flags: Audit) -> Result<(), Failure> {
-    let (app, _stopper) = reopen(config).await?;
-    let data_dir = DataDir::existing(&app.config.data_dir)?;
-    let done = act(&app, &data_dir, &flags).await;
-    app.store.close().await;
-    done
+    match &flags.action {
+        Action::Look(what) => {
+            let data_dir = DataDir::existing(&config.data_dir)?;
+            let looked = look(&config, &data_dir).await?;
+            let done = show(what, (&looked, &data_dir), flags.json).await;
+            looked.store.close().await;
+            done
+        }
+        Action::Prune { older_than_days } => prune(config, *older_than_days, flags.json).await,
+    }
 }
 
-async fn act(app: &App, data_dir: &DataDir, flags: &Audit) -> Result<(), Failure> {
-    match &flags.action {
-        Action::Verify { anchor } => {
+/// What only looks, and changes nothing.
+async fn show(
+    what: &Look,
+    (looked, data_dir): (&Looked, &DataDir),
+    as_json: bool,
+) -> Result<(), Failure> {
+    let store = &looked.store;
+    match what {
+        Look::Verify { anchor } => {
             let anchors = match anchor {
                 Some(path) => Some(kept(path)?),
                 None => Anchors::read(data_dir)?,
             };
-            let report = audit::verify(&app.books(), anchors.as_ref()).await?;
-            tell(&report, anchors.as_ref(), flags.json)
+            let key = ChainKey::read(store, &looked.master_key).await?;
+            let key = &key.ok_or("the audit has not begun")?;
+            let report = audit::verify(&Books { store, key }, anchors.as_ref()).await?;
+            tell(&report, anchors.as_ref(), as_json)
         }
-        Action::Anchor => {
-            let anchors = Anchors::take(app).await?;
+        Look::Anchor => {
+            let heads = store.audit_heads().await?;
+            let anchors = Anchors::of(&heads, looked.instance, Clock::system().now());
             say(&serde_json::to_string(&anchors)?)
         }
-        Action::Export { output } => export(app, output.as_deref(), flags.json).await,
-        Action::Prune { older_than_days } => {
-            let age = Duration::from_secs(older_than_days * 86_400);
-            let pruned = audit::prune(app, app.clock.now() - age).await?;
-            say(&if flags.json {
-                json!({ "pruned": pruned }).to_string()
-            } else {
-                format!("{pruned} events are forgotten.")
-            })
-        }
+        Look::Export { output } => export(store, output.as_deref(), as_json).await,
     }
+}
+
+async fn prune(config: Config, days: u64, as_json: bool) -> Result<(), Failure> {
+    let (app, _stopper) = reopen(config).await?;
+    let age = Duration::from_secs(days * 86_400);
+    let pruned = audit::prune(&app, app.clock.now() - age).await;
+    app.store.close().await;
+    let pruned = pruned?;
+    say(&if as_json {
+        json!({ "pruned": pruned }).to_string()
+    } else {
+        format!("{pruned} events are forgotten.")
+    })
 }
 
 /// An anchor that the operator has kept.
@@ -126,7 +152,7 @@ fn tell(report: &Report, anchors: Option<&Anchors>, as_json: bool) -> Result<(),
     }
 }
 
-async fn export(app: &App, path: Option<&Path>, as_json: bool) -> Result<(), Failure> {
+async fn export(store: &Store, path: Option<&Path>, as_json: bool) -> Result<(), Failure> {
     let shown = std::io::stderr().is_terminal();
     let progress = |count: u64| {
         if shown {
@@ -136,13 +162,13 @@ async fn export(app: &App, path: Option<&Path>, as_json: bool) -> Result<(), Fai
     let count = match path {
         None => {
             let mut stdout = std::io::stdout().lock();
-            audit::export_all(app, &mut stdout, progress).await?
+            audit::export_all(store, &mut stdout, progress).await?
         }
         Some(path) => {
             let file = File::options().write(true).create_new(true).open(path);
             let file = file.map_err(|cause| format!("cannot make {}: {cause}", path.display()))?;
             let mut output = BufWriter::new(file);
-            let count = audit::export_all(app, &mut output, progress).await?;
+            let count = audit::export_all(store, &mut output, progress).await?;
             output.into_inner()?.sync_all()?;
             count
         }

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::{Failure, Settings};
+use super::{Failure, Serve};
 use crate::config::{Config, Transport};
 use crate::data_dir::DataDir;
 use crate::http::{Identity, trusting};
@@ -27,7 +27,7 @@ use crate::http::{Identity, trusting};
 #[derive(Args)]
 pub(super) struct Health {
     #[command(flatten)]
-    pub(super) settings: Settings,
+    pub(super) serve: Serve,
     /// Answer in JSON
     #[arg(long)]
     json: bool,

@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use zeroize::Zeroizing;
 
 use super::progress::Progress;
-use super::start::reopen;
+use super::start::{reopen, reopen_to_look};
 use super::{Failure, Settings};
 use crate::import::{FernetKeys, Import, KEYS, LayoutError, Report, Run, Source, Tables, USERS};
 use crate::store::uuid_v7;
@@ -63,7 +63,10 @@ pub(super) async fn import(flags: ImportFlags) -> Result<(), Failure> {
     let tables = flags.tables()?;
     let source = Source::open(flags.options()?, &tables).await?;
     let config = flags.settings.parse(Vec::new())?;
-    let (app, _stopper) = reopen(config).await?;
+    let (app, _stopper) = match flags.dry_run {
+        true => reopen_to_look(config).await?,
+        false => reopen(config).await?,
+    };
     let now = app.clock.now();
     let import = Import {
         fernet: fernet_keys(&flags.fernet_key_file, &app.arena)?,
@@ -99,6 +102,7 @@ fn tell(flags: &ImportFlags, report: &Report) -> Result<(), Failure> {
     if flags.json {
         return Ok(writeln!(stdout, "{}", serde_json::to_string(report)?)?);
     }
+    tell_columns(&mut stdout, report)?;
     let would = if flags.dry_run {
         "to import"
     } else {
@@ -116,6 +120,26 @@ fn tell(flags: &ImportFlags, report: &Report) -> Result<(), Failure> {
     }
     if report.left_out.len() > MOST_SHOWN {
         writeln!(stdout, "... all of them with --json")?;
+    }
+    Ok(())
+}
+
+/// What the rows were taken from: a guess that went wrong is seen here.
+fn tell_columns(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+    for table in ["users", "keys"] {
+        let used = report.columns.iter().filter_map(|(place, column)| {
+            let field = place.strip_prefix(table)?.strip_prefix('.')?;
+            Some(format!("{field}={}", column.as_deref()?))
+        });
+        let used: Vec<String> = used.collect();
+        writeln!(out, "columns of {table}: {}", used.join(", "))?;
+        let active = format!("{table}.active");
+        if !matches!(report.columns.get(&active), Some(Some(_))) {
+            writeln!(
+                out,
+                "{active}: none found, all count as active; name it with --column {active}=NAME"
+            )?;
+        }
     }
     Ok(())
 }

@@ -175,7 +175,7 @@ fn execute(command: Command) -> Result<(), Failure> {
             runtime.block_on(vm_channel::answer(config, &flags.vm, &flags.socket))
         }
         Command::Health(flags) => {
-            let config = flags.settings.parse(Vec::new())?;
+            let config = flags.serve.config()?;
             runtime.block_on(health::health(config, &flags))
         }
         Command::Init(flags) => runtime.block_on(init::init(flags)),

@@ -100,24 +100,44 @@ pub(super) fn never_used() -> Failure {
     format!("the database has never been used: {ASTRAY}").into()
 }
 
-/// The database as it is, with the master key that belongs to it. Nothing is changed.
-pub(super) async fn look(
-    config: &Config,
-    data_dir: &DataDir,
-) -> Result<(Store, MasterKey), Failure> {
+/// The same, of this program's schema: only `serve` and `migrate` bring that about, since servers of
+/// the version before may be running.
+pub(super) async fn connect_current(config: &Config) -> Result<(Store, Schema), Failure> {
     let (store, schema) = connect_used(config).await?;
+    if !schema.pending.is_empty() {
+        return Err(BEHIND.into());
+    }
+    Ok((store, schema))
+}
+
+/// A database that is looked at, with what belongs to it.
+pub(super) struct Looked {
+    pub(super) store: Store,
+    pub(super) master_key: MasterKey,
+    pub(super) instance: Uuid,
+}
+
+/// The database as it is, with the master key that belongs to it. Nothing is changed.
+pub(super) async fn look(config: &Config, data_dir: &DataDir) -> Result<Looked, Failure> {
+    let (store, schema) = connect_current(config).await?;
     let instance = store.setting(INSTANCE).await?.ok_or_else(never_used)?;
+    let instance = instance.parse()?;
     let arena = Arena::new(memory::self_test()?)?;
     let place = Place {
         data_dir,
         arena: &arena,
-        instance: instance.parse()?,
+        instance,
     };
     let source = &config.master_key;
     let mut rng = UnwrapErr(SysRng);
     let master_key = MasterKey::load(source, &place, (&store, &schema), &mut rng).await?;
-    Ok((store, master_key))
+    Ok(Looked {
+        store,
+        master_key,
+        instance,
+    })
 }
 
 const ASTRAY: &str = "give the --config, --data-dir or DATABASE_URL that the server has; for a new \
     installation, run `keyferry-server init`";
+const BEHIND: &str = "the schema is behind: run `keyferry-server migrate`";

@@ -5,7 +5,7 @@ use rand_core::UnwrapErr;
 use tokio::sync::Semaphore;
 
 use super::Failure;
-use super::open::{Opened, connect_used, open};
+use super::open::{Opened, connect_current, connect_used, open};
 use super::serve::public_urls;
 use crate::accounts::{PasswordHasher, Providers};
 use crate::app::{App, Parts};
@@ -40,8 +40,29 @@ struct Keys {
     audit: ChainKey,
 }
 
+impl Reachable {
+    /// What a command knows, which listens nowhere.
+    fn unheard(config: &Config) -> Self {
+        Self {
+            public_urls: public_urls(config, config.listen),
+            identity: None,
+        }
+    }
+}
+
 /// Opens everything that the data folder and the database hold; the first start makes it.
 pub(super) async fn start(
+    config: Config,
+    data_dir: &DataDir,
+    reachable: Reachable,
+    stop: Stop,
+) -> Result<App, Failure> {
+    let app = Box::pin(assemble(config, data_dir, reachable, stop)).await?;
+    backup::settle_epoch(&app).await?;
+    Ok(app)
+}
+
+async fn assemble(
     config: Config,
     data_dir: &DataDir,
     reachable: Reachable,
@@ -54,7 +75,7 @@ pub(super) async fn start(
     let background = Background::new();
     let mailer = mailer(&config.mail, data_dir, &opened.clock, &background)?;
     let server = uuid_v7(opened.clock.now(), &mut UnwrapErr(SysRng));
-    let app = App::new(Parts {
+    Ok(App::new(Parts {
         attached: Attached::new(),
         watchers: Watchers::default(),
         bus: Bus::new(server),
@@ -80,27 +101,38 @@ pub(super) async fn start(
         arena: opened.arena,
         master_key: opened.master_key,
         instance: opened.instance,
-    });
-    backup::settle_epoch(&app).await?;
-    Ok(app)
+    }))
 }
 
 /// The same for a command. It keeps the stopper until it is done.
 pub(super) async fn begin(config: Config) -> Result<(App, Stopper), Failure> {
     let data_dir = DataDir::prepare(&config.data_dir)?;
     let (stopper, stop) = stop::channel();
-    let reachable = Reachable {
-        public_urls: public_urls(&config, config.listen),
-        identity: None,
-    };
+    let reachable = Reachable::unheard(&config);
     let app = Box::pin(start(config, &data_dir, reachable, stop)).await?;
     Ok((app, stopper))
 }
 
 /// The same for a command that looks after what is there.
 pub(super) async fn reopen(config: Config) -> Result<(App, Stopper), Failure> {
-    refuse_unused(&config).await?;
+    refuse_behind(&config).await?;
     begin(config).await
+}
+
+/// The same for a command that only looks: nothing is shut out, and the epoch stays.
+pub(super) async fn reopen_to_look(config: Config) -> Result<(App, Stopper), Failure> {
+    refuse_behind(&config).await?;
+    let data_dir = DataDir::existing(&config.data_dir)?;
+    let (stopper, stop) = stop::channel();
+    let reachable = Reachable::unheard(&config);
+    let app = Box::pin(assemble(config, &data_dir, reachable, stop)).await?;
+    Ok((app, stopper))
+}
+
+async fn refuse_behind(config: &Config) -> Result<(), Failure> {
+    let (store, _schema) = connect_current(config).await?;
+    store.close().await;
+    Ok(())
 }
 
 /// Where there is nothing, the settings lead astray. What would be made there is not what was meant,

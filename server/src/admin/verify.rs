@@ -157,7 +157,8 @@ async fn records(config: &Config, checks: &mut Vec<Check>) {
     };
     match look(config, &data_dir).await {
         Err(cause) => checks.push(Check::of("master key", Err::<&str, _>(cause))),
-        Ok((store, master_key)) => {
+        Ok(looked) => {
+            let (store, master_key) = (looked.store, looked.master_key);
             checks.push(Check::good("master key", "belongs to the database"));
             checks.push(Check::of("records", open_all(&store, &master_key).await));
             let audit = audit_chains(&data_dir, &store, &master_key).await;

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{HASH, Link, Unlinked};
-use crate::app::App;
 use crate::data_dir::DataDir;
 use crate::store::{ChainId, Head, StoreError, UnixTime};
 
@@ -75,15 +74,11 @@ impl Anchor {
 }
 
 impl Anchors {
-    /// Where the chains are now.
-    pub(crate) async fn take(app: &App) -> Result<Self, StoreError> {
-        Ok(Self::of(app, &app.store.audit_heads().await?))
-    }
-
-    pub(super) fn of(app: &App, heads: &[Head]) -> Self {
+    /// Where the chains of this installation end.
+    pub(crate) fn of(heads: &[Head], instance: Uuid, now: UnixTime) -> Self {
         Self {
-            at: app.clock.now(),
-            instance: Some(app.instance),
+            at: now,
+            instance: Some(instance),
             chains: heads.iter().map(|head| Anchor::of(&head.end)).collect(),
         }
     }

@@ -6,7 +6,7 @@ use super::list::Event;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::sessions::SignedIn;
-use crate::store::{ChainId, StoreError};
+use crate::store::{ChainId, Store, StoreError};
 
 /// Lines of JSON.
 pub(crate) struct Lines(pub(crate) Vec<u8>);
@@ -42,7 +42,7 @@ pub(crate) enum ExportError {
 pub(crate) async fn export(app: &App, caller: &SignedIn, after: After) -> Result<Lines, ApiError> {
     let chain = ChainId::of(Some(caller.tenant_id()));
     let mut lines = Vec::new();
-    let wrote = write_some(app, chain, (after.0, PIECE), &mut lines).await;
+    let wrote = write_some(&app.store, chain, (after.0, PIECE), &mut lines).await;
     wrote.map_err(|cause| match cause {
         ExportError::Store(cause) => cause.into(),
         ExportError::Output(cause) => ApiError::internal(cause),
@@ -52,15 +52,15 @@ pub(crate) async fn export(app: &App, caller: &SignedIn, after: After) -> Result
 
 /// Every event of every chain; `progress` hears how many there were so far.
 pub(crate) async fn export_all(
-    app: &App,
+    store: &Store,
     output: &mut impl Write,
     mut progress: impl FnMut(u64),
 ) -> Result<u64, ExportError> {
     let mut count = 0;
-    for head in app.store.audit_heads().await? {
+    for head in store.audit_heads().await? {
         let mut after = head.pruned.seq;
         while let Some((last, some)) =
-            write_some(app, head.end.chain, (after, PIECE), output).await?
+            write_some(store, head.end.chain, (after, PIECE), output).await?
         {
             after = last;
             count += some;
@@ -72,12 +72,12 @@ pub(crate) async fn export_all(
 
 /// The last place that was written, and how many events were.
 async fn write_some(
-    app: &App,
+    store: &Store,
     chain: ChainId,
     (after, rows): (i64, i64),
     output: &mut impl Write,
 ) -> Result<Option<(i64, u64)>, ExportError> {
-    let rows = app.store.audit_after(chain, after, rows).await?;
+    let rows = store.audit_after(chain, after, rows).await?;
     let Some(last) = rows.last().map(|row| row.seq) else {
         return Ok(None);
     };

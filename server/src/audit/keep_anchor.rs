@@ -28,7 +28,7 @@ async fn keep(app: &App) -> Result<(), AnchorError> {
     let kept = Anchors::read(&data_dir)?.filter(|kept| kept.may_be_of(app.instance));
     // Read before it is compared: what is cut off after that is missed the next time.
     let heads = app.store.audit_heads().await?;
-    let mut now = Anchors::of(app, &heads);
+    let mut now = Anchors::of(&heads, app.instance, app.clock.now());
     let mut lost = Vec::new();
     if let Some(kept) = kept {
         lost = missed(app, &kept, &heads).await?;

@@ -9,15 +9,28 @@ use crate::store::{Head, StoreError, TenantId, UnixTime, uuid_v7};
 /// Forgets what is older than this time, and tells how many events that were. Each chain says
 /// itself that it was pruned.
 pub(crate) async fn prune(app: &App, before: UnixTime) -> Result<u64, StoreError> {
+    prune_by(app, before, PIECE).await
+}
+
+/// The same by so many events at a time, so that nobody waits for long.
+pub(super) async fn prune_by(app: &App, before: UnixTime, piece: i64) -> Result<u64, StoreError> {
     let mut pruned = 0;
     for head in app.store.audit_heads().await? {
-        let first_kept = app.store.first_audit_event_since(head.end.chain, before);
-        let last = first_kept.await?.map_or(head.end.seq, |first| first - 1);
         let mut from = head.pruned.seq;
-        // In pieces, so that nobody waits for long.
-        while from < last {
-            let upto = last.min(from + PIECE);
-            pruned += prune_to(app, &head, upto).await?;
+        while from < head.end.seq {
+            let upto = head.end.seq.min(from + piece);
+            let part = (from, upto);
+            let kept = app
+                .store
+                .first_audit_event_since(head.end.chain, part, before);
+            let kept = kept.await?;
+            let last = kept.map_or(upto, |first| first - 1);
+            if last > from {
+                pruned += prune_to(app, &head, last).await?;
+            }
+            if kept.is_some() {
+                break;
+            }
             from = upto;
         }
     }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::prune::prune_by;
 use super::sweep::retire;
 use super::verify::{FaultKind, hold_against, verify_chain};
 use super::{
@@ -46,6 +47,11 @@ async fn server() -> Server {
     server
 }
 
+async fn anchors(app: &App) -> Anchors {
+    let heads = app.store.audit_heads().await.unwrap();
+    Anchors::of(&heads, app.instance, app.clock.now())
+}
+
 /// What somebody does who owns the database.
 async fn tamper(app: &App, statement: &'static str) {
     for drop in [
@@ -72,7 +78,7 @@ fn kinds(report: &Report) -> Vec<(i64, FaultKind)> {
 #[tokio::test]
 async fn an_untouched_audit_is_intact() {
     let server = server().await;
-    let anchors = Anchors::take(&server.app).await.unwrap();
+    let anchors = anchors(&server.app).await;
     note(&server.app, None, "later").await;
     let report = verify(&server.app.books(), Some(&anchors)).await.unwrap();
     assert_eq!(kinds(&report), []);
@@ -168,7 +174,7 @@ async fn an_end_cut_off_with_its_head_set_back_is_found_by_what_is_kept_outside(
     let app = &server.app;
     let before = app.store.audit_heads().await.unwrap();
     note(app, Some(TenantId::from_bytes(TENANT)), "to be hidden").await;
-    let anchors = Anchors::take(app).await.unwrap();
+    let anchors = anchors(app).await;
     tamper(
         app,
         "DELETE FROM audit_events WHERE chain_id <> zeroblob(16) AND seq = 10",
@@ -222,8 +228,8 @@ async fn anchored() -> (Server, tempfile::TempDir, Vec<Head>) {
 
 async fn held(app: &App) -> Vec<(i64, FaultKind)> {
     let data_dir = DataDir::existing(&app.config.data_dir).unwrap();
-    let anchors = Anchors::read(&data_dir).unwrap().unwrap();
-    kinds(&verify(&app.books(), Some(&anchors)).await.unwrap())
+    let kept = Anchors::read(&data_dir).unwrap().unwrap();
+    kinds(&verify(&app.books(), Some(&kept)).await.unwrap())
 }
 
 async fn told(app: &App) -> usize {
@@ -290,7 +296,11 @@ async fn a_database_that_was_brought_back_is_no_forgery_when_a_server_says_so() 
     tamper(app, FORGED).await;
     keep_anchor(app).await;
     assert_eq!(told(app).await, 1, "the database alone cannot say so");
-    tamper(app, "DELETE FROM audit_events WHERE seq = 8 AND chain_id = zeroblob(16)").await;
+    tamper(
+        app,
+        "DELETE FROM audit_events WHERE seq = 8 AND chain_id = zeroblob(16)",
+    )
+    .await;
 
     server.clock.advance(Duration::from_secs(60));
     let restored = Entry {
@@ -382,7 +392,7 @@ async fn the_database_refuses_changes_of_what_was_written() {
 async fn what_is_left_after_pruning_can_be_verified() {
     let server = server().await;
     let app = &server.app;
-    let anchors = Anchors::take(app).await.unwrap();
+    let anchors = anchors(app).await;
     server.clock.advance(Duration::from_secs(3_600));
     note(app, Some(TenantId::from_bytes(TENANT)), "young").await;
     let cutoff = app.clock.now() - Duration::from_secs(60);
@@ -394,6 +404,22 @@ async fn what_is_left_after_pruning_can_be_verified() {
     assert_eq!(report.events, 3);
     tamper(app, "UPDATE audit_heads SET pruned_seq = pruned_seq + 1").await;
     assert!(!verify(&app.books(), None).await.unwrap().intact);
+}
+
+#[tokio::test]
+async fn pruning_finds_its_end_piece_by_piece() {
+    for piece in [1, 2, 4, 5, 100] {
+        let server = server().await;
+        let app = &server.app;
+        server.clock.advance(Duration::from_secs(3_600));
+        let cutoff = app.clock.now();
+        for _ in 0..7 {
+            note(app, Some(TenantId::from_bytes(TENANT)), "young").await;
+        }
+        assert_eq!(prune_by(app, cutoff, piece).await.unwrap(), 12, "{piece}");
+        assert_eq!(prune_by(app, cutoff, piece).await.unwrap(), 0, "{piece}");
+        assert_eq!(kinds(&verify(&app.books(), None).await.unwrap()), []);
+    }
 }
 
 #[tokio::test]
@@ -485,7 +511,7 @@ async fn without_its_audit_a_change_does_not_happen() {
 async fn what_is_pruned_while_it_is_verified_is_no_fault() {
     let server = server().await;
     let app = &server.app;
-    let anchors = Anchors::take(app).await.unwrap();
+    let anchors = anchors(app).await;
     // What a verification has read when the pruning begins.
     let heads = app.store.audit_heads().await.unwrap();
     server.clock.advance(Duration::from_secs(3_600));

@@ -38,10 +38,15 @@ pub(crate) enum BackupError {
     )]
     OtherMasterKey,
     #[error(
-        "the database is not empty, or has newer tables than the backup: give the name of a new one, \
-         or move the file away"
+        "the database is not empty: an installation uses it, and its rows are there. Give the name \
+         of a new one, or move the file away"
     )]
     NotEmpty,
+    #[error(
+        "the database has no rows, but newer tables than the backup: give the name of a new one, or \
+         move the file away"
+    )]
+    NewerTables,
     #[error("the backup's table {0} does not fit the schema")]
     OtherTable(String),
     #[error(

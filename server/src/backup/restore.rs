@@ -59,9 +59,7 @@ pub(crate) async fn restore(
     progress: impl Fn(u64),
 ) -> Result<Header, BackupError> {
     let header = restoring.header().clone();
-    if !is_unused(store, &header).await? {
-        return Err(BackupError::NotEmpty);
-    }
+    refuse_used(store, &header).await?;
     let begun = store.migrate_to(&header.schema).await;
     begun.map_err(|cause| match cause {
         StoreError::NewerSchema(_) => BackupError::Newer,
@@ -94,16 +92,17 @@ pub(crate) async fn restore(
     Ok(header)
 }
 
-/// Nothing is there, or nothing but the tables that a restore begins with.
-async fn is_unused(store: &Store, header: &Header) -> Result<bool, StoreError> {
+/// Nothing may be there, or nothing but the tables that a restore begins with.
+async fn refuse_used(store: &Store, header: &Header) -> Result<(), BackupError> {
     let applied = store.schema().await?.applied;
-    if !applied
-        .iter()
-        .all(|version| header.schema.contains(version))
-    {
-        return Ok(false);
+    if !applied.is_empty() && store.setting(INSTANCE).await?.is_some() {
+        return Err(BackupError::NotEmpty);
     }
-    Ok(applied.is_empty() || store.setting(INSTANCE).await?.is_none())
+    let known = |version: &i64| header.schema.contains(version);
+    match applied.iter().all(known) {
+        true => Ok(()),
+        false => Err(BackupError::NewerTables),
+    }
 }
 
 /// The tables in the order of the backup. Rows that migrations made are thrown away.

@@ -91,9 +91,11 @@ impl Known {
         }
     }
 
+    /// What is far below was missed. What is a little below may not be there yet, as at the begin.
     fn skip_to(&mut self, note: i64) {
-        self.floor = self.floor.max(Some(note));
-        self.met = self.met.split_off(&(note + 1));
+        let floor = note - A_FEW;
+        self.floor = self.floor.max(Some(floor));
+        self.met = self.met.split_off(&(floor + 1));
     }
 }
 
@@ -129,6 +131,18 @@ mod tests {
         assert!(!known.meet(1, begin) && !known.meet(2, begin));
         assert!(known.met.is_empty());
         assert!(known.meet(3, begin));
+    }
+
+    #[test]
+    fn a_number_that_is_late_in_a_flood_is_met_all_the_same() {
+        let (mut known, now) = (Known::default(), Instant::now());
+        known.begin(0);
+        for note in (1..=PAGE).filter(|note| *note != PAGE - 5) {
+            assert!(known.meet(note, now));
+        }
+        known.skip_to(PAGE);
+        assert!(known.meet(PAGE - 5, now), "its transaction ended later");
+        assert!(!known.meet(PAGE - 4, now) && !known.meet(1, now));
     }
 
     #[tokio::test]

@@ -149,7 +149,7 @@ const GUIDES: &[Guide] = &[
     guide("vault_list", "The keys of the tenant by name, without their values.", "", ""),
     guide("vault_put", "Stores a new key. Clients seal the value to the server's key; curl may send it plain.",
         r#"{"provider": "openai", "value": "sk-example", "policy": {"vms": "all"}}"#,
-        "400 invalid_sealed 409 already_exists 409 version_conflict"),
+        "400 invalid_sealed 409 already_exists 409 too_many 409 version_conflict"),
     guide("vault_show", "One key, without its value.", "", ""),
     guide("vault_change_policy", "Changes where a key goes and what it may be used for; its value stays.",
         r#"{"policy": {"delivery": "inject", "budget": {"requests_per_day": 1000}}}"#, "409 key_revoked"),

@@ -13,6 +13,7 @@ use super::{request, websocket};
 use crate::app::App;
 use crate::delivery;
 use crate::error::ApiError;
+use crate::store::Condition;
 use crate::vault::policy::DEFAULT_LEASE;
 
 /// The answer of `GET /`.
@@ -102,32 +103,33 @@ pub(super) async fn instance(app: &App) -> Result<Instance, ApiError> {
 }
 
 pub(super) async fn health(app: &App) -> Result<Made<Health>, ApiError> {
-    let connected = is_connected(app).await;
+    let database = condition(app).await;
     let cache = cache(app);
-    let well = connected && cache != DISCONNECTED;
+    let well = database == Some(Condition::Well) && cache != DISCONNECTED;
     let health = Health {
         status: if well { "healthy" } else { "degraded" },
-        database: if connected { CONNECTED } else { DISCONNECTED },
+        database: named(database),
         cache,
         version: VERSION,
         service: SERVICE,
     };
-    Made::json(ok_if(connected), &health)
+    Made::json(ok_if(database), &health)
 }
 
 pub(super) async fn ready(app: &App) -> Result<Made<Readiness>, ApiError> {
-    let ready = !app.stop.is_draining() && is_connected(app).await;
-    Made::json(ok_if(ready), &Readiness { ready })
+    let database = condition(app).await.filter(|_| !app.stop.is_draining());
+    let ready = database == Some(Condition::Well);
+    Made::json(ok_if(database), &Readiness { ready })
 }
 
 pub(super) async fn database(app: &App) -> Result<Made<Database>, ApiError> {
-    let connected = is_connected(app).await;
+    let condition = condition(app).await;
     let database = Database {
-        database_connected: connected,
-        status: if connected { CONNECTED } else { DISCONNECTED },
+        database_connected: condition.is_some(),
+        status: named(condition),
         engine: app.store.engine(),
     };
-    Made::json(ok_if(connected), &database)
+    Made::json(ok_if(condition), &database)
 }
 
 /// Without it the server serves all the same, and counts by itself.
@@ -139,17 +141,25 @@ fn cache(app: &App) -> &'static str {
     }
 }
 
-async fn is_connected(app: &App) -> bool {
-    timeout(PATIENCE, app.store.ping())
-        .await
-        .is_ok_and(|answer| answer.is_ok())
+/// What the database can do, when it answers.
+async fn condition(app: &App) -> Option<Condition> {
+    let answer = timeout(PATIENCE, app.store.condition()).await;
+    answer.ok()?.ok()
 }
 
-const fn ok_if(well: bool) -> StatusCode {
-    if well {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
+const fn named(database: Option<Condition>) -> &'static str {
+    match database {
+        Some(Condition::Well) => CONNECTED,
+        Some(Condition::Full) => "full",
+        Some(Condition::ReadOnly) => "read_only",
+        None => DISCONNECTED,
+    }
+}
+
+const fn ok_if(database: Option<Condition>) -> StatusCode {
+    match database {
+        Some(Condition::Well) => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -13,11 +13,13 @@ use crate::audit::Entry;
 use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::store::{ImportedRow, NewKeyRow, NewVersionRow, ProviderKeyId, TenantId, Transaction};
-use crate::vault::{self, Adopted, Provider};
+use crate::vault::{self, Adopted, MOST_KEYS, Provider};
 
 /// The names that the keys of one tenant have.
 struct Names {
     tenant: TenantId,
+    /// How many of them are not revoked.
+    active: i64,
     taken: HashSet<String>,
 }
 
@@ -48,6 +50,7 @@ impl Import<'_> {
                 let taken = self.app.store.key_names(owner.tenant).await?;
                 names = Some(Names {
                     tenant: owner.tenant,
+                    active: self.app.store.active_keys(owner.tenant).await?,
                     taken: taken.into_iter().collect(),
                 });
             }
@@ -94,19 +97,24 @@ impl Import<'_> {
             Err(other) => return Err(other.into()),
         };
         let outcome = match self.run {
-            Run::Dry => self.foresee(key).await?,
+            Run::Dry => self.foresee(key, names).await?,
             Run::Real => self.insert_key(open, key, (&row, &version)).await?,
         };
         if matches!(outcome, Outcome::Imported) {
+            names.active += 1;
             names.taken.insert(name.to_string());
         }
         Ok(outcome)
     }
 
     /// What would come of the key.
-    async fn foresee(&self, key: &ForeignKey) -> Result<Outcome, ImportError> {
+    async fn foresee(&self, key: &ForeignKey, names: &Names) -> Result<Outcome, ImportError> {
         let known = self.app.store.imported_row(&self.called, KEY, &key.id);
-        Ok(known.await?.map_or(Outcome::Imported, |_| Outcome::Known))
+        Ok(match known.await? {
+            Some(_) => Outcome::Known,
+            None if names.active >= MOST_KEYS => Outcome::LeftOut(FULL.to_owned()),
+            None => Outcome::Imported,
+        })
     }
 
     async fn insert_key(
@@ -127,6 +135,13 @@ impl Import<'_> {
             .await?
         {
             return Ok(Outcome::Known);
+        }
+        match vault::hold_a_place(change, row.tenant).await {
+            Err(ApiError::TooMany) => {
+                change.delete_imported_row(&imported).await?;
+                return Ok(Outcome::LeftOut(FULL.to_owned()));
+            }
+            held => held?,
         }
         change.insert_key(row).await?;
         change.insert_version(version).await?;
@@ -222,6 +237,7 @@ fn provider(key: &ForeignKey) -> Provider {
 }
 
 const KEY: &str = "key";
+const FULL: &str = "its owner has as many keys as a tenant may have";
 const BATCH: usize = 200;
 /// Leaves room for a number.
 const LONGEST_NAME: usize = 52;

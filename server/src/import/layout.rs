@@ -8,7 +8,12 @@ pub(crate) type Wanted = &'static [(&'static str, &'static [&'static str])];
 /// The columns of a table by what they hold, as SQL that gives text.
 pub(super) struct Layout {
     pub(super) table: String,
-    columns: BTreeMap<&'static str, String>,
+    columns: BTreeMap<&'static str, Used>,
+}
+
+struct Used {
+    name: String,
+    sql: String,
 }
 
 /// A column as the database describes it.
@@ -33,6 +38,17 @@ pub(crate) enum LayoutError {
         wanted: &'static str,
         tried: String,
     },
+    #[error(
+        "the table {table} has no column {named}, as --column {flag}.{field}={named} says; \
+         it has {there}"
+    )]
+    NotThere {
+        table: String,
+        flag: &'static str,
+        field: &'static str,
+        named: String,
+        there: String,
+    },
     #[error("--column {0}: must be users.FIELD=COLUMN or keys.FIELD=COLUMN, FIELD one of {1}")]
     Flag(String, String),
 }
@@ -40,7 +56,7 @@ pub(crate) enum LayoutError {
 impl Layout {
     /// Finds the columns, those that the operator named first.
     pub(super) fn find(
-        table: &str,
+        (flag, table): (&'static str, &str),
         there: &[Column],
         wanted: Wanted,
         named: &BTreeMap<String, String>,
@@ -52,11 +68,18 @@ impl Layout {
         let mut columns = BTreeMap::new();
         for (field, usual) in wanted {
             let found = match named.get(*field) {
-                Some(name) => find(name),
+                // What would be known from another column is not guessed instead.
+                Some(name) => Some(find(name).ok_or_else(|| LayoutError::NotThere {
+                    table: table.to_owned(),
+                    flag,
+                    field,
+                    named: name.clone(),
+                    there: names(there),
+                })?),
                 None => usual.iter().find_map(|name| find(name)),
             };
             if let Some(column) = found {
-                columns.insert(*field, as_text(column));
+                columns.insert(*field, Used::of(column));
             }
         }
         Ok(Self {
@@ -72,16 +95,32 @@ impl Layout {
 
     /// SQL for a field; null where the table does not have it.
     pub(super) fn sql(&self, field: &str) -> &str {
-        self.columns.get(field).map_or("NULL::text", String::as_str)
+        let used = self.columns.get(field);
+        used.map_or("NULL::text", |used| used.sql.as_str())
+    }
+
+    /// Which column a field is in, if any.
+    pub(super) fn column(&self, field: &str) -> Option<&str> {
+        self.columns.get(field).map(|used| used.name.as_str())
     }
 }
 
-fn as_text(column: &Column) -> String {
-    let name = quoted(&column.column_name);
-    match column.data_type.as_str() {
-        "bytea" => format!("convert_from({name}, 'UTF8')"),
-        _ => format!("{name}::text"),
+impl Used {
+    fn of(column: &Column) -> Self {
+        let name = quoted(&column.column_name);
+        Self {
+            name: column.column_name.clone(),
+            sql: match column.data_type.as_str() {
+                "bytea" => format!("convert_from({name}, 'UTF8')"),
+                _ => format!("{name}::text"),
+            },
+        }
     }
+}
+
+fn names(columns: &[Column]) -> String {
+    let names = columns.iter().map(|column| column.column_name.as_str());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// An identifier, as SQL quotes it.
@@ -146,19 +185,30 @@ mod tests {
     #[test]
     fn usual_names_are_found_and_named_ones_win() {
         let there = there(&[("id", "integer"), ("password", "text"), ("pw", "text")]);
-        let plain = Layout::find("users", &there, USERS, &BTreeMap::new()).unwrap();
+        let plain = Layout::find(("users", "users"), &there, USERS, &BTreeMap::new()).unwrap();
         assert_eq!(plain.sql("password_hash"), "\"password\"::text");
         assert_eq!(plain.sql("email"), "NULL::text");
         let named = BTreeMap::from([("password_hash".to_owned(), "pw".to_owned())]);
-        let named = Layout::find("users", &there, USERS, &named).unwrap();
+        let named = Layout::find(("users", "users"), &there, USERS, &named).unwrap();
         assert_eq!(named.sql("password_hash"), "\"pw\"::text");
+    }
+
+    #[test]
+    fn a_named_column_that_is_not_there_is_no_missing_one() {
+        let there = there(&[("id", "integer"), ("is_active", "boolean")]);
+        let named = BTreeMap::from([("active".to_owned(), "is_enabeld".to_owned())]);
+        let refused = Layout::find(("users", "people"), &there, USERS, &named);
+        let told = refused.err().unwrap().to_string();
+        for part in ["users.active=is_enabeld", "people", "id, is_active"] {
+            assert!(told.contains(part), "{told}");
+        }
     }
 
     #[test]
     fn names_cannot_leave_their_quotes() {
         let there = there(&[("id\"; DROP TABLE users; --", "bytea")]);
         let named = BTreeMap::from([("id".to_owned(), "id\"; DROP TABLE users; --".to_owned())]);
-        let layout = Layout::find("public.users", &there, USERS, &named).unwrap();
+        let layout = Layout::find(("users", "public.users"), &there, USERS, &named).unwrap();
         assert_eq!(layout.table, "\"public\".\"users\"");
         assert_eq!(
             layout.sql("id"),

@@ -18,7 +18,7 @@ pub(crate) use layout::{KEYS, LayoutError, USERS};
 pub(crate) use report::Report;
 pub(crate) use source::{Source, SourceError, Tables};
 
-use self::report::Outcome;
+use self::report::{Columns, Outcome};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::store::{StoreError, TenantId, UserId};
@@ -72,7 +72,10 @@ impl Import<'_> {
 
     /// Takes every row, users first; `progress` hears of each.
     pub(crate) async fn run(&self, progress: impl Fn()) -> Result<Report, ImportError> {
-        let mut report = Report::default();
+        let mut report = Report {
+            columns: self.source.columns(),
+            ..Report::default()
+        };
         let (mut owners, mut named) = (HashMap::new(), HashSet::new());
         let mut users = self.source.users();
         while let Some(user) = users.try_next().await? {

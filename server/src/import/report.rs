@@ -1,10 +1,16 @@
 //! What an import did, or would do.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+
+/// In which column of the other system each field is, by `users.FIELD` or `keys.FIELD`.
+pub(crate) type Columns = BTreeMap<String, Option<String>>;
 
 /// Counts, and why rows were left out.
 #[derive(Default, Serialize)]
 pub(crate) struct Report {
+    pub(crate) columns: Columns,
     pub(crate) users: Tally,
     pub(crate) keys: Tally,
     pub(crate) left_out: Vec<LeftOut>,

@@ -6,6 +6,7 @@ use futures_util::stream::BoxStream;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, FromRow, PgPool};
 
+use super::Columns;
 use super::layout::{Column, KEYS, Layout, LayoutError, USERS, Wanted};
 use crate::store::open_postgres;
 
@@ -108,6 +109,19 @@ impl Source {
         })
     }
 
+    /// In which column each field is, if in any.
+    pub(super) fn columns(&self) -> Columns {
+        let users = USERS
+            .iter()
+            .map(|(field, _)| ("users", *field, &self.users));
+        let keys = KEYS.iter().map(|(field, _)| ("keys", *field, &self.keys));
+        let columns = users.chain(keys).map(|(table, field, layout)| {
+            let column = layout.column(field).map(str::to_owned);
+            (format!("{table}.{field}"), column)
+        });
+        columns.collect()
+    }
+
     /// How many users and keys there are.
     pub(super) async fn count(&self) -> Result<u64, SourceError> {
         let sql = format!(
@@ -158,7 +172,7 @@ impl Source {
 
 async fn layout(
     pool: &PgPool,
-    (prefix, table, wanted): (&str, &str, Wanted),
+    (prefix, table, wanted): (&'static str, &str, Wanted),
     tables: &Tables,
 ) -> Result<Layout, SourceError> {
     const SQL: &str = "SELECT column_name::text, data_type::text FROM information_schema.columns \
@@ -176,7 +190,12 @@ async fn layout(
         let (of, field) = place.split_once('.')?;
         (of == prefix).then(|| (field.to_owned(), column.clone()))
     });
-    Ok(Layout::find(table, &there, wanted, &named.collect())?)
+    Ok(Layout::find(
+        (prefix, table),
+        &there,
+        wanted,
+        &named.collect(),
+    )?)
 }
 
 fn demand(

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::process;
 use crate::app::App;
+use crate::store::Condition;
 
 /// OpenMetrics 1.0.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -67,12 +68,19 @@ impl Moment {
 }
 
 async fn of_database(app: &App) -> Vec<Reading> {
-    let up = timeout(PATIENCE, app.store.ping()).await;
-    let up = u64::from(matches!(up, Ok(Ok(()))));
+    let condition = timeout(PATIENCE, app.store.condition()).await;
+    let condition = condition.ok().and_then(Result::ok);
+    let up = u64::from(condition.is_some());
+    let writable = u64::from(condition == Some(Condition::Well));
     let (open, idle, most) = app.store.connections();
     let opened = "Connections to the database that are open";
     vec![
         reading("up", "Whether the database answers", up),
+        reading(
+            "database_writable",
+            "Whether it takes what is written",
+            writable,
+        ),
         reading("database_connections", opened, open),
         reading(
             "database_connections_idle",

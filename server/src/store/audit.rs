@@ -77,7 +77,7 @@ impl Store {
             + (detail::json ->> 'received')::double precision) AS bytes \
             FROM audit_events WHERE actor = $1 AND at >= $2 AND action = 'key.opened' \
             AND detail::json ->> 'requested' = 'true' GROUP BY subject ORDER BY subject LIMIT $3";
-        let sql = match self.0 {
+        let sql = match self.pool {
             Pool::Postgres(_) => POSTGRES,
             Pool::Sqlite(_) => SQLITE,
         };

@@ -140,22 +140,16 @@ impl Store {
         }))
     }
 
-    /// How many events are in no chain.
-    pub(crate) async fn unlinked_audit_events(&self) -> Result<i64, StoreError> {
-        const SQL: &str = "SELECT COUNT(*) FROM audit_events e WHERE e.hash IS NULL \
-            OR e.chain_id IS NULL OR NOT EXISTS \
-            (SELECT 1 FROM audit_heads h WHERE h.chain_id = e.chain_id)";
-        sql!(self, query_scalar(SQL).fetch_one)
-    }
-
-    /// The first event of a chain that is not older than this time.
+    /// The first event in this part of a chain that is not older than this time.
     pub(crate) async fn first_audit_event_since(
         &self,
         chain: ChainId,
+        (after, upto): (i64, i64),
         time: UnixTime,
     ) -> Result<Option<i64>, StoreError> {
-        const SQL: &str = "SELECT MIN(seq) FROM audit_events WHERE chain_id = $1 AND at >= $2";
-        sql!(self, query_scalar(SQL, chain, time).fetch_one)
+        const SQL: &str = "SELECT MIN(seq) FROM audit_events \
+            WHERE chain_id = $1 AND seq > $2 AND seq <= $3 AND at >= $4";
+        sql!(self, query_scalar(SQL, chain, after, upto, time).fetch_one)
     }
 
     /// When the newest event happened.
@@ -183,6 +177,14 @@ impl Store {
 }
 
 impl Transaction {
+    /// How many events are in no chain. Looks at all of them.
+    pub(crate) async fn unlinked_audit_events(&mut self) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM audit_events e WHERE e.hash IS NULL \
+            OR e.chain_id IS NULL OR NOT EXISTS \
+            (SELECT 1 FROM audit_heads h WHERE h.chain_id = e.chain_id)";
+        sql!(self, query_scalar(SQL).fetch_one)
+    }
+
     /// Keeps this key, unless another one is kept already; tells whether it does. There is one row,
     /// of one id.
     pub(crate) async fn insert_audit_key(

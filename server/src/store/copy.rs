@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, FromRow, Row};
 
-use super::{Store, StoreError, Target, Transaction, on_database, sql};
+use super::{Bound, Store, StoreError, Target, Transaction, on_database, sql};
 
 /// A table and its columns.
 #[derive(Clone)]
@@ -122,7 +122,7 @@ impl Kind {
 }
 
 impl Store {
-    /// Starts a transaction that sees one moment, however long it takes.
+    /// Starts a transaction that sees one moment, however long it and each of its statements take.
     pub(crate) async fn begin_long(&self) -> Result<Transaction, StoreError> {
         const SETTINGS: [&str; 3] = [
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
@@ -130,7 +130,11 @@ impl Store {
             "SET LOCAL idle_in_transaction_session_timeout = 0",
         ];
         // It holds nobody up: others write meanwhile, and it does not see it.
-        let mut open = self.begin_by("BEGIN").await?;
+        let bound = Bound {
+            longest: None,
+            ..self.bound()
+        };
+        let mut open = self.begin_by("BEGIN", bound).await?;
         if let Target::Postgres(open) = open.target() {
             for setting in SETTINGS {
                 sqlx::query(setting).execute(&mut *open).await?;
@@ -304,3 +308,26 @@ fn in_order(mut left: Vec<Shape>, references: &[Reference]) -> Vec<Shape> {
 
 /// Notes for servers that run, which are nothing to one that starts from a backup.
 const OF_THE_MOMENT: &str = "changes";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::store::{Store, StoreError, sql};
+
+    /// Takes far longer than a millisecond.
+    const COUNTING: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+        WHERE i < 1000000) SELECT COUNT(*) FROM n";
+
+    #[tokio::test]
+    async fn a_look_at_whole_tables_takes_as_long_as_it_takes() {
+        let store = Store::open_in_memory().await;
+        let hasty = store.with_longest(Duration::from_millis(1));
+        let mut look = hasty.begin_long().await.unwrap();
+        let counted: i64 = sql!(look, query_scalar(COUNTING).fetch_one).unwrap();
+        assert_eq!(counted, 1_000_000);
+        look.commit().await.unwrap();
+        let late: Result<i64, _> = sql!(hasty, query_scalar(COUNTING).fetch_one);
+        assert!(matches!(late, Err(StoreError::Unreachable(_))));
+    }
+}

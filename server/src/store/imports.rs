@@ -36,6 +36,20 @@ impl Store {
 }
 
 impl Transaction {
+    /// Takes the note back.
+    pub(crate) async fn delete_imported_row(
+        &mut self,
+        row: &ImportedRow<'_>,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM imported_rows \
+            WHERE source = $1 AND kind = $2 AND foreign_id = $3";
+        sql!(
+            self,
+            query(SQL, row.source, row.kind, row.foreign_id).execute
+        )
+        .map(drop)
+    }
+
     /// Notes what a row became; `false` when it had been imported before.
     pub(crate) async fn insert_imported_row(
         &mut self,

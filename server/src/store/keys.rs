@@ -127,6 +127,11 @@ impl Store {
         sql!(self, query_as(SQL, tenant, now).fetch_all)
     }
 
+    /// How many keys the tenant has that are not revoked.
+    pub(crate) async fn active_keys(&self, tenant: TenantId) -> Result<i64, StoreError> {
+        sql!(self, query_scalar(COUNT_ACTIVE, tenant).fetch_one)
+    }
+
     /// The sealed value of one version; `None` when it has been destroyed.
     pub(crate) async fn sealed_version(
         &self,
@@ -168,6 +173,11 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE provider_keys SET policy = $3 WHERE tenant_id = $1 AND id = $2";
         sql!(self, query(SQL, tenant, id, policy).execute).map(drop)
+    }
+
+    /// How many keys the tenant has that are not revoked.
+    pub(crate) async fn count_active_keys(&mut self, tenant: TenantId) -> Result<i64, StoreError> {
+        sql!(self, query_scalar(COUNT_ACTIVE, tenant).fetch_one)
     }
 
     pub(crate) async fn insert_key(&mut self, new: &NewKeyRow) -> Result<(), StoreError> {
@@ -239,6 +249,18 @@ impl Transaction {
         sql!(self, query(SQL, tenant, key, version, at).execute).map(drop)
     }
 
+    /// Ends the overlap of every version of a key up to this one.
+    pub(crate) async fn end_overlaps(
+        &mut self,
+        (tenant, key): (TenantId, ProviderKeyId),
+        version: i64,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE key_versions SET retire_at = $4 WHERE tenant_id = $1 \
+            AND key_id = $2 AND version <= $3 AND destroyed_at IS NULL";
+        sql!(self, query(SQL, tenant, key, version, now).execute).map(drop)
+    }
+
     /// Destroys the versions of one key whose overlap is over.
     pub(crate) async fn destroy_retired_versions(
         &mut self,
@@ -289,5 +311,7 @@ impl Transaction {
     }
 }
 
+const COUNT_ACTIVE: &str =
+    "SELECT COUNT(*) FROM provider_keys WHERE tenant_id = $1 AND status = 'active'";
 /// What is left of a destroyed salt or ciphertext.
 const NOTHING: &[u8] = &[];

@@ -7,6 +7,7 @@ mod alerts;
 mod audit;
 mod audit_chain;
 mod changes;
+mod condition;
 mod copy;
 mod credentials;
 mod devices;
@@ -39,6 +40,8 @@ mod unix_time;
 mod users;
 mod vms;
 
+use std::time::Duration;
+
 use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgPool, PgTransaction, SqliteConnection, SqlitePool, SqliteTransaction};
 use tracing::{Instrument, Span};
@@ -50,6 +53,7 @@ pub(crate) use alerts::PendingAlert;
 pub(crate) use audit::{AuditRecord, UsedKey};
 pub(crate) use audit_chain::{Head, LinkedRecord};
 pub(crate) use changes::ChangeNote;
+pub(crate) use condition::{Condition, Writes};
 pub(crate) use copy::{Cell, Shape};
 pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
 pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
@@ -88,7 +92,12 @@ pub(crate) use vms::{Seen, StoredVm};
 
 /// The database, whichever it is.
 #[derive(Clone)]
-pub(crate) struct Store(Pool);
+pub(crate) struct Store {
+    pool: Pool,
+    /// How long a statement may take.
+    longest: Duration,
+    writes: Writes,
+}
 
 #[derive(Clone)]
 enum Pool {
@@ -100,6 +109,16 @@ enum Pool {
 pub(crate) struct Transaction {
     open: Target<PgTransaction<'static>, SqliteTransaction<'static>>,
     audit: audit::Unwritten,
+    bound: Bound,
+}
+
+/// What holds for every statement of a store or a transaction.
+#[derive(Clone)]
+pub(crate) struct Bound {
+    /// How long it may take; none for as long as it likes.
+    longest: Option<Duration>,
+    /// Hears why it failed.
+    writes: Writes,
 }
 
 /// What a statement runs on, for [`sql`]: a pool or a transaction of either engine.
@@ -153,23 +172,27 @@ impl StoreError {
 /// `query(..).execute` gives how many rows were changed.
 macro_rules! sql {
     ($on:expr, query($sql:expr $(, $value:expr)* $(,)?).execute) => {
-        $crate::store::on_database!($on, |db| {
-            let sql = $sql;
-            let span = $crate::traces::statement(&sql);
-            let statement = sqlx::query(sql)$(.bind($value))*;
-            $crate::store::in_time(span, statement.execute(db))
-                .await
-                .map(|done| done.rows_affected())
-        })
+        {
+            let bound = $on.bound();
+            $crate::store::on_database!($on, |db| {
+                let sql = $sql;
+                let span = $crate::traces::statement(&sql);
+                let statement = sqlx::query(sql)$(.bind($value))*;
+                $crate::store::in_time(&bound, span, statement.execute(db))
+                    .await
+                    .map(|done| done.rows_affected())
+            })
+        }
     };
     // Where it is a constant `SQL`, a read of a store is repeated once on a fresh connection.
     ($on:expr, $query:ident(SQL $(, $value:expr)* $(,)?).$fetch:ident) => {{
+        let bound = $on.bound();
         let mut tried = 0;
         loop {
             let answer = $crate::store::on_database!($on, |db| {
                 let span = $crate::traces::statement(&SQL);
                 let statement = sqlx::$query(SQL)$(.bind($value))*;
-                $crate::store::in_time(span, statement.$fetch(db)).await
+                $crate::store::in_time(&bound, span, statement.$fetch(db)).await
             });
             tried += 1;
             if tried > 1 || !$on.may_ask_again(SQL, &answer) {
@@ -177,26 +200,35 @@ macro_rules! sql {
             }
         }
     }};
-    ($on:expr, $query:ident($sql:expr $(, $value:expr)* $(,)?).$fetch:ident) => {
+    ($on:expr, $query:ident($sql:expr $(, $value:expr)* $(,)?).$fetch:ident) => {{
+        let bound = $on.bound();
         $crate::store::on_database!($on, |db| {
             let sql = $sql;
             let span = $crate::traces::statement(&sql);
             let statement = sqlx::$query(sql)$(.bind($value))*;
-            $crate::store::in_time(span, statement.$fetch(db)).await
+            $crate::store::in_time(&bound, span, statement.$fetch(db)).await
         })
-    };
+    }};
 }
 pub(crate) use sql;
 
 /// A statement that hangs is a database that does not answer, even when it cannot say so.
 pub(crate) async fn in_time<T>(
+    bound: &Bound,
     span: Span,
     statement: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, StoreError> {
     let late = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
-    let answer = tokio::time::timeout(LONGEST_STATEMENT, statement);
+    let answer = async {
+        match bound.longest {
+            None => statement.await,
+            Some(longest) => tokio::time::timeout(longest, statement)
+                .await
+                .map_err(late)?,
+        }
+    };
     let answer = answer.instrument(span).await;
-    Ok(answer.map_err(late)??)
+    Ok(answer.inspect_err(|cause| bound.writes.failed(cause))?)
 }
 
 /// Runs the same code on whichever database is open.
@@ -215,24 +247,26 @@ impl Store {
     pub(crate) async fn begin(&self) -> Result<Transaction, StoreError> {
         // SQLite refuses to write after a read if another process has written in between; who has
         // the right to write from the start waits for its turn instead.
-        self.begin_by("BEGIN IMMEDIATE").await
+        self.begin_by("BEGIN IMMEDIATE", self.bound()).await
     }
 
-    async fn begin_by(&self, sqlite: &'static str) -> Result<Transaction, StoreError> {
+    async fn begin_by(
+        &self,
+        sqlite: &'static str,
+        bound: Bound,
+    ) -> Result<Transaction, StoreError> {
         let span = traces::statement(&"BEGIN");
-        let open = match &self.0 {
-            Pool::Postgres(pool) => Target::Postgres(in_time(span, pool.begin()).await?),
-            Pool::Sqlite(pool) => Target::Sqlite(in_time(span, pool.begin_with(sqlite)).await?),
+        let open = match &self.pool {
+            Pool::Postgres(pool) => Target::Postgres(in_time(&bound, span, pool.begin()).await?),
+            Pool::Sqlite(pool) => {
+                Target::Sqlite(in_time(&bound, span, pool.begin_with(sqlite)).await?)
+            }
         };
         Ok(Transaction {
             open,
             audit: audit::Unwritten::default(),
+            bound,
         })
-    }
-
-    /// Asks the database for a sign of life.
-    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        sql!(self, query("SELECT 1").execute).map(drop)
     }
 
     /// How many connections are open, how many of them idle, and how many there may be.
@@ -246,7 +280,7 @@ impl Store {
 
     /// The engine's name, as `/database/status` tells it.
     pub(crate) fn engine(&self) -> &'static str {
-        match self.0 {
+        match self.pool {
             Pool::Postgres(_) => "postgresql",
             Pool::Sqlite(_) => "sqlite",
         }
@@ -272,8 +306,16 @@ impl Store {
     }
 
     /// For [`sql`].
+    pub(crate) fn bound(&self) -> Bound {
+        Bound {
+            longest: Some(self.longest),
+            writes: self.writes.clone(),
+        }
+    }
+
+    /// For [`sql`].
     pub(crate) const fn target(&self) -> Target<&PgPool, &SqlitePool> {
-        match &self.0 {
+        match &self.pool {
             Pool::Postgres(pool) => Target::Postgres(pool),
             Pool::Sqlite(pool) => Target::Sqlite(pool),
         }
@@ -288,6 +330,11 @@ impl Transaction {
     )]
     pub(crate) const fn may_ask_again<T>(&self, _: &str, _: &Result<T, StoreError>) -> bool {
         false
+    }
+
+    /// For [`sql`].
+    pub(crate) fn bound(&self) -> Bound {
+        self.bound.clone()
     }
 
     /// For [`sql`].
@@ -306,9 +353,10 @@ impl Transaction {
         })?;
         let span = traces::statement(&"COMMIT");
         match self.open {
-            Target::Postgres(open) => in_time(span, open.commit()).await?,
-            Target::Sqlite(open) => in_time(span, open.commit()).await?,
+            Target::Postgres(open) => in_time(&self.bound, span, open.commit()).await?,
+            Target::Sqlite(open) => in_time(&self.bound, span, open.commit()).await?,
         }
+        self.bound.writes.succeeded();
         Ok(())
     }
 }
@@ -352,7 +400,7 @@ fn is_outage(code: &str) -> bool {
 }
 
 /// PostgreSQL itself gives up two seconds earlier.
-const LONGEST_STATEMENT: std::time::Duration = std::time::Duration::from_secs(12);
+const LONGEST_STATEMENT: Duration = Duration::from_secs(12);
 
 #[cfg(test)]
 mod tests {

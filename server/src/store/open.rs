@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
-use super::{Pool, Store, StoreError, UnixTime, in_time, sql};
+use super::{LONGEST_STATEMENT, Pool, Store, StoreError, UnixTime, Writes, in_time, sql};
 use crate::config::Database;
 use crate::traces;
 
@@ -55,6 +55,23 @@ impl Store {
         }
     }
 
+    fn on(pool: Pool) -> Self {
+        Self {
+            pool,
+            longest: LONGEST_STATEMENT,
+            writes: Writes::default(),
+        }
+    }
+
+    /// The same database, with this bound.
+    #[cfg(test)]
+    pub(crate) fn with_longest(&self, longest: Duration) -> Self {
+        Self {
+            longest,
+            ..self.clone()
+        }
+    }
+
     /// Opens an empty database that is gone when the store is dropped.
     #[cfg(test)]
     pub(crate) async fn open_in_memory() -> Self {
@@ -89,10 +106,10 @@ impl Store {
     /// What time the database has; SQLite has ours.
     pub(crate) async fn clock(&self, ours: UnixTime) -> Result<UnixTime, StoreError> {
         const SQL: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT";
-        match &self.0 {
+        match &self.pool {
             Pool::Postgres(pool) => {
                 let span = traces::statement(&SQL);
-                in_time(span, sqlx::query_scalar(SQL).fetch_one(pool)).await
+                in_time(&self.bound(), span, sqlx::query_scalar(SQL).fetch_one(pool)).await
             }
             Pool::Sqlite(_) => Ok(ours),
         }
@@ -120,7 +137,7 @@ impl Store {
 
     /// However long it takes: an index on a large table, or a server that migrates already.
     async fn run(&self, migrator: &Migrator) -> Result<(), StoreError> {
-        match &self.0 {
+        match &self.pool {
             Pool::Postgres(pool) => {
                 let options = pool.connect_options().as_ref().clone();
                 let options = options.options(BOUNDS.map(|(name, _)| (name, "0")));
@@ -138,7 +155,7 @@ impl Store {
         const SQLITE: &str = "SELECT COUNT(*) FROM sqlite_schema \
             WHERE type = 'table' AND name = '_sqlx_migrations'";
         const APPLIED: &str = "SELECT version FROM _sqlx_migrations ORDER BY version";
-        let there = match self.0 {
+        let there = match self.pool {
             Pool::Postgres(_) => POSTGRES,
             Pool::Sqlite(_) => SQLITE,
         };
@@ -152,7 +169,7 @@ impl Store {
     async fn connect_postgres(url: &SecretString, connections: u32) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url.expose_secret())?.options(BOUNDS);
         let pool = open_postgres(postgres_pool(connections), options).await?;
-        Ok(Self(Pool::Postgres(pool)))
+        Ok(Self::on(Pool::Postgres(pool)))
     }
 
     async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
@@ -175,7 +192,7 @@ impl Store {
             })
             .connect_with(options)
             .await?;
-        Ok(Self(Pool::Sqlite(pool)))
+        Ok(Self::on(Pool::Sqlite(pool)))
     }
 }
 
@@ -212,7 +229,7 @@ fn postgres_pool(connections: u32) -> PgPoolOptions {
 
 /// What this program knows of the engine's schema.
 const fn migrator(store: &Store) -> &'static Migrator {
-    match store.0 {
+    match store.pool {
         Pool::Postgres(_) => &keyferry_migrations::POSTGRES,
         Pool::Sqlite(_) => &keyferry_migrations::SQLITE,
     }

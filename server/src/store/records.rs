@@ -187,6 +187,7 @@ impl Transaction {
              WHERE {id} = $4 AND {version} = $5 AND salt = $6"
         ));
         let (sealed, before) = (&new.sealed, &new.before);
+        let bound = self.bound();
         on_database!(self, |db| {
             let span = traces::statement(&sql);
             let query = sqlx::query(sql)
@@ -200,7 +201,7 @@ impl Transaction {
                 Some(fingerprint) => query.bind(fingerprint),
                 None => query,
             };
-            in_time(span, query.execute(db)).await.map(drop)
+            in_time(&bound, span, query.execute(db)).await.map(drop)
         })
     }
 
@@ -229,6 +230,7 @@ impl Transaction {
     /// Lets nobody else seal anything before this transaction ends.
     pub(crate) async fn stop_sealing(&mut self) -> Result<(), StoreError> {
         // SQLite has one writer, and this transaction is it from its first change on.
+        let bound = self.bound();
         if let Target::Postgres(open) = self.target() {
             let tables: Vec<&str> = RecordKind::ALL.map(RecordKind::name).to_vec();
             let sql = format!(
@@ -237,7 +239,7 @@ impl Transaction {
             );
             let sql = AssertSqlSafe(sql);
             let span = traces::statement(&sql);
-            in_time(span, sqlx::query(sql).execute(open)).await?;
+            in_time(&bound, span, sqlx::query(sql).execute(open)).await?;
         }
         Ok(())
     }

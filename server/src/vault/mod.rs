@@ -22,7 +22,7 @@ pub(crate) use change_policy::change_policy;
 pub(crate) use hand_out::{ClientKey, HandedOut, SealedKeys, hand_out};
 pub(crate) use key::{Provider, record_context};
 pub(crate) use list::{list, show, versions};
-pub(crate) use put::put;
+pub(crate) use put::{MOST_KEYS, hold_a_place, put};
 pub(crate) use records::record_context_of;
 pub(crate) use revoke::{remove, revoke};
 pub(crate) use rotate::rotate;

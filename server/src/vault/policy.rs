@@ -100,6 +100,7 @@ impl NewPolicy {
 
     /// The policy before, but for what is named here.
     pub(crate) fn over(self, before: Policy, now: UnixTime) -> Result<Policy, ApiError> {
+        let ends = self.expires_at.flatten();
         let policy = Policy {
             vms: self.vms.unwrap_or(before.vms),
             delivery: self.delivery.unwrap_or(before.delivery),
@@ -109,7 +110,11 @@ impl NewPolicy {
             tools: self.tools.unwrap_or(before.tools),
             budget: self.budget.unwrap_or(before.budget),
         };
-        let wrong = policy.faults(now);
+        let mut wrong = policy.faults();
+        // What has ended already can still be narrowed.
+        if ends.is_some_and(|end| end <= now) {
+            wrong.push(FieldError::new("policy.expires_at", "is in the past"));
+        }
         if wrong.is_empty() {
             Ok(policy)
         } else {
@@ -146,7 +151,11 @@ impl Policy {
             && self.expires_at.is_none_or(|end| now < end)
     }
 
-    fn faults(&self, now: UnixTime) -> Vec<FieldError> {
+    fn stored_bytes(&self) -> usize {
+        serde_json::to_string(self).map_or(usize::MAX, |text| text.len())
+    }
+
+    fn faults(&self) -> Vec<FieldError> {
         let mut wrong = Vec::new();
         let mut fault = |is: bool, field: &str, detail: &str| {
             if is {
@@ -161,8 +170,6 @@ impl Policy {
         );
         let lease = LEASES.contains(&self.lease_seconds);
         fault(!lease, "policy.lease_seconds", "is 30 to 86400 seconds");
-        let past = self.expires_at.is_some_and(|end| end <= now);
-        fault(past, "policy.expires_at", "is in the past");
         let many = self.allowed_hosts.len() > MOST_HOSTS;
         fault(
             many,
@@ -174,6 +181,11 @@ impl Policy {
             odd,
             "policy.allowed_hosts",
             "each is a host name with an optional port",
+        );
+        fault(
+            self.stored_bytes() > MOST_BYTES,
+            "policy",
+            "is at most 16384 bytes of JSON",
         );
         wrong.extend(use_policy::faults(&self.tools, self.budget));
         wrong
@@ -217,6 +229,8 @@ fn is_host(text: &str) -> bool {
 /// How long a VM may hold keys without contact, in seconds, where nobody says otherwise.
 pub(crate) const DEFAULT_LEASE: u32 = 900;
 const LEASES: std::ops::RangeInclusive<u32> = 30..=86_400;
+/// As it is stored.
+const MOST_BYTES: usize = 16 * 1024;
 const MOST_VMS: usize = 256;
 const MOST_HOSTS: usize = 32;
 const LONGEST_NAME: usize = 253;
@@ -270,6 +284,39 @@ mod tests {
         assert_eq!(after.expires_at, before.expires_at);
         let change: NewPolicy = serde_json::from_str(r#"{"expires_at": null}"#).unwrap();
         assert_eq!(change.over(before, NOW).unwrap().expires_at, None);
+    }
+
+    #[test]
+    fn a_key_that_has_ended_can_be_narrowed_and_not_ended_in_the_past_again() {
+        let before = policy(r#"{"expires_at": "1970-01-01T01:00:00Z"}"#).unwrap();
+        let later = UnixTime::from_seconds(7_200);
+        let narrow = |text: &str| {
+            let change: NewPolicy = serde_json::from_str(text).unwrap();
+            change.over(before.clone(), later)
+        };
+        let narrowed = narrow(r#"{"allowed_hosts": ["api.example.org"]}"#).unwrap();
+        assert_eq!(narrowed.expires_at, before.expires_at);
+        let Err(ApiError::Invalid(faults)) = narrow(r#"{"expires_at": "1970-01-01T01:30:00Z"}"#)
+        else {
+            panic!("it is in the past")
+        };
+        assert_eq!(faults[0].field, "policy.expires_at");
+    }
+
+    #[test]
+    fn a_policy_has_a_bound_as_a_whole() {
+        let hosts = |count: usize| {
+            let label = "a".repeat(60);
+            let host = |number: usize| format!("{number}.{label}.{label}.{label}.{label}");
+            (0..count).map(host).collect::<Vec<_>>()
+        };
+        let vms = vec!["01010101-0101-0101-0101-010101010101"; MOST_VMS];
+        let text = |count| serde_json::json!({ "vms": vms, "allowed_hosts": hosts(count) });
+        assert!(policy(&text(20).to_string()).is_ok());
+        let Err(ApiError::Invalid(faults)) = policy(&text(32).to_string()) else {
+            panic!("it is too long")
+        };
+        assert_eq!(faults[0].field, "policy");
     }
 
     #[test]

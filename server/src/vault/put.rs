@@ -15,7 +15,7 @@ use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::secret::Secret;
 use crate::sessions::{Permission, SignedIn};
-use crate::store::{NewKeyRow, NewVersionRow, ProviderKeyId, TenantId};
+use crate::store::{NewKeyRow, NewVersionRow, ProviderKeyId, TenantId, Transaction};
 use crate::whole_number;
 
 /// The body of `PUT /keys/{name}`.
@@ -75,6 +75,7 @@ pub(crate) async fn put(
     };
 
     let mut change = app.store.begin().await?;
+    hold_a_place(&mut change, key.tenant).await?;
     change.insert_key(&key).await?;
     change.insert_version(&version).await?;
     let actor = caller.actor();
@@ -90,6 +91,18 @@ pub(crate) async fn put(
     let tenant = caller.tenant_id();
     bus::commit(app, change, &[Event::KeysChanged { tenant }]).await?;
     Key::of(owned(app, caller, &name).await?)
+}
+
+/// Holds the tenant for one more key. All of them are read whenever an agent is told what it may have.
+pub(crate) async fn hold_a_place(
+    change: &mut Transaction,
+    tenant: TenantId,
+) -> Result<(), ApiError> {
+    change.hold_tenant(tenant).await?;
+    match change.count_active_keys(tenant).await? {
+        0..MOST_KEYS => Ok(()),
+        _ => Err(ApiError::TooMany),
+    }
 }
 
 /// Seals a value for its place in the database. The plaintext ends here.
@@ -111,3 +124,6 @@ pub(super) fn sealed_version(
         created_at: app.clock.now(),
     })
 }
+
+/// Of one tenant, not revoked.
+pub(crate) const MOST_KEYS: i64 = 1_000;

@@ -96,6 +96,9 @@ async fn take_its_place(
         .retire_version((tenant, key.id), old, now + overlap)
         .await?;
     change
+        .end_overlaps((tenant, key.id), old - MOST_OVERLAPS, now)
+        .await?;
+    change
         .destroy_retired_versions((tenant, key.id), now)
         .await?;
     let actor = caller.actor();
@@ -112,3 +115,5 @@ async fn take_its_place(
 }
 
 const LONGEST_OVERLAP: u32 = 86_400;
+/// Of one key: beyond these the oldest version ends early.
+const MOST_OVERLAPS: i64 = 10;

@@ -196,6 +196,25 @@ async fn a_rotated_version_stays_for_its_overlap() {
 }
 
 #[tokio::test]
+async fn of_many_overlaps_the_oldest_end_early() {
+    let vault = Vault::open().await;
+    let new = json!({ "provider": "openai", "value": SECRET });
+    vault.put("openai", new).await.unwrap();
+    for _ in 0..12 {
+        let next = json!({ "value": "sk-another-value-0000", "overlap_seconds": 3600 });
+        vault.rotate("openai", next).await.unwrap();
+    }
+    let (app, tenant) = (&vault.server.app, vault.ada.tenant_id());
+    let left = app
+        .store
+        .deliverable_versions(tenant, app.clock.now())
+        .await;
+    let left: Vec<i64> = left.unwrap().iter().map(|one| one.version).collect();
+    assert_eq!(left, (3..=13).collect::<Vec<_>>());
+    assert!(vault.opened("openai", 2).await.is_none());
+}
+
+#[tokio::test]
 async fn without_an_overlap_the_old_version_is_destroyed_at_once() {
     let vault = Vault::open().await;
     vault

@@ -20,6 +20,8 @@ on_both_engines!(
     what_is_left_after_pruning_is_verified,
     a_tenant_sees_its_own_events_alone,
     where_the_chains_are_is_kept_outside_again_and_again,
+    an_end_cut_off_under_a_running_server_is_told_and_stays_proven,
+    a_start_does_not_vouch_for_events_that_lost_their_chain,
 );
 
 async fn every_change_delivery_and_access_is_told(engine: Engine) {
@@ -93,15 +95,7 @@ async fn whoever_has_the_database_alone_cannot_change_the_audit_unnoticed(engine
         .unwrap();
     assert_eq!(faults(&verify(&stage, &server, &[])), ["missing"]);
 
-    // The end is cut off, and everything in the database agrees that it was never there.
-    let cut = "DELETE FROM audit_events WHERE action = 'key.put'";
-    execute(&stage, cut).await.unwrap();
-    let head = "UPDATE audit_heads SET \
-        seq = (SELECT MAX(seq) FROM audit_events e WHERE e.chain_id = audit_heads.chain_id), \
-        hash = (SELECT hash FROM audit_events e WHERE e.chain_id = audit_heads.chain_id \
-        ORDER BY seq DESC LIMIT 1) WHERE chain_id IN \
-        (SELECT chain_id FROM audit_events WHERE action = 'auth.register')";
-    execute(&stage, head).await.unwrap();
+    execute(&stage, CUT).await.unwrap();
     assert_eq!(
         faults(&verify(&stage, &server, &[])),
         ["truncated"],
@@ -224,6 +218,72 @@ async fn where_the_chains_are_is_kept_outside_again_and_again(engine: Engine) {
     .await;
 }
 
+async fn an_end_cut_off_under_a_running_server_is_told_and_stays_proven(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let often = &[("KEYFERRY_AUDIT_ANCHOR_SECONDS", "1")];
+    let mut server = Server::start_with(&stage, often);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("one", &Secret::fresh());
+    let anchor = stage.path("anchor.json");
+    let now = command(&stage, &server, &["anchor"]).1;
+    std::fs::write(&anchor, &now[0]).unwrap();
+    until("the end is kept outside", async || {
+        let kept = std::fs::read(stage.data_dir().join("audit-anchor.json")).ok()?;
+        let (kept, now): (Value, Value) = (
+            serde_json::from_slice(&kept).ok()?,
+            serde_json::from_str(&now[0]).unwrap(),
+        );
+        (kept["chains"] == now["chains"]).then_some(())
+    })
+    .await;
+
+    own_the_database(&stage, engine).await;
+    execute(&stage, CUT).await.unwrap();
+    until("the server tells of it", async || {
+        server.log().contains("is not what it was").then_some(())
+    })
+    .await;
+    assert_eq!(faults(&verify(&stage, &server, &[])), ["truncated"]);
+    ada.put("two", &Secret::fresh());
+    // The chain has an event of this number again, but not the same.
+    assert_eq!(faults(&verify(&stage, &server, &[])), ["altered"]);
+    assert!(server.terminate().success());
+    let again = Server::start_with(&stage, often);
+    assert_eq!(faults(&verify(&stage, &again, &[])), ["altered"]);
+    let held = verify(&stage, &again, &["--anchor", anchor.to_str().unwrap()]);
+    assert_eq!(faults(&held), ["altered"]);
+    let events = ndjson(&command(&stage, &again, &["export"]).1);
+    let told = |event: &&Value| event["action"] == "security.audit_regressed";
+    assert_eq!(events.iter().filter(told).count(), 1, "it is told once");
+}
+
+async fn a_start_does_not_vouch_for_events_that_lost_their_chain(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    Person::register(&stage, &server, "ada");
+    assert!(server.terminate().success());
+    own_the_database(&stage, engine).await;
+    for statement in [
+        "UPDATE audit_events SET actor = 'operator'",
+        "UPDATE audit_events SET chain_id = NULL, seq = NULL, hash = NULL",
+    ] {
+        execute(&stage, statement).await.unwrap();
+    }
+    let on = match engine {
+        Engine::Postgres => " ON audit_heads",
+        Engine::Sqlite => "",
+    };
+    let drop_it = format!("DROP TRIGGER audit_heads_stay{on}; DELETE FROM audit_heads");
+    execute(&stage, &drop_it).await.unwrap();
+    for _start in 0..2 {
+        let mut again = Server::start(&stage);
+        let found = faults(&verify(&stage, &again, &[]));
+        let says = |kind: &str| found.iter().any(|found| found == kind);
+        assert!(says("unlinked") && says("truncated"), "{found:?}");
+        assert!(again.terminate().success());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_refuses_to_empty_the_audit() {
     let stage = Stage::new(Engine::Postgres).await;
@@ -245,6 +305,15 @@ async fn postgres_refuses_to_empty_the_audit() {
     }
     assert_eq!(verify(&stage, &server, &[])["intact"], true);
 }
+
+/// Cuts the end of a tenant's chain off, so that everything in the database agrees that it was never
+/// there.
+const CUT: &str = "BEGIN; DELETE FROM audit_events WHERE action = 'key.put'; \
+    UPDATE audit_heads SET \
+    seq = (SELECT MAX(seq) FROM audit_events e WHERE e.chain_id = audit_heads.chain_id), \
+    hash = (SELECT hash FROM audit_events e WHERE e.chain_id = audit_heads.chain_id \
+    ORDER BY seq DESC LIMIT 1) WHERE chain_id IN \
+    (SELECT chain_id FROM audit_events WHERE action = 'auth.register'); COMMIT";
 
 /// The database refuses changes of the audit, until its owner takes that away.
 pub(crate) async fn own_the_database(stage: &Stage, engine: Engine) {

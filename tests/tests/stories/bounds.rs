@@ -17,6 +17,7 @@ on_both_engines!(
     nobody_has_more_than_a_hundred_api_keys,
     a_tenant_has_no_more_than_so_many_invitations_and_roles,
     nobody_belongs_to_more_than_a_hundred_tenants,
+    a_tenant_has_no_more_than_a_thousand_keys,
 );
 
 async fn of_too_many_sessions_and_devices_the_oldest_go(engine: Engine) {
@@ -169,6 +170,46 @@ async fn nobody_belongs_to_more_than_a_hundred_tenants(engine: Engine) {
     assert_eq!(code(&server, &ada, "POST /tenants", new).await, "too_many");
 }
 
+async fn a_tenant_has_no_more_than_a_thousand_keys(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = register(&server).await;
+    let bob = account(&server, "bob").await;
+    let keys = match engine {
+        Engine::Sqlite => {
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
+             INSERT INTO provider_keys (id, tenant_id, name, provider, policy, status, \
+             current_version, created_at) SELECT randomblob(16), m.tenant_id, 'key-' || i, \
+             'openai', '{}', CASE i WHEN 1 THEN 'revoked' ELSE 'active' END, 1, i \
+             FROM n, memberships m JOIN users u ON u.id = m.user_id WHERE u.username = 'ada'"
+        }
+        Engine::Postgres => {
+            "INSERT INTO provider_keys (id, tenant_id, name, provider, policy, status, \
+             current_version, created_at) SELECT gen_random_uuid(), m.tenant_id, 'key-' || i, \
+             'openai', '{}', CASE i WHEN 1 THEN 'revoked' ELSE 'active' END, 1, i \
+             FROM generate_series(1, 1000) i, memberships m JOIN users u ON u.id = m.user_id \
+             WHERE u.username = 'ada'"
+        }
+    };
+    assert_eq!(stage.change(keys).await, 1000);
+    let new = json!({ "provider": "openai", "value": "sk-example" });
+    let put = async |who, name: &str| {
+        let line = format!("PUT /keys/{name}");
+        code(&server, who, &line, new.clone()).await
+    };
+    assert_eq!(put(&ada, "last").await, "", "a revoked one does not count");
+    assert_eq!(put(&ada, "more").await, "too_many");
+    assert_eq!(
+        put(&bob, "first").await,
+        "",
+        "another tenant's do not count"
+    );
+    stage
+        .change("UPDATE provider_keys SET status = 'revoked' WHERE name = 'key-7'")
+        .await;
+    assert_eq!(put(&ada, "more").await, "");
+}
+
 /// The code of a refusal, or nothing.
 async fn code(server: &Server, bearer: &SecretString, line: &str, body: Value) -> String {
     let (method, path) = line.split_once(' ').unwrap();
@@ -178,7 +219,11 @@ async fn code(server: &Server, bearer: &SecretString, line: &str, body: Value) -
 }
 
 async fn register(server: &Server) -> SecretString {
-    let account = json!({ "username": "ada", "password": PASSWORD });
+    account(server, "ada").await
+}
+
+async fn account(server: &Server, name: &str) -> SecretString {
+    let account = json!({ "username": name, "password": PASSWORD });
     let path = "/auth/register";
     let made = server.ask(Method::POST, path, None, Some(account)).await;
     made.body["access_token"].as_str().unwrap().into()

@@ -146,6 +146,10 @@ async fn a_container_asks_its_server_how_it_is() {
             "healthy (database connected, cache in_process)".to_owned()
         )
     );
+    let mut asked = server.run_beside(&stage, "health", |command| {
+        command.args(["health", "--listen", &listen]);
+    });
+    assert!(asked.wait().success(), "it takes the flag of `serve`");
     server.kill();
     assert_eq!(ask(&server), (false, String::new()));
     for line in server.log().lines() {

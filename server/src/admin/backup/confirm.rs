@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::UNKNOWN;
-use crate::admin::start::reopen;
+use crate::admin::start::{reopen, reopen_to_look};
 use crate::admin::{Failure, Settings};
 use crate::store::{HeldBackRow, uuid_v7};
 use crate::{backup, operators, sessions};
@@ -29,7 +29,11 @@ pub(in crate::admin) struct ConfirmFlags {
 /// Shows what a restore holds back, or lets it live on.
 pub(in crate::admin) async fn confirm(flags: ConfirmFlags) -> Result<(), Failure> {
     let config = flags.settings.parse(Vec::new())?;
-    let (app, _stopper) = reopen(config).await?;
+    let doing = flags.all || flags.account.is_some();
+    let (app, _stopper) = match doing {
+        true => reopen(config).await?,
+        false => reopen_to_look(config).await?,
+    };
     let tenant = match &flags.account {
         Some(account) => {
             let account = account.parse()?;
@@ -43,7 +47,6 @@ pub(in crate::admin) async fn confirm(flags: ConfirmFlags) -> Result<(), Failure
         user_agent: None,
     };
     let rows = backup::held_back(&app, tenant).await?;
-    let doing = flags.all || tenant.is_some();
     if doing {
         backup::confirm(&app, &origin, tenant).await?;
     }

@@ -88,7 +88,11 @@ async fn server_at(folder: &std::path::Path) -> Server {
     let mut master_key = for_tests(&arena);
     home.make(&master_key.current()).unwrap();
     master_key.home = Some(home);
-    testing::server_under(Config::for_tests(), (arena, master_key)).await
+    Box::pin(testing::server_under(
+        Config::for_tests(),
+        (arena, master_key),
+    ))
+    .await
 }
 
 #[tokio::test]

@@ -1,8 +1,13 @@
 //! The disk of the embedded engine, or of the audit alone, fills up and is emptied again.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use hyper::Method;
 use keyferry_tests::{Agent, Engine, Person, Room, Secret, Server, SmallRoom, Stage, until};
+use sqlx::{Connection, Executor, PgConnection};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_full_disk_changes_are_refused_and_what_was_acknowledged_stays() {
@@ -35,6 +40,12 @@ async fn on_a_full_disk_changes_are_refused_and_what_was_acknowledged_stays() {
             break;
         }
     }
+    until("the server tells that nothing can be written", async || {
+        let put = ["keys", "put", "another", "--raw"];
+        ada.run(&put, Secret::fresh().text().as_bytes());
+        tells(&server, (503, "full")).await.then_some(())
+    })
+    .await;
     let anybody = server
         .ask(Method::GET, "/.well-known/keyferry", None, None)
         .await;
@@ -61,7 +72,47 @@ async fn on_a_full_disk_changes_are_refused_and_what_was_acknowledged_stays() {
         assert!(listed.contains(&name.as_str()), "{name} of {listed:?}");
     }
     ada.rotate("before", &Secret::fresh());
+    until_told(&server, (200, "connected")).await;
     agent.until_holding("before", 2).await;
+}
+
+/// Waits until `/health` says this of the database, and `/ready` agrees.
+async fn until_told(server: &Server, (status, said): (u16, &str)) {
+    until("the server tells how its database is", async || {
+        tells(server, (status, said)).await.then_some(())
+    })
+    .await;
+}
+
+async fn tells(server: &Server, (status, said): (u16, &str)) -> bool {
+    let health = server.ask(Method::GET, "/health", None, None).await;
+    let ready = server.ask(Method::GET, "/ready", None, None).await;
+    health.status == status && ready.status == status && health.body["database"] == said
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_became_a_standby_is_no_healthy_one() {
+    let stage = Stage::new(Engine::Postgres).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let other = PgConnection::connect(stage.database().unwrap().url());
+    let mut other = other.await.unwrap();
+    // Connections that are there already go on as they were.
+    const ELSE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    const READ_ONLY: &str = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET \
+        default_transaction_read_only = on', current_database()); END $$";
+    const WRITABLE: &str = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET \
+        default_transaction_read_only', current_database()); END $$";
+    for (change, said) in [
+        (READ_ONLY, (503, "read_only")),
+        (WRITABLE, (200, "connected")),
+    ] {
+        other.execute(change).await.unwrap();
+        other.execute(ELSE).await.unwrap();
+        until_told(&server, said).await;
+    }
+    ada.put("openai", &Secret::fresh());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,6 +136,11 @@ async fn what_the_audit_has_no_room_for_is_neither_changed_nor_delivered() {
         })
     })
     .await;
+    until("the server tells that nothing can be written", async || {
+        ada.run(&["keys", "rotate", "openai"], value.text().as_bytes());
+        tells(&server, (503, "full")).await.then_some(())
+    })
+    .await;
     let agent = Agent::start(&stage, "kali-1", ticket.as_bytes());
     until("the operator is told", async || {
         let log = server.log();
@@ -98,6 +154,7 @@ async fn what_the_audit_has_no_room_for_is_neither_changed_nor_delivered() {
     agent.until_it_has("openai").await;
     agent.until_healthy().await;
     ada.rotate("openai", &Secret::fresh());
+    until_told(&server, (200, "connected")).await;
 }
 
 fn name(key: &serde_json::Value) -> &str {

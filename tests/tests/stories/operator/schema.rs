@@ -19,6 +19,7 @@ on_both_engines!(
     a_database_of_the_previous_schema_is_brought_up_to_date_with_its_data,
     a_database_of_an_early_schema_is_brought_up_to_date_with_its_data,
     a_database_of_a_newer_schema_is_refused,
+    commands_beside_servers_of_the_version_before_change_no_schema,
     a_backup_of_the_previous_schema_is_brought_back_and_up_to_date,
 );
 
@@ -29,6 +30,40 @@ async fn a_database_of_the_previous_schema_is_brought_up_to_date_with_its_data(e
 
 async fn a_database_of_an_early_schema_is_brought_up_to_date_with_its_data(engine: Engine) {
     bring_up_to_date(engine, 2).await;
+}
+
+async fn commands_beside_servers_of_the_version_before_change_no_schema(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    Person::register(&stage, &server, "ada");
+    assert!(server.terminate().success());
+    // As far as anybody can tell, the last step was not made yet.
+    let newest = SQLITE.iter().map(|step| step.version).max().unwrap();
+    execute(
+        &stage,
+        &format!("DELETE FROM _sqlx_migrations WHERE version = {newest}"),
+    )
+    .await;
+    let operator = Operator::of(&stage);
+    let pending = operator.ask(&["migrate", "--dry-run"]);
+    assert_eq!(pending["pending"].as_array().unwrap().len(), 1);
+    for command in [
+        &["audit", "verify"][..],
+        &["audit", "anchor"],
+        &["audit", "export"],
+        &["audit", "prune", "--older-than-days", "9"],
+        &["confirm"],
+        &["confirm", "--all"],
+        &["sweep"],
+        &["stats"],
+        &["rotate", "jwt"],
+        &["admin", "unlock", "ada"],
+    ] {
+        let refused = operator.run(command, b"");
+        let told = refused.errors.contains("keyferry-server migrate");
+        assert!(told && refused.code == 1, "{command:?}: {}", refused.errors);
+    }
+    assert_eq!(operator.ask(&["migrate", "--dry-run"]), pending);
 }
 
 /// From a schema of so many steps.
