@@ -240,18 +240,18 @@ impl Host<'_> {
             self.ada.run(&policy, b"").success();
         };
         rule(&["--tool", "exe=/usr/bin/keyferry"]);
-        let reads = |program: &str| format!("runuser -u tool -- {program} read second >/dev/null");
+        let reads =
+            |program: &str| format!("runuser -u tool -- {program} read second 2>&1 >/dev/null");
         until("another program is refused", async || {
             let refused = shell.attempt(&reads("/tmp/another-program"));
             (refused.code != 0).then_some(())
         })
         .await;
         shell.run(&reads("/usr/bin/keyferry"));
-        let said = shell.attempt(&format!("{} 2>&1", reads("/tmp/another-program")));
+        let said = shell.attempt(&reads("/tmp/another-program")).output;
         assert!(
-            said.output.contains("the program is /tmp/another-program"),
-            "{}",
-            said.output
+            said.contains("the program is /tmp/another-program"),
+            "{said}"
         );
         rule(&["--any-tool"]);
         self.seen("the packaged helper told programs apart: the one that was named had the key");
