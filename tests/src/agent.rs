@@ -207,6 +207,16 @@ impl Agent {
         .await;
     }
 
+    /// Waits until it has a session with this server.
+    pub async fn until_served_by(&self, server: &crate::Server) {
+        until("the server serves the agent", async || {
+            let status = self.status().await;
+            let there = status.connection.server.as_deref() == Some(server.url());
+            (there && status.health == Health::Healthy).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until it holds any version of a key.
     pub async fn until_it_has(&self, name: &str) {
         until(&format!("the agent holds {name}"), async || {

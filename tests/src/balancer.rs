@@ -133,6 +133,7 @@ fn haproxy(stage: &Stage, (front, servers): (&Front, &[String]), data_dir: &Path
          timeout client 1m\n\
          timeout server 1m\n\
          timeout tunnel 1h\n\
+         timeout check 10s\n\
          frontend people_and_agents\n\
          bind 127.0.0.1:{port} ssl crt {shown} ssl-min-ver TLSv1.3\n\
          default_backend keyferry\n\

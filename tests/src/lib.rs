@@ -66,7 +66,7 @@ pub use operator::Operator;
 pub use person::{PASSWORD, Person};
 pub use ports::{free_port, free_ports};
 pub use postgres::{Database, Room};
-pub use program::{Program, binary, example};
+pub use program::{Program, binary, copy_of, example};
 pub use provider::{Provider, Seen, Speaks};
 pub use raw::{Raw, RawAnswer};
 pub use receiver::{Receiver, Sent};
@@ -85,7 +85,7 @@ pub use small_room::SmallRoom;
 pub use stage::Stage;
 pub use terminal::Terminal;
 pub use tool::Tool;
-pub use waiting::{PATIENCE, until};
+pub use waiting::{PATIENCE, until, until_the_day_is_long_enough};
 pub use wall_clock::WallClock;
 pub use wire::Wire;
 

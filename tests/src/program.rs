@@ -157,6 +157,13 @@ pub fn binary(name: &str) -> PathBuf {
     built(Path::new(name))
 }
 
+/// A copy of one of them that another process makes: a program that this one has open for writing,
+/// even in a child that another test has just forked, cannot be started ("text file busy").
+pub fn copy_of(name: &str, to: &Path) {
+    let copied = Command::new("cp").arg(binary(name)).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
 /// The path of an example of this workspace, built before the tests.
 pub fn example(name: &str) -> PathBuf {
     built(&Path::new("examples").join(name))

@@ -9,7 +9,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -62,15 +62,13 @@ impl Receiver {
         let answers = Arc::clone(&status);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let received = match &tls {
-                    None => answer(stream, &answers).await,
-                    Some(tls) => match tls.accept(stream).await {
-                        Ok(stream) => answer(stream, &answers).await,
-                        Err(_) => None,
-                    },
-                };
-                if received.is_some_and(|received| sender.send(received).is_err()) {
-                    return;
+                match &tls {
+                    None => answer(stream, (&answers, &sender)).await,
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            answer(stream, (&answers, &sender)).await;
+                        }
+                    }
                 }
             }
         });
@@ -91,7 +89,7 @@ impl Receiver {
         self.status.store(status, Ordering::Relaxed);
     }
 
-    /// The next request, once it was answered.
+    /// The next request.
     pub async fn next(&mut self) -> Sent {
         let next = timeout(PATIENCE, self.sent.recv()).await;
         next.expect("something is sent in time").unwrap()
@@ -103,15 +101,17 @@ impl Receiver {
     }
 }
 
-async fn answer<S>(mut stream: S, status: &AtomicU16) -> Option<Sent>
+/// Told of before it is answered: whoever has the answer finds it here.
+async fn answer<S>(mut stream: S, (status, sender): (&AtomicU16, &UnboundedSender<Sent>))
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut bytes = Vec::new();
     let sent = loop {
         let mut piece = [0; 4096];
-        let read = stream.read(&mut piece).await.ok();
-        let count = read.filter(|count| *count > 0)?;
+        let Ok(count @ 1..) = stream.read(&mut piece).await else {
+            return;
+        };
         bytes.extend_from_slice(&piece[..count]);
         if let Some(sent) = whole(&bytes) {
             break sent;
@@ -119,9 +119,12 @@ where
     };
     let status = status.load(Ordering::Relaxed);
     let answer = format!("HTTP/1.1 {status} -\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    stream.write_all(answer.as_bytes()).await.ok()?;
-    stream.shutdown().await.ok()?;
-    Some(sent)
+    if sender.send(sent).is_err() {
+        return;
+    }
+    if stream.write_all(answer.as_bytes()).await.is_ok() {
+        let _gone = stream.shutdown().await;
+    }
 }
 
 /// A certificate that is its own authority.

@@ -7,11 +7,11 @@ use sha2::{Digest, Sha256};
 pub struct Secret(String);
 
 impl Secret {
-    /// 48 characters, of which 45 are random.
+    /// 48 characters, of which 44 are random; the last is a digit, as passwords need one.
     pub fn fresh() -> Self {
         const ALPHABET: &[u8; 64] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789AB";
-        let mut random = [0; 45];
+        let mut random = [0; 44];
         getrandom::fill(&mut random).unwrap();
         let letters = random
             .iter()
@@ -20,6 +20,7 @@ impl Secret {
             "sk-"
                 .chars()
                 .chain(letters.map(|letter| char::from(*letter)))
+                .chain(['7'])
                 .collect(),
         )
     }

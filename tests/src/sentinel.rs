@@ -34,7 +34,7 @@ impl Sentinel {
         let nodes: Vec<_> = ports.iter().enumerate().map(node).collect();
         let watched = format!(
             "sentinel monitor {SERVICE} 127.0.0.1 {} 1\n\
-             sentinel down-after-milliseconds {SERVICE} 500\n\
+             sentinel down-after-milliseconds {SERVICE} 1500\n\
              sentinel failover-timeout {SERVICE} 3000\n",
             ports[0]
         );
@@ -47,6 +47,8 @@ impl Sentinel {
             port,
             _program: program,
         };
+        // A Sentinel whose own timer was late, as on a busy machine, does nothing for half a minute.
+        let _older_ones_do_not_know_it = watching.ask("SENTINEL DEBUG tilt-trigger 60000");
         until("the Sentinel knows the replicas", async || {
             let master = watching.ask(&format!("SENTINEL master {SERVICE}"))?;
             let at = master.iter().position(|word| word == "num-slaves")?;

@@ -5,6 +5,17 @@ use std::time::{Duration, Instant};
 /// How long anything may take before a story fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Waits for midnight (UTC) when it is near: what is counted in a day has to be counted in one.
+pub async fn until_the_day_is_long_enough() {
+    const DAY: u64 = 86_400;
+    const ENOUGH: u64 = 120;
+    let now = keyferry_sdk::lease::now().wall;
+    let left = DAY - now.as_secs() % DAY;
+    if left < ENOUGH {
+        tokio::time::sleep(Duration::from_secs(left)).await;
+    }
+}
+
 /// Asks again and again until there is an answer, and fails after [`PATIENCE`].
 pub async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let begin = Instant::now();

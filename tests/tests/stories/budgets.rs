@@ -7,11 +7,13 @@
 
 use keyferry_tests::{
     Agent, Engine, Person, Provider, Raw, Secret, Server, Stage, on_both_engines, until,
+    until_the_day_is_long_enough,
 };
 
 on_both_engines!(a_restarted_agent_goes_on_with_the_budget_of_its_day);
 
 async fn a_restarted_agent_goes_on_with_the_budget_of_its_day(engine: Engine) {
+    until_the_day_is_long_enough().await;
     let stage = Stage::new(engine).await;
     let server = Server::start(&stage);
     let ada = Person::register(&stage, &server, "ada");

@@ -28,10 +28,7 @@ async fn agents_go_on_to_a_server_with_another_certificate_of_the_same_authority
     agent.until_holding("openai", 1).await;
 
     servers[0].kill();
-    agent.until_cut_off().await;
-    agent.until_healthy().await;
-    let server = agent.status().await.connection.server;
-    assert_eq!(server.as_deref(), Some(servers[1].url()));
+    agent.until_served_by(&servers[1]).await;
     owner.go_to(&servers[1]);
     owner.rotate("openai", 2).await;
     agent.until_holding("openai", 2).await;

@@ -7,13 +7,12 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use keyferry_sdk::status::Health;
 use keyferry_tests::{
     Agent, Channel, Engine, Person, Provider, Raw, RawAnswer, Relay, Secret, Server, Stage, Tool,
-    binary, on_both_engines, until,
+    binary, copy_of, on_both_engines, until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::client_async;
@@ -38,7 +37,7 @@ const IMPATIENT: &str = "[reconnect]\nlongest_ms = 200\n";
 /// The shortest lease that an owner can set is longer than a story should take.
 async fn shorten_leases(stage: &Stage) {
     const SQL: &str = "UPDATE provider_keys SET policy = \
-        REPLACE(policy, '\"lease_seconds\":900', '\"lease_seconds\":3')";
+        REPLACE(policy, '\"lease_seconds\":900', '\"lease_seconds\":6')";
     assert!(stage.change(SQL).await > 0);
 }
 
@@ -171,7 +170,6 @@ async fn health_is_not_green_while_everything_has_expired(engine: Engine) {
     let mut server = Server::start(&stage);
     let ada = Person::register(&stage, &server, "ada");
     ada.put("openai", &Secret::fresh());
-    shorten_leases(&stage).await;
     let agent = Agent::enrol_with(&stage, &ada, "kali-1", IMPATIENT).await;
     agent.until_holding("openai", 1).await;
     assert_eq!(
@@ -185,6 +183,10 @@ async fn health_is_not_green_while_everything_has_expired(engine: Engine) {
     })
     .await;
     assert_eq!(exit_code_of_status(&agent), 1);
+    shorten_leases(&stage).await;
+    server.start_again(&stage);
+    agent.until_healthy().await;
+    server.kill();
     until_lease_is_over(&agent, "openai").await;
     let status = agent.status().await;
     assert_eq!(
@@ -265,7 +267,6 @@ async fn a_hung_server_leaves_a_valid_cache_usable(engine: Engine) {
     let program = Raw::of(&agent, "openai").await;
 
     server.pause();
-    let begin = Instant::now();
     let read = [
         "read",
         "openai",
@@ -284,11 +285,7 @@ async fn a_hung_server_leaves_a_valid_cache_usable(engine: Engine) {
             .status,
         200
     );
-    assert!(
-        begin.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert_eq!(agent.status().await.health, Health::Healthy);
     server.resume();
     ada.revoke("openai");
     assert_eq!(tool.next_event()["event"], "revoked");
@@ -302,7 +299,7 @@ async fn a_process_of_the_same_user_cannot_drain_the_socket(engine: Engine) {
     ada.run(&usual, Secret::fresh().text().as_bytes()).success();
     ada.put("bound", &Secret::fresh());
     let tool = stage.path("my-tool");
-    std::fs::copy(binary("keyferry"), &tool).unwrap();
+    copy_of("keyferry", &tool);
     let rule = format!("exe={}", tool.display());
     ada.run(&["keys", "policy", "bound", "--tool", &rule], b"")
         .success();

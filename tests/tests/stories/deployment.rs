@@ -36,7 +36,12 @@ async fn a_certificate_is_renewed_while_agents_stay_connected() {
         (shown != first).then_some(shown)
     })
     .await;
-    assert!(server.log().contains("the TLS certificate has another key"));
+    until("the operator is told of the new key", async || {
+        let log = server.log();
+        log.contains("the TLS certificate has another key")
+            .then_some(())
+    })
+    .await;
 
     std::fs::write(&certificate, "no certificate").unwrap();
     hang_up(&server);

@@ -63,7 +63,16 @@ fn keeps_its_promises(server: &Server, token: &str, arguments: &[&str]) {
     let output = Command::new(python_with_schemathesis())
         .args(["-m", "schemathesis.cli", "--config-file"])
         .arg(folder.join("schemathesis.toml"))
-        .args(["run", "--checks", "all", "--workers", "2", "--no-color"])
+        .args([
+            "run",
+            "--checks",
+            "all",
+            "--workers",
+            "2",
+            "--no-color",
+            "--seed",
+            "1",
+        ])
         .args(arguments)
         .arg(format!("{}/openapi.json", server.url()))
         .env("KEYFERRY_TOKEN", token)

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use keyferry_tests::{
-    Agent, Engine, Person, Provider, Raw, Secret, Server, Stage, Tool, binary, on_both_engines,
-    until,
+    Agent, Engine, PATIENCE, Person, Provider, Raw, Secret, Server, Stage, Tool, binary, copy_of,
+    on_both_engines, until, until_the_day_is_long_enough,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -102,7 +102,7 @@ async fn a_key_is_given_to_the_programs_that_its_owner_names(engine: Engine) {
     let agent = Agent::enrol_with(&stage, &ada, "kali-1", settings).await;
     let plain = Agent::enrol(&stage, &ada, "kali-2").await;
     let tool = stage.path("my-tool");
-    std::fs::copy(binary("keyferry"), &tool).unwrap();
+    copy_of("keyferry", &tool);
     let rule = format!("exe={}", tool.display());
     ada.run(&["keys", "policy", "openai", "--tool", &rule], b"")
         .success();
@@ -148,7 +148,7 @@ async fn a_helper_of_the_service_manager_tells_programs_apart(engine: Engine) {
     let settings = format!("[policy]\nprograms_socket = \"{}\"\n", socket.display());
     let agent = Agent::enrol_with(&stage, &ada, "kali-1", &settings).await;
     let tool = stage.path("my-tool");
-    std::fs::copy(binary("keyferry"), &tool).unwrap();
+    copy_of("keyferry", &tool);
     let rule = format!("exe={}", tool.display());
     ada.run(&["keys", "policy", "openai", "--tool", &rule], b"")
         .success();
@@ -192,14 +192,11 @@ async fn a_program_is_known_by_its_content_wherever_it_is(engine: Engine) {
         .success();
     let copy = stage.path("copy");
     let changed = stage.path("changed");
-    std::fs::copy(&keyferry, &copy).unwrap();
-    std::fs::copy(&keyferry, &changed).unwrap();
-    let mut file = std::fs::File::options()
-        .append(true)
-        .open(&changed)
-        .unwrap();
-    std::io::Write::write_all(&mut file, b"!").unwrap();
-    drop(file);
+    copy_of("keyferry", &copy);
+    copy_of("keyferry", &changed);
+    let mut append = Command::new("sh");
+    append.args(["-c", "printf ! >>\"$1\"", "sh"]).arg(&changed);
+    assert!(append.status().unwrap().success());
     until("the rule is in force", async || {
         (!read_by(&changed, &agent, "openai").status.success()).then_some(())
     })
@@ -256,6 +253,7 @@ async fn a_narrowed_policy_reaches_the_pages_and_tokens_that_are_out(engine: Eng
 }
 
 async fn a_budget_bounds_the_requests_of_a_machine(engine: Engine) {
+    until_the_day_is_long_enough().await;
     let stage = Stage::new(engine).await;
     let server = Server::start(&stage);
     let ada = Person::register(&stage, &server, "ada");
@@ -319,11 +317,8 @@ async fn a_revoked_key_takes_what_is_under_way_with_it(engine: Engine) {
         answer.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
     }
     ada.revoke("openai");
-    let begin = std::time::Instant::now();
-    let rest = stream.read_to_end(&mut Vec::new()).await;
-    assert!(
-        begin.elapsed() < std::time::Duration::from_secs(5),
-        "{rest:?}"
-    );
+    let mut rest = Vec::new();
+    let ends = stream.read_to_end(&mut rest);
+    let _broken_off = tokio::time::timeout(PATIENCE, ends).await.expect("it ends");
     assert!(!answer.contains("0\r\n\r\n"));
 }

@@ -52,7 +52,7 @@ async fn the_old_version_is_retired_and_destroyed_when_its_overlap_is_over(engin
     ada.put("openai", &Secret::fresh());
     let agent = Agent::enrol(&stage, &ada, "kali-1").await;
     agent.until_holding("openai", 1).await;
-    let rotate = ["keys", "rotate", "openai", "--overlap", "2s"];
+    let rotate = ["keys", "rotate", "openai", "--overlap", "1h"];
     ada.run(&rotate, Secret::fresh().text().as_bytes())
         .success();
     agent.until_holding("openai", 2).await;
@@ -61,6 +61,10 @@ async fn the_old_version_is_retired_and_destroyed_when_its_overlap_is_over(engin
         "put",
         "it was retired too early"
     );
+    const AN_HOUR_LATER: &str = "UPDATE key_versions SET retire_at = 1 WHERE retire_at IS NOT NULL";
+    assert_eq!(stage.change(AN_HOUR_LATER).await, 1);
+    // The session looks again.
+    ada.put("another", &Secret::fresh());
     until("the machine has retired version 1", async || {
         let held = ada.held("kali-1");
         (first_of(&held)["told"] == "retire" && first_of(&held)["outcome"] == "wiped").then_some(())

@@ -154,7 +154,16 @@ mod tests {
     fn a_program_that_was_replaced_at_its_path_keeps_its_own_hash() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tool");
-        std::fs::copy("/bin/sleep", &path).unwrap();
+        // By another process: a program that this one has open for writing, even in a child that
+        // another test has just forked, cannot be started.
+        let mut copy = std::process::Command::new("cp");
+        assert!(
+            copy.arg("/bin/sleep")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
         let mut tool = std::process::Command::new(&path).arg("60").spawn().unwrap();
         let before = Known::default().look(tool.id()).unwrap();
         std::fs::remove_file(&path).unwrap();

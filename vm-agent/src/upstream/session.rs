@@ -229,7 +229,7 @@ impl Session {
             }
             Err(Ended::Lost(error)) => {
                 debug!(%error, "the session could not be renewed yet");
-                self.renew_at = Instant::now() + RETRY;
+                self.renew_at = Instant::now() + RETRY.min(self.life);
             }
             Err(ended) => return Err(ended),
         }

@@ -102,14 +102,19 @@ async fn the_blocking_client_does_the_same() {
     world.server.put("openai", 1, b"sk-first").await;
     let agent = world.agent().await;
     let socket = agent.socket.clone();
+    let (listens, listening) = std::sync::mpsc::channel();
     let tool = std::thread::spawn(move || {
         let client = keyferry_sdk::blocking::Client::connect_to(socket).unwrap();
         let key = client.key("openai").unwrap();
         assert_eq!(key.expose(<[u8]>::to_vec).unwrap(), b"sk-first");
-        let states: Vec<_> = key.changes().take(1).map(|change| change.state).collect();
+        let changes = key.changes();
+        listens.send(()).unwrap();
+        let states: Vec<_> = changes.take(1).map(|change| change.state).collect();
         assert_eq!(states, [PageState::Revoked]);
     });
-    eventually(async || agent.status().await.keys[0].pages == 1).await;
+    tokio::task::spawn_blocking(move || listening.recv().unwrap())
+        .await
+        .unwrap();
     world.server.revoke("openai").await;
     tokio::task::spawn_blocking(|| tool.join().unwrap())
         .await
@@ -127,7 +132,7 @@ async fn tools_that_go_leave_no_pages() {
     }
     eventually(async || agent.status().await.keys[0].pages == 0).await;
     assert!(
-        tokio::time::timeout(Duration::from_secs(5), agent.tool())
+        tokio::time::timeout(Duration::from_secs(20), agent.tool())
             .await
             .is_ok()
     );

@@ -44,8 +44,10 @@ pub(super) async fn session(shared: Arc<Shared>, stream: Stream) {
     let mut socket = tokio_tungstenite::accept_hdr_async(stream, choose)
         .await
         .unwrap();
-    let Some((sender, receiver)) = shake_hands(&shared, &mut socket).await else {
-        let code = shared.refusing.lock().unwrap().unwrap_or(CloseCode::Policy);
+    let refusing = *shared.refusing.lock().unwrap();
+    let shaken = shake_hands(&shared, &mut socket).await;
+    let Some((sender, receiver)) = shaken.filter(|_channel| refusing.is_none()) else {
+        let code = refusing.unwrap_or(CloseCode::Policy);
         let reason = String::new().into();
         let _gone = socket.close(Some(CloseFrame { code, reason })).await;
         return;
@@ -61,7 +63,11 @@ pub(super) async fn session(shared: Arc<Shared>, stream: Stream) {
         tokio::select! {
             said = session.hear() => match said {
                 Some(said) => shared.hear.send(said).unwrap_or_default(),
-                None => return,
+                None => {
+                    // Whoever has just said something to it waits for no more.
+                    shared.told.notify_waiters();
+                    return;
+                }
             },
             command = commands.recv() => {
                 let hang = matches!(command, Ok(Command::Hang) | Err(_));
@@ -95,9 +101,6 @@ async fn shake_hands(
     let (awaiting, second) = offered.reply(&mut rng).unwrap();
     socket.send(Message::Binary(second.into())).await.ok()?;
     let third = binary(socket).await?;
-    if shared.refusing.lock().unwrap().is_some() {
-        return None;
-    }
     let secret = shared.arena.hold(&known?).unwrap();
     let proven = awaiting.verify(&third, &secret).ok()?;
     Some(proven.channel.split())
