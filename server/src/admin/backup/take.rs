@@ -9,6 +9,8 @@ use clap::Args;
 use getrandom::SysRng;
 use keyferry_protocol::memory::{self, Arena};
 use rand_core::{Rng, UnwrapErr};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use serde_json::json;
 use tracing::warn;
 
@@ -58,7 +60,7 @@ pub(in crate::admin) async fn backup(flags: BackupFlags) -> Result<(), Failure> 
     let header = taken
         .await
         .inspect_err(|_| drop(std::fs::remove_file(&draft)))?;
-    std::fs::rename(&draft, &flags.file)?;
+    publish(&draft, &flags.file)?;
     store.close().await;
     let mut stdout = std::io::stdout().lock();
     if flags.json {
@@ -133,15 +135,39 @@ async fn backup_key(config: &Config, store: &Store) -> Result<BackupKey, Failure
     Ok(BackupKey::of(key, salt)?)
 }
 
+/// An empty draft of one's own: what a backup that was killed has left of it is gone.
 fn create(file: &Path, draft: &Path) -> Result<File, Failure> {
     if file.exists() {
-        return Err(format!("{} is there already", file.display()).into());
+        return Err(taken_already(file));
     }
     let created = OpenOptions::new()
         .write(true)
         .create(true)
-        .truncate(true)
+        .truncate(false)
         .mode(0o600)
         .open(draft);
-    created.map_err(|cause| format!("cannot write {}: {cause}", draft.display()).into())
+    let cannot = |cause| format!("cannot write {}: {cause}", draft.display());
+    let created = created.map_err(cannot)?;
+    if created.try_lock().is_err() {
+        return Err(format!("another backup into {} is under way", file.display()).into());
+    }
+    created.set_len(0).map_err(cannot)?;
+    Ok(created)
+}
+
+/// Gives the backup its name, if nothing else got it meanwhile, and waits until the disk knows.
+fn publish(draft: &Path, file: &Path) -> Result<(), Failure> {
+    match renameat_with(CWD, draft, CWD, file, RenameFlags::NOREPLACE) {
+        Err(Errno::EXIST) => return Err(taken_already(file)),
+        // Not every file system can.
+        Err(Errno::INVAL | Errno::NOSYS) if !file.exists() => std::fs::rename(draft, file)?,
+        other => other?,
+    }
+    let folder = file.parent().filter(|folder| *folder != Path::new(""));
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(())
+}
+
+fn taken_already(file: &Path) -> Failure {
+    format!("{} is there already", file.display()).into()
 }

@@ -22,6 +22,7 @@ on_both_engines!(
     a_copied_back_database_is_noticed_at_the_next_start,
     a_backup_that_is_damaged_or_not_ours_is_refused,
     a_restore_that_was_cut_off_is_simply_repeated,
+    two_backups_into_one_file_are_one,
 );
 
 /// Another host: an empty database and a data folder with nothing but the master key.
@@ -278,6 +279,30 @@ async fn a_backup_that_is_damaged_or_not_ours_is_refused(engine: Engine) {
         refused(&whole, "not the master key");
         assert!(!there.data_dir.exists(), "nothing was made");
     }
+}
+
+async fn two_backups_into_one_file_are_one(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    Person::register(&stage, &server, "ada");
+    let operator = Operator::of(&stage);
+    let (file, draft) = (stage.path("backup"), stage.path("backup.part"));
+    let backup = ["backup", file.to_str().unwrap()];
+    // One that is under way holds its draft, and one that was killed leaves it.
+    let other = std::fs::File::create(&draft).unwrap();
+    other.set_len(1 << 20).unwrap();
+    other.lock().unwrap();
+    let refused = operator.run(&backup, b"");
+    assert!(refused.errors.contains("is under way"), "{refused:?}");
+    assert!(!file.exists());
+    drop(other);
+    operator.run(&backup, b"").success();
+    assert!(!draft.exists());
+    let there = Elsewhere::new(&stage, engine, "elsewhere").await;
+    there
+        .operator
+        .run(&["restore", file.to_str().unwrap()], b"")
+        .success();
 }
 
 async fn a_restore_that_was_cut_off_is_simply_repeated(engine: Engine) {
