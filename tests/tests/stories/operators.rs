@@ -200,7 +200,7 @@ async fn an_admin_changes_what_a_plan_allows(engine: Engine) {
 
     let set = ["admin", "plans", "set"];
     for (wrong, why) in [
-        (&["gold", "--vms", "1"][..], "no such"),
+        (&["gold", "--vms", "1"][..], "nothing of this name"),
         (&["free", "--requests-per-minute", "0"], "at least 1"),
         (&["free", "--vms", "many"], "`none`"),
         (&["free"], "--requests-per-minute"),

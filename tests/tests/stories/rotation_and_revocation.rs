@@ -64,7 +64,14 @@ async fn the_old_version_is_retired_and_destroyed_when_its_overlap_is_over(engin
     const AN_HOUR_LATER: &str = "UPDATE key_versions SET retire_at = 1 WHERE retire_at IS NOT NULL";
     assert_eq!(stage.change(AN_HOUR_LATER).await, 1);
     // The session looks again.
-    ada.put("another", &Secret::fresh());
+    let policy = [
+        "keys",
+        "policy",
+        "openai",
+        "--allow-host",
+        "llm.example.org",
+    ];
+    ada.run(&policy, b"").success();
     until("the machine has retired version 1", async || {
         let held = ada.held("kali-1");
         (first_of(&held)["told"] == "retire" && first_of(&held)["outcome"] == "wiped").then_some(())
