@@ -85,7 +85,7 @@ pub use small_room::SmallRoom;
 pub use stage::Stage;
 pub use terminal::Terminal;
 pub use tool::Tool;
-pub use waiting::{PATIENCE, until, until_the_day_is_long_enough};
+pub use waiting::{PATIENCE, promptly, until, until_the_day_is_long_enough};
 pub use wall_clock::WallClock;
 pub use wire::Wire;
 

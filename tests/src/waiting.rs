@@ -16,6 +16,19 @@ pub async fn until_the_day_is_long_enough() {
     }
 }
 
+/// Plays a scene up to three times until what it measures is within its bound: a machine that stands
+/// still for a moment is late once, a product that is late is late always.
+pub async fn promptly(bound: Duration, scene: impl AsyncFn() -> Duration) {
+    let mut fastest = Duration::MAX;
+    for _attempt in 0..3 {
+        fastest = fastest.min(scene().await);
+        if fastest < bound {
+            return;
+        }
+    }
+    panic!("three times later than {bound:?}: at best {fastest:?}");
+}
+
 /// Asks again and again until there is an answer, and fails after [`PATIENCE`].
 pub async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let begin = Instant::now();

@@ -246,8 +246,9 @@ async fn welcome(
     }
     let mut change = app.store.begin().await?;
     let place = (entered.tenant, entered.vm);
-    // One that was voided meanwhile is no welcome, which the session finds when it looks first.
-    if change.promote_credential(place, next.id).await? {
+    // One that was voided meanwhile is no welcome, which the session finds when it looks first. The
+    // machine comes before its credentials, as when its owner cuts it off.
+    if change.hold_active_vm(place).await? && change.promote_credential(place, next.id).await? {
         change.commit().await?;
     }
     Ok(())
