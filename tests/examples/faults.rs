@@ -19,9 +19,9 @@ async fn main() {
     }
     print("| fault | what came of it |\n| --- | --- |");
     for fault in Fault::ALL {
-        match fault {
-            Fault::WireCut => in_a_network_of_its_own(fault, seconds),
-            fault => bear(fault, seconds).await,
+        match fault.namespace() {
+            Some(namespace) => in_a_namespace_of_its_own(fault, (namespace, seconds)),
+            None => bear(fault, seconds).await,
         }
     }
 }
@@ -32,14 +32,14 @@ async fn bear(fault: Fault, seconds: u64) {
     outcome.holds();
 }
 
-fn in_a_network_of_its_own(fault: Fault, seconds: u64) {
+fn in_a_namespace_of_its_own(fault: Fault, (namespace, seconds): (&str, u64)) {
     let again = std::env::current_exe().expect("this program has a path");
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
     command
-        .arg("--net")
+        .arg(namespace)
         .arg(again)
         .args([seconds.to_string(), format!("{fault:?}")]);
     let ended = command

@@ -40,6 +40,7 @@ mod sdks;
 mod secret;
 mod sentinel;
 mod server;
+mod small_disk;
 mod small_room;
 mod stage;
 mod terminal;
@@ -81,6 +82,7 @@ pub use sdks::{
 pub use secret::Secret;
 pub use sentinel::Sentinel;
 pub use server::Server;
+pub use small_disk::SmallDisk;
 pub use small_room::SmallRoom;
 pub use stage::Stage;
 pub use terminal::Terminal;

@@ -35,6 +35,18 @@ pub struct Budget {
     pub bytes_per_day: u64,
 }
 
+/// Whether a program, of which path and hash are known, is the one that is named by one of them or
+/// both. Where neither is named, any is, known or not.
+pub fn is_program(
+    (exe, sha256): (Option<&str>, Option<&[u8; 32]>),
+    program: Option<(&str, &[u8; 32])>,
+) -> bool {
+    let Some((path, hash)) = program else {
+        return exe.is_none() && sha256.is_none();
+    };
+    exe.is_none_or(|exe| exe == path) && sha256.is_none_or(|sha256| sha256 == hash)
+}
+
 impl KeyPolicy {
     pub(super) fn write(&self, sink: &mut dyn Sink) {
         let tools = self.tools.iter().take(MOST_TOOLS);
@@ -76,11 +88,7 @@ impl ToolRule {
 
     /// Whether what it says of the program fits this one, of which path and hash are known.
     pub fn fits_program(&self, program: Option<(&str, &[u8; 32])>) -> bool {
-        let Some((path, hash)) = program else {
-            return !self.names_a_program();
-        };
-        self.exe.as_ref().is_none_or(|exe| exe == path)
-            && self.sha256.as_ref().is_none_or(|sha256| sha256 == hash)
+        is_program((self.exe.as_deref(), self.sha256.as_ref()), program)
     }
 
     fn write(&self, sink: &mut dyn Sink) {

@@ -13,6 +13,6 @@ mod to_agent;
 mod to_server;
 
 pub use codec::Malformed;
-pub use key_policy::{Budget, KeyPolicy, MOST_TOOLS, ToolRule};
+pub use key_policy::{Budget, KeyPolicy, MOST_TOOLS, ToolRule, is_program};
 pub use to_agent::{Accept, Delivery, MOST_USED, Put, ToAgent, Used};
 pub use to_server::{Access, AccessKind, Held, Outcome, ToServer};

@@ -35,6 +35,9 @@ pub enum Fault {
     DatabasePaused,
     /// No room is left on PostgreSQL's disk; what the full disk has ended is started again.
     DatabaseFull,
+    /// No room is left on the disk of the embedded database. For a program that was started by
+    /// `unshare --mount`.
+    FileFull,
     /// No room is left on the disk of the audit.
     AuditFull,
     /// Redis is killed, and started again, empty.
@@ -44,6 +47,8 @@ pub enum Fault {
     /// The primary Redis is killed, a Sentinel makes a replica the primary, and the old one comes
     /// back.
     RedisFailedOver,
+    /// The agent is killed, and started again as at a boot, with what its host gives it.
+    AgentKilled,
     /// The agent stands still.
     AgentPaused,
     /// Nothing gets through between agent and server, and nobody is told: a relay holds it back.
@@ -66,7 +71,7 @@ enum Refusal {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::ServerKilled,
         Self::ServerPaused,
         Self::ClockAhead,
@@ -74,25 +79,39 @@ impl Fault {
         Self::DatabaseKilled,
         Self::DatabasePaused,
         Self::DatabaseFull,
+        Self::FileFull,
         Self::AuditFull,
         Self::RedisKilled,
         Self::RedisPaused,
         Self::RedisFailedOver,
+        Self::AgentKilled,
         Self::AgentPaused,
         Self::NetworkCut,
         Self::WireCut,
     ];
 
+    /// The namespace that it takes, as `unshare` calls it.
+    pub const fn namespace(self) -> Option<&'static str> {
+        match self {
+            Self::WireCut => Some("--net"),
+            Self::FileFull => Some("--mount"),
+            _ => None,
+        }
+    }
+
     const fn refusal(self) -> Refusal {
         match self {
             Self::ServerKilled => Refusal::Surely("no answer"),
             Self::ClockAhead | Self::ClockBehind => Refusal::Surely("401"),
-            Self::DatabaseKilled | Self::DatabaseFull | Self::AuditFull => Refusal::Surely("503"),
+            Self::DatabaseKilled | Self::DatabaseFull | Self::FileFull | Self::AuditFull => {
+                Refusal::Surely("503")
+            }
             Self::DatabasePaused => Refusal::Perhaps("503"),
             Self::ServerPaused
             | Self::RedisKilled
             | Self::RedisPaused
             | Self::RedisFailedOver
+            | Self::AgentKilled
             | Self::AgentPaused
             | Self::NetworkCut
             | Self::WireCut => Refusal::Never,

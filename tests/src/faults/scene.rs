@@ -1,7 +1,8 @@
 //! What a fault is done to: a server with everything around it, and an agent.
 
 use crate::{
-    Agent, Engine, Operator, Person, Redis, Relay, Room, Sentinel, Server, Stage, WallClock, Wire,
+    Agent, Channel, Engine, MachineWire, Operator, Person, Redis, Relay, Room, Sentinel, Server,
+    SmallDisk, Stage, WallClock, Wire,
 };
 
 use super::Fault;
@@ -23,6 +24,12 @@ enum Breaks {
     Sentinel(Sentinel, Option<usize>),
     Relay(Relay),
     Wire(Wire),
+    Disk(SmallDisk),
+    /// What the agent's machine boots with.
+    Host {
+        wire: MachineWire,
+        _channel: Channel,
+    },
 }
 
 impl Scene {
@@ -31,13 +38,22 @@ impl Scene {
             Fault::DatabaseFull => Stage::with_postgres_in(Room::Small(160)).await,
             Fault::AuditFull => Stage::with_postgres_in(Room::SmallBeside(8)).await,
             // PostgreSQL does not run as somebody who is root only in a namespace.
-            Fault::WireCut => Stage::new(Engine::Sqlite).await,
+            Fault::WireCut | Fault::FileFull => Stage::new(Engine::Sqlite).await,
             _ => Stage::with_own_postgres().await,
         };
-        let breaks = Breaks::of(fault, &stage).await;
+        let mut breaks = Breaks::of(fault, &stage).await;
         let server = breaks.start_server(&stage);
         let ada = Person::register(&stage, &server, "ada");
+        if fault == Fault::AgentKilled {
+            ada.run(&["vms", "add", "kali-1"], b"").success();
+            let channel = Channel::open(&stage, &server, "kali-1");
+            breaks = Breaks::Host {
+                wire: channel.wire(),
+                _channel: channel,
+            };
+        }
         let agent = match &breaks {
+            Breaks::Host { wire, .. } => wire.boot(&stage, "kali-1"),
             Breaks::Wire(wire) => Agent::enrol_behind(&stage, &ada, "kali-1", wire).await,
             _ => Agent::enrol(&stage, &ada, "kali-1").await,
         };
@@ -59,6 +75,7 @@ impl Scene {
             (Fault::ServerKilled, _) => self.server.kill(),
             (Fault::ServerPaused, _) => self.server.pause(),
             (Fault::AgentPaused, _) => self.agent.pause(),
+            (Fault::AgentKilled, _) => self.agent.kill(),
             (Fault::ClockAhead, Breaks::Clock(clock)) => clock.set_ahead(HOUR),
             (Fault::ClockBehind, Breaks::Clock(clock)) => clock.set_ahead(-HOUR),
             (Fault::RedisPaused, Breaks::Redis(redis)) => redis.pause(),
@@ -66,6 +83,7 @@ impl Scene {
             (_, Breaks::Sentinel(sentinel, killed)) => *killed = Some(sentinel.kill_primary()),
             (_, Breaks::Relay(relay)) => relay.cut(),
             (_, Breaks::Wire(wire)) => wire.cut(),
+            (_, Breaks::Disk(disk)) => disk.fill(),
             (fault, _) => {
                 let database = self.stage.database().expect("the stage has a PostgreSQL");
                 match fault {
@@ -92,6 +110,8 @@ impl Scene {
             }
             (_, Breaks::Relay(relay)) => relay.mend(),
             (_, Breaks::Wire(wire)) => wire.mend(),
+            (_, Breaks::Disk(disk)) => disk.empty(),
+            (_, Breaks::Host { wire, .. }) => self.agent = wire.boot(&self.stage, "kali-1"),
             (fault, _) => {
                 let database = self.stage.database().expect("the stage has a PostgreSQL");
                 match fault {
@@ -122,13 +142,14 @@ impl Breaks {
             Fault::RedisFailedOver => Self::Sentinel(Sentinel::start(stage).await, None),
             Fault::NetworkCut => Self::Relay(Relay::new()),
             Fault::WireCut => Self::Wire(Wire::lay(stage)),
+            Fault::FileFull => Self::Disk(SmallDisk::mount(stage, 12)),
             _ => Self::Nothing,
         }
     }
 
     fn start_server(&self, stage: &Stage) -> Server {
         match self {
-            Self::Nothing => Server::start(stage),
+            Self::Nothing | Self::Disk(_) | Self::Host { .. } => Server::start(stage),
             Self::Clock(clock) => Server::start_with(stage, &clock.settings()),
             Self::Redis(redis) => Server::start_with(stage, &redis.settings()),
             Self::Sentinel(sentinel, _) => {

@@ -27,12 +27,23 @@ faults! {
     nobody_notices_a_killed_redis: RedisKilled,
     nobody_notices_a_redis_that_stands_still: RedisPaused,
     nobody_notices_that_a_redis_fails_over: RedisFailedOver,
+    a_killed_agent_that_boots_again_holds_what_it_should: AgentKilled,
     an_agent_that_stood_still_hears_of_what_was_revoked: AgentPaused,
     an_agent_behind_a_cut_wire_hears_of_what_was_revoked: NetworkCut,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_in_a_network_of_its_own_hears_of_what_was_revoked_while_the_wire_was_cut() {
+    suffer_in_a_namespace(Fault::WireCut).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_embedded_database_without_room_loses_nothing_that_was_acknowledged() {
+    suffer_in_a_namespace(Fault::FileFull).await;
+}
+
+async fn suffer_in_a_namespace(fault: Fault) {
+    let namespace = fault.namespace().expect("it takes one");
     let stage = Stage::new(Engine::Sqlite).await;
     let mut matrix = Program::start(&stage, "matrix", "/usr/bin/unshare".into(), |command| {
         if !rustix::process::geteuid().is_root() {
@@ -40,9 +51,9 @@ async fn an_agent_in_a_network_of_its_own_hears_of_what_was_revoked_while_the_wi
         }
         let seconds = SPAN.as_secs().to_string();
         command
-            .arg("--net")
+            .arg(namespace)
             .arg(example("faults"))
-            .args([&seconds, "WireCut"]);
+            .args([seconds, format!("{fault:?}")]);
     });
     let told = matrix.lines_to_the_end().join("\n");
     assert!(matrix.wait().success(), "{told}");

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use keyferry_protocol::wire::ToolRule;
+use keyferry_protocol::wire::{ToolRule, is_program};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -60,21 +60,20 @@ impl Peer {
 
     /// Whether it is known to run this program: all that is named has to fit.
     pub fn runs(&self, path: Option<&str>, sha256: Option<&[u8; 32]>) -> bool {
-        if path.is_none() && sha256.is_none() {
-            return true;
+        is_program((path, sha256), self.known_program())
+    }
+
+    fn known_program(&self) -> Option<(&str, &[u8; 32])> {
+        match &self.program {
+            Identified::Known(program) => Some((&program.path, &program.sha256)),
+            Identified::Unasked | Identified::Unknown(_) => None,
         }
-        let Identified::Known(program) = &self.program else {
-            return false;
-        };
-        path.is_none_or(|path| path == program.path)
-            && sha256.is_none_or(|sha256| *sha256 == program.sha256)
     }
 
     /// Whether the rules of a key's owner let it use the key; none let everybody.
     pub fn is_let(&self, tools: &[ToolRule]) -> bool {
         let fits = |rule: &ToolRule| {
-            rule.fits_user((self.uid, &self.groups))
-                && self.runs(rule.exe.as_deref(), rule.sha256.as_ref())
+            rule.fits_user((self.uid, &self.groups)) && rule.fits_program(self.known_program())
         };
         tools.is_empty() || tools.iter().any(fits)
     }

@@ -72,9 +72,8 @@ fn upstream(arena: &Arena, server: &Server) -> Upstream {
     upstream
 }
 
-/// Who notices is told once; the session need not be the one.
-#[tokio::test]
-async fn nothing_is_said_in_an_old_session_whoever_noticed_that_the_machine_is_another() {
+/// Keeps a session until the machine is another one and is to stop, and then asks what it said.
+async fn nothing_is_said_once_the_machine_is_another(meanwhile: impl FnOnce(&Agent)) {
     let mut server = Server::start().await;
     let (arena, suspended) = (
         Arena::new(self_test().unwrap()).unwrap(),
@@ -83,15 +82,27 @@ async fn nothing_is_said_in_an_old_session_whoever_noticed_that_the_machine_is_a
     let (agent, upstream) = (agent(&arena, &suspended), upstream(&arena, &server));
     let (stop, mut rng) = (Notify::new(), rand_core::UnwrapErr(getrandom::SysRng));
     let keeping = upstream::keep(&agent, upstream, &stop, &mut rng);
-    let meanwhile = async {
+    let becoming_another = async {
         server.hears(|said| matches!(said, ToServer::Held(_))).await;
         suspended.0.store(30, Ordering::SeqCst);
-        assert_eq!(agent.enforce_lease(), Verdict::Jumped);
+        meanwhile(&agent);
         stop.notify_one();
     };
-    tokio::join!(keeping, meanwhile);
+    tokio::join!(keeping, becoming_another);
     eventually(async || server.ended() >= 1).await;
     assert_eq!(server.heard_since(), []);
+}
+
+#[tokio::test]
+async fn a_machine_that_is_another_by_now_says_no_goodbye_in_its_old_session() {
+    nothing_is_said_once_the_machine_is_another(|_agent| ()).await;
+}
+
+/// Who notices is told once; the session need not be the one.
+#[tokio::test]
+async fn nothing_is_said_in_an_old_session_whoever_noticed_that_the_machine_is_another() {
+    let notices = |agent: &Agent| assert_eq!(agent.enforce_lease(), Verdict::Jumped);
+    nothing_is_said_once_the_machine_is_another(notices).await;
 }
 
 #[test]
@@ -118,24 +129,4 @@ fn without_a_lease_no_key_is_held() {
     assert_eq!(agent.enforce_lease(), Verdict::Jumped);
     assert!(agent.hold(&put).is_none());
     assert!(agent.look(Keyring::held).keys.is_empty());
-}
-
-#[tokio::test]
-async fn a_machine_that_is_another_by_now_says_no_goodbye_in_its_old_session() {
-    let mut server = Server::start().await;
-    let (arena, suspended) = (
-        Arena::new(self_test().unwrap()).unwrap(),
-        Suspended::default(),
-    );
-    let (agent, upstream) = (agent(&arena, &suspended), upstream(&arena, &server));
-    let (stop, mut rng) = (Notify::new(), rand_core::UnwrapErr(getrandom::SysRng));
-    let keeping = upstream::keep(&agent, upstream, &stop, &mut rng);
-    let meanwhile = async {
-        server.hears(|said| matches!(said, ToServer::Held(_))).await;
-        suspended.0.store(30, Ordering::SeqCst);
-        stop.notify_one();
-    };
-    tokio::join!(keeping, meanwhile);
-    eventually(async || server.ended() == 1).await;
-    assert_eq!(server.heard_since(), []);
 }
