@@ -23,6 +23,13 @@ install_missing() {
     fi
 }
 
+# The library of this Python, which a distribution's own Python runs without.
+need_library_of_python() {
+    local version
+    version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    need "libpython$version" compgen -G "/usr/lib/*/libpython$version.so.1.0"
+}
+
 # Stops unless Rust is new enough.
 require_rust() {
     local wanted found

@@ -77,7 +77,7 @@ pub use relay::Relay;
 pub use replicas::{Replicas, Shared};
 pub use sdks::{
     node_with_openai, python_with_fernet, python_with_opentelemetry, python_with_schemathesis,
-    python_with_sdks,
+    python_with_sdks, rotel,
 };
 pub use secret::Secret;
 pub use sentinel::Sentinel;

@@ -25,14 +25,26 @@ pub fn python_with_opentelemetry() -> PathBuf {
     python("otlp", "sdks/otlp.txt")
 }
 
+/// Rotel, a collector of OpenTelemetry that is published as a Python package.
+pub fn rotel() -> PathBuf {
+    let library = installed_python("rotel", "sdks/rotel.txt").join("lib");
+    // The folder of the one Python that there is.
+    let version = std::fs::read_dir(library).unwrap().next().unwrap();
+    let version = version.unwrap().path();
+    version.join("site-packages/rotel/rotel-agent")
+}
+
 fn python(name: &str, list: &str) -> PathBuf {
-    let folder = installed(name, list, |folder, list| {
+    installed_python(name, list).join("bin/python")
+}
+
+fn installed_python(name: &str, list: &str) -> PathBuf {
+    installed(name, list, |folder, list| {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder));
         let mut install = Command::new(folder.join("bin/pip"));
         install.args(["install", "--quiet", "--disable-pip-version-check", "-r"]);
         run(install.arg(list));
-    });
-    folder.join("bin/python")
+    })
 }
 
 /// A folder whose `node_modules` has the packages of `tests/sdks/package.json`.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use hyper::Method;
 use keyferry_tests::{
-    Agent, Engine, PASSWORD, Person, Program, Receiver, Secret, Server, Stage, curl,
-    on_both_engines, python_with_opentelemetry, until,
+    Agent, Engine, PASSWORD, Person, Program, Receiver, Secret, Server, Stage, curl, free_port,
+    on_both_engines, python_with_opentelemetry, rotel, until,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -153,7 +153,6 @@ async fn requests_and_deliveries_are_traced_without_a_secret(engine: Engine) {
 }
 
 async fn a_trace_of_somebody_else_goes_on_for_a_proxy_of_ours_alone(engine: Engine) {
-    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let stage = Stage::new(engine).await;
     let mut collector = Receiver::start(200).await;
     let url = collector.url("");
@@ -165,8 +164,7 @@ async fn a_trace_of_somebody_else_goes_on_for_a_proxy_of_ours_alone(engine: Engi
             ("KEYFERRY_PLAIN_HTTP", "true"),
         ];
         let mut server = Server::start_with(&stage, &settings);
-        let parent = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01");
-        curl(&server, "/health", &["--header", &parent]);
+        curl(&server, "/health", &["--header", TRACEPARENT]);
         let mut collected = Collected::new();
         let span = collected.until(&mut collector, "GET /health").await;
         let trace: String = span
@@ -256,6 +254,79 @@ async fn another_implementation_reads_what_the_collector_is_sent() {
     assert!(inside.into_iter().any(|parent| *parent == put["spanId"]));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_people_run_is_told_before_and_after_it_was_away() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let address = format!("127.0.0.1:{}", free_port());
+    let url = format!("http://{address}");
+    let mut collector = start_rotel(&stage, &address).await;
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+        ("KEYFERRY_TRUSTED_PROXIES", "127.0.0.0/8"),
+        ("KEYFERRY_PLAIN_HTTP", "true"),
+    ];
+    let server = Server::start_with(&stage, &settings);
+    curl(&server, "/health", &["--header", TRACEPARENT]);
+    let shown = what_is_shown_of_a_request(&mut collector);
+    for line in [
+        "Trace ID       : 4bf92f3577b34da6a3ce929d0e0e4736",
+        "Parent ID      : 00f067aa0ba902b7",
+        "Name           : GET /health",
+        "Kind           : SPAN_KIND_SERVER",
+        "-> http.route: Str(/health)",
+        "-> keyferry.request_id: Str(4bf92f35-77b3-4da6-a3ce-929d0e0e4736)",
+        "-> http.response.status_code: Int(200)",
+    ] {
+        assert!(shown.iter().any(|shown| shown == line), "{line}: {shown:?}");
+    }
+
+    collector.kill();
+    curl(&server, "/health", &[]);
+    until("the log says that it is away", async || {
+        let log = server.log();
+        log.contains("the collector does not take traces")
+            .then_some(())
+    })
+    .await;
+    let mut collector = start_rotel(&stage, &address).await;
+    curl(&server, "/health", &["--header", TRACEPARENT]);
+    let shown = what_is_shown_of_a_request(&mut collector);
+    assert!(shown.iter().any(|line| line.ends_with(TRACE)), "{shown:?}");
+}
+
+/// It prints whatever it takes.
+async fn start_rotel(stage: &Stage, address: &str) -> Program {
+    let collector = Program::start(stage, "rotel", rotel(), |command| {
+        command.args(["start", "--otlp-http-endpoint", address]);
+        command.args(["--otlp-grpc-endpoint", "127.0.0.1:0"]);
+        command.args(["--debug-log", "traces", "--debug-log-verbosity", "detailed"]);
+        command.args(["--exporter", "blackhole"]);
+        command.arg("--pid-file").arg(stage.path("rotel.pid"));
+    });
+    until("it listens", async || {
+        std::net::TcpStream::connect(address).ok()
+    })
+    .await;
+    collector
+}
+
+/// The lines about the next span that has a status of HTTP, which is the last thing said of it.
+fn what_is_shown_of_a_request(rotel: &mut Program) -> Vec<String> {
+    let mut lines = Vec::new();
+    loop {
+        let line = rotel.next_line().trim().to_owned();
+        if line.starts_with("Span #") {
+            lines.clear();
+        }
+        let is_the_last = line.starts_with("-> http.response.status_code");
+        lines.push(line);
+        if is_the_last {
+            return lines;
+        }
+    }
+}
+
 async fn a_collector_that_is_away_holds_nobody_up(engine: Engine) {
     let stage = Stage::new(engine).await;
     // Nobody accepts what is waiting here, and nobody refuses it.
@@ -295,3 +366,6 @@ async fn a_collector_that_is_away_holds_nobody_up(engine: Engine) {
     assert_eq!(log.matches("the collector does not").count(), 1, "{log}");
     drop(silent);
 }
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const TRACEPARENT: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
