@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keyferry_protocol::ids::KeyName;
+use keyferry_sdk::link::Backoff;
 use serde::Deserialize;
 
 /// The settings of an agent.
@@ -216,15 +217,23 @@ impl Default for Limits {
 pub struct Reconnect {
     /// The first wait is up to this long, in milliseconds.
     pub first_ms: Count<LONGEST_WAIT>,
-    /// No wait is longer than this, in milliseconds.
+    /// No wait for a server that is away is longer than this, in milliseconds; one that has refused
+    /// is asked again after up to three times as long.
     pub longest_ms: Count<LONGEST_WAIT>,
+}
+
+impl Reconnect {
+    /// The waits that it says.
+    pub fn backoff(&self) -> Backoff {
+        Backoff::new(self.first_ms.milliseconds(), self.longest_ms.milliseconds())
+    }
 }
 
 impl Default for Reconnect {
     fn default() -> Self {
         Self {
             first_ms: Count(100),
-            longest_ms: Count(30_000),
+            longest_ms: Count(10_000),
         }
     }
 }

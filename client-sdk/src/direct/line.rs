@@ -9,10 +9,10 @@ use keyferry_protocol::handshake::{Claims, CredentialKind, CredentialRef};
 use keyferry_protocol::memory::Arena;
 use keyferry_protocol::ticket::Ticket;
 use keyferry_protocol::wire::{ToAgent, ToServer};
-use rand_core::{Rng, UnwrapErr};
+use rand_core::UnwrapErr;
 use tokio::time::sleep;
 
-use crate::link::{Credential, Credentials, Identity, Link, LinkError, Received, Target, attach};
+use crate::link::{Backoff, Credential, Credentials, Identity, Link, LinkError, Received, Target, attach};
 use crate::{ClientCertificate, Error};
 
 /// What it takes to get to the servers.
@@ -21,7 +21,7 @@ pub(super) struct Uplink {
     targets: Vec<Target>,
     identity: Identity,
     credentials: Credentials,
-    failures: u32,
+    backoff: Backoff,
     next_target: usize,
 }
 
@@ -76,7 +76,7 @@ impl Uplink {
             arena,
             targets,
             credentials,
-            failures: 0,
+            backoff: Backoff::default(),
             next_target: 0,
         })
     }
@@ -109,7 +109,7 @@ impl Uplink {
 
     /// The server has told all keys: the next failure is a first one.
     pub(super) fn settle(&mut self) {
-        self.failures = 0;
+        self.backoff.reset();
     }
 
     /// The server has a new static key.
@@ -125,12 +125,7 @@ impl Uplink {
         if matches!(after, LinkError::Refused) {
             self.credentials.refused();
         }
-        let ceiling = FIRST
-            .saturating_mul(1 << self.failures.min(16))
-            .min(LONGEST);
-        self.failures = self.failures.saturating_add(1);
-        let dice = UnwrapErr(getrandom::SysRng).next_u32();
-        let wait = ceiling.mul_f64(f64::from(dice) / f64::from(u32::MAX));
+        let wait = self.backoff.next(&mut UnwrapErr(getrandom::SysRng));
         Box::pin(async move {
             sleep(wait).await;
             let attempt = self.attach().await;
@@ -175,6 +170,3 @@ impl Line {
         };
     }
 }
-
-const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(30);

@@ -4,6 +4,7 @@
 //! near a socket, and opened in locked memory.
 
 mod attach;
+mod backoff;
 mod credentials;
 mod endpoint;
 mod url;
@@ -23,6 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
 pub use attach::{Credential, Identity, Target, TargetError, attach};
+pub use backoff::Backoff;
 pub use credentials::Credentials;
 pub(crate) use endpoint::Ask;
 pub use endpoint::{Answer, Dial, Dialled, Endpoint};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use keyferry_agent::arguments::{Run, ServerToAsk};
 use keyferry_agent::config::Config;
-use keyferry_agent::upstream::{Approval, Backoff, HostChannel, Source, USUAL, Upstream};
+use keyferry_agent::upstream::{Approval, HostChannel, Source, USUAL, Upstream};
 use keyferry_protocol::handshake::Claims;
 use keyferry_protocol::memory::{Arena, ProtectionLevel};
 use keyferry_sdk::ClientCertificate;
@@ -32,7 +32,7 @@ pub(super) fn upstream(
         credentials: Credentials::none(),
         source: Source::Nobody,
         refusals: 0,
-        backoff: Backoff::new(&config.reconnect),
+        backoff: config.reconnect.backoff(),
         session_life: config.session.renew_seconds.seconds(),
         arena,
     };

@@ -1,7 +1,6 @@
 //! The session with the server: kept open for the agent's whole life, over all its servers.
 
 mod approval;
-mod backoff;
 mod enrol;
 mod host_channel;
 mod keep_lease;
@@ -10,14 +9,13 @@ mod session;
 use keyferry_protocol::memory::{Arena, LockedBox};
 use keyferry_protocol::wire::{ToAgent, ToServer};
 use keyferry_sdk::ClientCertificate;
-use keyferry_sdk::link::{Credentials, Identity, Link, LinkError, Target, attach};
+use keyferry_sdk::link::{Backoff, Credentials, Identity, Link, LinkError, Target, attach};
 use keyferry_sdk::status::ConnectionState;
 use rand_core::CryptoRng;
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 pub use approval::{Approval, ApprovalError};
-pub use backoff::Backoff;
 pub use enrol::{EnrolError, Source};
 pub use host_channel::{HostChannel, HostChannelError, USUAL};
 pub use keep_lease::keep_lease;

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use keyferry_agent::agent::{Agent, Parts};
-use keyferry_agent::config::{Limits, PolicyConfig, Reconnect};
+use keyferry_agent::config::{Limits, PolicyConfig};
 use keyferry_agent::keyring::{Keyring, PageLimit};
 use keyferry_agent::socket::Policy;
-use keyferry_agent::upstream::{self, Backoff, Source, Upstream};
+use keyferry_agent::upstream::{self, Source, Upstream};
 use keyferry_protocol::handshake::Claims;
 use keyferry_protocol::memory::{Arena, self_test};
 use keyferry_protocol::ticket::Ticket;
 use keyferry_protocol::wire::{Delivery, KeyPolicy, Outcome, Put, ToServer};
 use keyferry_sdk::lease::{self, Clock, Moment, Verdict};
-use keyferry_sdk::link::{Credentials, Identity};
+use keyferry_sdk::link::{Backoff, Credentials, Identity};
 use tokio::sync::Notify;
 
 use super::server::Server;
@@ -64,7 +64,7 @@ fn upstream(arena: &Arena, server: &Server) -> Upstream {
         credentials: Credentials::none(),
         source: Source::Nobody,
         refusals: 0,
-        backoff: Backoff::new(&Reconnect::default()),
+        backoff: Backoff::default(),
         session_life: Duration::from_secs(60),
     };
     let ticket = Ticket::parse(arena, server.ticket().as_bytes()).unwrap();

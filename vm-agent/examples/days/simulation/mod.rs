@@ -21,13 +21,13 @@ use clock::Machine;
 use dice::Dice;
 use host::Host;
 use keyferry_agent::agent::{Agent, Parts};
-use keyferry_agent::config::{Limits, PolicyConfig, Reconnect};
+use keyferry_agent::config::{Limits, PolicyConfig};
 use keyferry_agent::keyring::{Keyring, PageLimit};
 use keyferry_agent::socket::Policy;
-use keyferry_agent::upstream::{Backoff, Source, Upstream, keep, keep_lease};
+use keyferry_agent::upstream::{Source, Upstream, keep, keep_lease};
 use keyferry_protocol::handshake::Claims;
 use keyferry_protocol::memory::{Arena, self_test};
-use keyferry_sdk::link::{Credentials, Identity};
+use keyferry_sdk::link::{Backoff, Credentials, Identity};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, LocalSet};
 use watcher::Watcher;
@@ -176,7 +176,7 @@ fn enrol(
         credentials: Credentials::none(),
         source: Source::Nobody,
         refusals: 0,
-        backoff: Backoff::new(&Reconnect::default()),
+        backoff: Backoff::default(),
         session_life: Duration::from_secs(3300),
         shown: None,
     };

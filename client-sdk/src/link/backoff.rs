@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use rand_core::CryptoRng;
 
-use crate::config::Reconnect;
-
 /// Exponential, with full jitter: a server that comes back is not met by all agents at once.
 #[derive(Debug)]
 pub struct Backoff {
@@ -15,10 +13,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits as these settings say.
-    pub fn new(reconnect: &Reconnect) -> Self {
-        let first = reconnect.first_ms.milliseconds();
-        let longest = reconnect.longest_ms.milliseconds();
+    /// The first wait is up to `first`; none for a server that is away is over `longest`.
+    pub fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
             longest: longest.max(first),
@@ -36,9 +32,11 @@ impl Backoff {
         ceiling.mul_f64(fraction(rng))
     }
 
-    /// The wait after a refusal, which asking again soon will not change.
+    /// The wait after a refusal, which asking again soon will not change: up to three times the
+    /// longest.
     pub fn slow(&self, rng: &mut (impl CryptoRng + ?Sized)) -> Duration {
-        self.longest / 2 + (self.longest / 2).mul_f64(fraction(rng))
+        let longest = self.longest.saturating_mul(3);
+        longest / 2 + (longest / 2).mul_f64(fraction(rng))
     }
 
     /// A session has lasted: the next loss is a first one.
@@ -46,6 +44,16 @@ impl Backoff {
         self.failures = 0;
     }
 }
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new(FIRST, LONGEST)
+    }
+}
+
+const FIRST: Duration = Duration::from_millis(100);
+/// Who is back after an outage hears within this of what was revoked.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Evenly between 0 and 1.
 fn fraction(rng: &mut (impl CryptoRng + ?Sized)) -> f64 {
@@ -61,7 +69,7 @@ mod tests {
     }
 
     fn backoff() -> Backoff {
-        Backoff::new(&Reconnect::default())
+        Backoff::default()
     }
 
     #[test]
@@ -77,9 +85,9 @@ mod tests {
             waits.next(&mut rng());
         });
         let late: Vec<_> = (0..1000).map(|_| waits.next(&mut rng())).collect();
-        assert!(late.iter().all(|wait| *wait <= Duration::from_secs(30)));
-        assert!(late.iter().any(|wait| *wait > Duration::from_secs(20)));
-        assert!(late.iter().any(|wait| *wait < Duration::from_secs(10)));
+        assert!(late.iter().all(|wait| *wait <= Duration::from_secs(10)));
+        assert!(late.iter().any(|wait| *wait > Duration::from_secs(7)));
+        assert!(late.iter().any(|wait| *wait < Duration::from_secs(3)));
     }
 
     #[test]
