@@ -12,7 +12,9 @@ use keyferry_protocol::wire::{ToAgent, ToServer};
 use rand_core::UnwrapErr;
 use tokio::time::sleep;
 
-use crate::link::{Backoff, Credential, Credentials, Identity, Link, LinkError, Received, Target, attach};
+use crate::link::{
+    Backoff, Credential, Credentials, Identity, Link, LinkError, Received, Target, attach,
+};
 use crate::{ClientCertificate, Error};
 
 /// What it takes to get to the servers.
