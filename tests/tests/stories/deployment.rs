@@ -1,7 +1,7 @@
 //! What an operator needs beside the product itself: certificates, metrics, health, logs.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -194,6 +194,7 @@ async fn what_the_container_file_runs_serves_without_containers_too() {
         assert_eq!(health["database"], "connected");
         match &first {
             None => {
+                compose_takes_no_socket_for_an_answer(&folder.join("postgres"));
                 let ada = Person::register_at(&stage, (url, pin), "ada");
                 ada.put("openai", &Secret::fresh());
                 let agent = Agent::enrol(&stage, &ada, "kali-1").await;
@@ -223,6 +224,26 @@ fn run_three(stage: &Stage, folder: &Path, listen: &str) -> Program {
         command.env("KEYFERRY_PUBLIC_URL", format!("https://{listen}"));
         command.env("AUTH_PASSWORD_HASH_ROUNDS", "10");
     })
+}
+
+/// The image of PostgreSQL has one that listens on its socket alone while it makes the database,
+/// as this one does.
+fn compose_takes_no_socket_for_an_answer(postgres: &Path) {
+    let port = free_port().to_string();
+    let socket = postgres.join(format!(".s.PGSQL.{port}"));
+    symlink(".s.PGSQL.5432", &socket).unwrap();
+    let answers = |question: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", question]);
+        shell.env("PGHOST", postgres).env("PGPORT", &port);
+        shell.status().unwrap().success()
+    };
+    assert!(answers("pg_isready --quiet"));
+    let compose = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker-compose.yml");
+    let compose = std::fs::read_to_string(compose).unwrap();
+    let mut quoted = compose.split('"');
+    let question = quoted.find(|text| text.starts_with("pg_isready "));
+    assert!(!answers(question.unwrap()));
 }
 
 /// The status and the body.
