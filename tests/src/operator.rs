@@ -18,7 +18,9 @@ pub struct Operator<'a> {
 impl<'a> Operator<'a> {
     /// The operator of the stage's server.
     pub fn of(stage: &'a Stage) -> Self {
-        let url = stage.database().map(|database| database.url().to_owned());
+        let url = stage
+            .database()
+            .map(|database| database.server_url().to_owned());
         Self {
             stage,
             data_dir: stage.data_dir(),
@@ -35,6 +37,15 @@ impl<'a> Operator<'a> {
         self.settings.retain(|(known, _)| known != name);
         self.settings.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same as the owner of the database's schema.
+    #[must_use]
+    pub fn as_owner(self) -> Self {
+        match self.stage.database() {
+            Some(database) => self.with("DATABASE_URL", database.url()),
+            None => self,
+        }
     }
 
     /// The same on another data folder.

@@ -174,7 +174,7 @@ impl Server {
             configure(command);
             command.arg("--data-dir").arg(&self.told.data_dir);
             if let Some(database) = stage.database() {
-                command.env("DATABASE_URL", database.url());
+                command.env("DATABASE_URL", database.server_url());
             }
             let settings = self.told.settings.iter();
             command.envs(settings.map(|(name, value)| (name, value)));
@@ -220,7 +220,7 @@ impl Server {
                 .env("AUTH_ENABLE_RATE_LIMITING", "false")
                 .env("KEYFERRY_LOG", "debug,sqlx=info");
             if let Some(database) = stage.database() {
-                command.env("DATABASE_URL", database.url());
+                command.env("DATABASE_URL", database.server_url());
             }
             let settings = told.settings.iter();
             command.envs(settings.map(|(name, value)| (name, value)));

@@ -15,13 +15,21 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// An empty folder, and an empty database where the engine needs one.
+    /// An empty folder, and a database that was never used where the engine needs one. Its servers
+    /// do not own it.
     pub async fn new(engine: Engine) -> Self {
-        let database = match engine {
+        Self::with(match engine {
             Engine::Sqlite => None,
             Engine::Postgres => Some(Database::create().await),
-        };
-        Self::with(database)
+        })
+    }
+
+    /// The same with nothing in the database, which belongs to its servers.
+    pub async fn empty(engine: Engine) -> Self {
+        Self::with(match engine {
+            Engine::Sqlite => None,
+            Engine::Postgres => Some(Database::create_empty().await),
+        })
     }
 
     /// The same with a PostgreSQL of its own, which the story may kill and pause.

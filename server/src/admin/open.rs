@@ -29,6 +29,7 @@ pub(super) async fn open(config: &Config, data_dir: &DataDir) -> Result<Opened, 
     let mut rng = UnwrapErr(SysRng);
     let arena = Arena::new(memory::self_test()?)?;
     let (store, schema) = reach(&config.database).await?;
+    store.refuse_foreign_schema().await?;
     if schema.is_empty() {
         store.migrate().await?;
     }
@@ -44,6 +45,7 @@ pub(super) async fn open(config: &Config, data_dir: &DataDir) -> Result<Opened, 
     let source = &config.master_key;
     let mut master_key = MasterKey::load(source, &place, (&store, &schema), &mut rng).await?;
     store.migrate().await?;
+    refuse_lacking(&store).await?;
     master_key.confirm(&store, now).await?;
     Ok(Opened {
         store,
@@ -52,6 +54,23 @@ pub(super) async fn open(config: &Config, data_dir: &DataDir) -> Result<Opened, 
         master_key,
         instance,
     })
+}
+
+/// Better now than in the middle of something.
+async fn refuse_lacking(store: &Store) -> Result<(), Failure> {
+    let lacks = store.lacking_rights().await?;
+    let Some(first) = lacks.first() else {
+        return Ok(());
+    };
+    let more = match lacks.len() {
+        1 => String::new(),
+        all => format!(" and {} more", all - 1),
+    };
+    Err(format!(
+        "the database's role lacks {first}{more}: run `keyferry-server migrate --grant-to ROLE` with \
+         the DATABASE_URL of the schema's owner"
+    )
+    .into())
 }
 
 /// The database as it is; nothing is made.

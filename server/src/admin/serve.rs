@@ -38,6 +38,9 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     let (stopper, stop) = stop::channel();
     stop_on_signal(stopper.clone(), config.connections.drain)?;
     let app = start(config, &data_dir, reachable, stop).await?;
+    if let Some(role) = app.store.own_role().await? {
+        info!(%role, "who this server is for the database");
+    }
     announce(&app, &url)?;
     let epoch = tokio::spawn(backup::follow_epoch(app.clone()));
     keep_house(&app, stopper);

@@ -36,6 +36,9 @@ pub(super) struct Verify {
 pub(super) struct Check {
     name: &'static str,
     ok: bool,
+    /// It may be as it is, and could be better.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    warning: bool,
     detail: String,
 }
 
@@ -68,6 +71,7 @@ pub(super) async fn look_at_everything(config: &Config) -> Vec<Check> {
             checks.push(Check::of("clock", clock(&store).await));
             if is_current {
                 checks.push(Check::of("time of events", time_of_events(&store).await));
+                checks.extend(database_role(&store).await);
             }
             store.close().await;
             // Of another schema than ours nothing more can be said.
@@ -146,6 +150,18 @@ async fn time_of_events(store: &Store) -> Result<&'static str, Failure> {
              it, so set it"
         )
         .into()),
+    }
+}
+
+/// Whether the database holds this program back from changing the audit.
+async fn database_role(store: &Store) -> Option<Check> {
+    const NAME: &str = "database role";
+    match store.own_role().await {
+        Ok(role) => role.map(|role| Check {
+            warning: role.changes_audit.is_some(),
+            ..Check::good(NAME, role)
+        }),
+        Err(cause) => Some(Check::of(NAME, Err::<&str, _>(cause))),
     }
 }
 
@@ -234,7 +250,11 @@ fn tell(flags: &Verify, checks: &[Check]) -> std::io::Result<()> {
         return writeln!(stdout, "{answer}");
     }
     for check in checks {
-        let mark = if check.ok { "✓" } else { "✗" };
+        let mark = match check {
+            Check { ok: false, .. } => "✗",
+            Check { warning: true, .. } => "!",
+            _ => "✓",
+        };
         writeln!(stdout, "{mark} {}: {}", check.name, check.detail)?;
     }
     Ok(())
@@ -245,6 +265,7 @@ impl Check {
         Self {
             name,
             ok: true,
+            warning: false,
             detail: detail.to_string(),
         }
     }
@@ -258,6 +279,7 @@ impl Check {
                 Self {
                     name,
                     ok: false,
+                    warning: false,
                     detail: format!("{cause}{}", deeper.collect::<String>()),
                 }
             }

@@ -4,7 +4,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::audit::sized;
-use super::{AuditRecord, ChainId, Store, StoreError, Transaction, UnixTime, sql};
+use super::{AuditRecord, ChainId, Store, StoreError, Target, Transaction, UnixTime, sql};
 use crate::audit::{ChainKey, Filter, HASH, Link};
 use crate::vault::seal::Sealed;
 
@@ -256,6 +256,9 @@ impl Transaction {
             pruned_mac = $4 WHERE chain_id = $1 AND pruned_seq < $2";
         const EVENTS: &str = "DELETE FROM audit_events WHERE chain_id = $1 AND seq <= $2";
         let mac: [u8; HASH] = upto.pruned_mac(key);
+        if let Target::Postgres(_) = self.target() {
+            return self.prune_by_function(upto, &mac).await;
+        }
         sql!(
             self,
             query(
@@ -268,5 +271,13 @@ impl Transaction {
             .execute
         )?;
         sql!(self, query(EVENTS, upto.chain, upto.seq).execute)
+    }
+
+    /// The same in PostgreSQL, where a server need not have the right to delete events.
+    async fn prune_by_function(&mut self, upto: &Link, mac: &[u8]) -> Result<u64, StoreError> {
+        const SQL: &str = "SELECT prune_audit($1, $2, $3, $4)";
+        let (chain, seq, hash) = (upto.chain, upto.seq, upto.hash.as_slice());
+        let gone: i64 = sql!(self, query_scalar(SQL, chain, seq, hash, mac).fetch_one)?;
+        Ok(gone.unsigned_abs())
     }
 }

@@ -14,6 +14,7 @@ mod devices;
 mod email_tokens;
 mod enrolments;
 mod fold_names;
+mod grants;
 mod held;
 mod identities;
 mod ids;
@@ -25,6 +26,7 @@ mod master_keys;
 mod mfa;
 mod open;
 mod operators;
+mod own_role;
 mod own_sessions;
 mod passwords;
 mod plans;
@@ -60,6 +62,7 @@ pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
 pub(crate) use enrolments::{Decision, NewEnrolment, StoredEnrolment};
 use fold_names::folded;
+pub(crate) use grants::Grantee;
 pub(crate) use held::{Held, HeldChange};
 pub(crate) use identities::{NewIdentity, NewProviderSignIn, ReturnedSignIn, StoredIdentity};
 pub(crate) use ids::{
@@ -142,6 +145,18 @@ pub(crate) enum StoreError {
     /// A statement failed.
     #[error("the database refused a statement")]
     Statement(#[source] sqlx::Error),
+    /// A right that this role was not given.
+    #[error(
+        "the database's role has no right to this: the owner of the schema grants what servers \
+         need by `keyferry-server migrate --grant-to ROLE`"
+    )]
+    Forbidden(#[source] sqlx::Error),
+    /// The schema is to be made or changed by a role that does not own it.
+    #[error(
+        "the schema is not what this keyferry-server needs, and is not {0}'s to change: run \
+         `keyferry-server migrate --grant-to {0}` with the DATABASE_URL of its owner"
+    )]
+    ForeignSchema(String),
     /// The database has no room left.
     #[error("the database's disk is full")]
     Full(#[source] sqlx::Error),
@@ -366,6 +381,7 @@ impl From<sqlx::Error> for StoreError {
         match &cause {
             sqlx::Error::Database(told) if told.is_unique_violation() => Self::Exists(cause),
             sqlx::Error::Database(told) if told.is_foreign_key_violation() => Self::Dangling(cause),
+            sqlx::Error::Database(told) if is_forbidden(told.as_ref()) => Self::Forbidden(cause),
             sqlx::Error::Database(told) if is_full(told.as_ref()) => Self::Full(cause),
             sqlx::Error::Database(told) if is_busy(told.as_ref()) => Self::Unreachable(cause),
             sqlx::Error::Database(told) if told.code().is_some_and(|code| is_outage(&code)) => {
@@ -377,6 +393,11 @@ impl From<sqlx::Error> for StoreError {
             _ => Self::Statement(cause),
         }
     }
+}
+
+/// PostgreSQL's `insufficient_privilege`.
+fn is_forbidden(told: &dyn DatabaseError) -> bool {
+    told.code().is_some_and(|code| code == "42501")
 }
 
 /// `SQLITE_FULL`, or what SQLite makes of a disk that refuses a write; PostgreSQL's `disk_full`.

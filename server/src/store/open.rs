@@ -115,6 +115,17 @@ impl Store {
         }
     }
 
+    /// Finds that [`migrate`](Self::migrate) has nothing to do, or the right to.
+    pub(crate) async fn refuse_foreign_schema(&self) -> Result<(), StoreError> {
+        let Pool::Postgres(pool) = &self.pool else {
+            return Ok(());
+        };
+        match self.stranger_to_schema(pool).await? {
+            None => Ok(()),
+            Some(role) => self.need_nothing(migrator(self), role).await,
+        }
+    }
+
     /// Brings the schema up to date.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
         self.run(migrator(self)).await?;
@@ -139,6 +150,9 @@ impl Store {
     async fn run(&self, migrator: &Migrator) -> Result<(), StoreError> {
         match &self.pool {
             Pool::Postgres(pool) => {
+                if let Some(role) = self.stranger_to_schema(pool).await? {
+                    return self.need_nothing(migrator, role).await;
+                }
                 let options = pool.connect_options().as_ref().clone();
                 let options = options.options(BOUNDS.map(|(name, _)| (name, "0")));
                 let mut patient = PgConnection::connect_with(&options).await?;
@@ -149,9 +163,20 @@ impl Store {
         }
     }
 
+    /// A role that does not own the schema finds all of it there, or cannot go on.
+    async fn need_nothing(&self, migrator: &Migrator, role: String) -> Result<(), StoreError> {
+        let applied = self.applied_versions().await?;
+        match migrator.iter().all(|one| applied.contains(&one.version)) {
+            true => Ok(()),
+            false => Err(StoreError::ForeignSchema(role)),
+        }
+    }
+
     async fn applied_versions(&self) -> Result<Vec<i64>, StoreError> {
-        const POSTGRES: &str = "SELECT COUNT(*) FROM information_schema.tables \
-            WHERE table_schema = current_schema() AND table_name = '_sqlx_migrations'";
+        // `information_schema` hides tables on which a role has no rights.
+        const POSTGRES: &str = "SELECT COUNT(*) FROM pg_class c \
+            JOIN pg_namespace n ON n.oid = c.relnamespace \
+            WHERE n.nspname = current_schema() AND c.relname = '_sqlx_migrations'";
         const SQLITE: &str = "SELECT COUNT(*) FROM sqlite_schema \
             WHERE type = 'table' AND name = '_sqlx_migrations'";
         const APPLIED: &str = "SELECT version FROM _sqlx_migrations ORDER BY version";

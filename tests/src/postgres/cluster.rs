@@ -8,13 +8,17 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
+use sqlx::{Connection, PgConnection};
+use tokio::sync::OnceCell;
 
-use super::Room;
+use super::{OWNER, Room, SERVER};
+use crate::binary;
 
 /// PostgreSQL, its folder, and the shell that owns it.
 pub(super) struct Cluster {
     pub(super) folder: PathBuf,
     owner: Mutex<Owner>,
+    template: OnceCell<()>,
 }
 
 /// The shell. The end of its input, which comes with our own end, tells it to clean up.
@@ -45,7 +49,11 @@ impl Cluster {
             output,
             postmaster,
         });
-        Self { folder, owner }
+        Self {
+            folder,
+            owner,
+            template: OnceCell::new(),
+        }
     }
 
     pub(super) fn start_again(&self) {
@@ -84,11 +92,39 @@ impl Cluster {
         kill_process(postmaster, signal).unwrap();
     }
 
-    pub(super) fn url(&self, database: &str) -> String {
-        format!(
-            "postgres:///{database}?host={}&user=keyferry",
-            self.folder.display()
-        )
+    pub(super) fn url(&self, database: &str, role: &str) -> String {
+        let folder = self.folder.display();
+        format!("postgres:///{database}?host={folder}&user={role}")
+    }
+
+    /// One statement of the owner, outside of the stories' databases.
+    pub(super) async fn execute(&self, statement: &str) {
+        let url = self.url("postgres", OWNER);
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let statement = sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()));
+        statement.execute(&mut connection).await.unwrap();
+    }
+
+    /// The database of which others are copies: it has the schema, made as an owner makes it for
+    /// servers that own nothing.
+    pub(super) async fn template(&self) -> &'static str {
+        self.template.get_or_init(|| self.make_template()).await;
+        TEMPLATE
+    }
+
+    async fn make_template(&self) {
+        self.execute(&format!("CREATE ROLE {SERVER} LOGIN")).await;
+        self.execute(&format!("CREATE DATABASE {TEMPLATE}")).await;
+        let migrated = Command::new(binary("keyferry-server"))
+            .args(["migrate", "--grant-to", SERVER])
+            .current_dir(&self.folder)
+            .env_clear()
+            .env("KEYFERRY_DATA_DIR", self.folder.join("none"))
+            .env("DATABASE_URL", self.url(TEMPLATE, OWNER))
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&migrated.stderr);
+        assert!(migrated.status.success(), "{errors}");
     }
 }
 
@@ -132,7 +168,7 @@ fn owner_command(folder: &Path, room: Room) -> Command {
             .arg("--clear-groups");
     }
     command
-        .args(["sh", "-c", OWNER, "keyferry-postgres"])
+        .args(["sh", "-c", KEEPER, "keyferry-postgres"])
         .arg(folder)
         .arg(programs_folder())
         .arg(folder.join(data))
@@ -197,7 +233,9 @@ shift 2
 exec "$@"
 "#;
 
-const OWNER: &str = r#"
+const TEMPLATE: &str = "furnished";
+
+const KEEPER: &str = r#"
 set -eu
 trap '' INT
 folder=$1

@@ -23,38 +23,60 @@ pub enum Room {
     SmallBeside(u32),
 }
 
-/// A fresh, empty database.
+/// A fresh database.
 pub struct Database {
+    name: String,
     url: String,
+    server_url: String,
     cluster: Arc<Cluster>,
 }
 
+/// What a fresh database holds.
+#[derive(Clone, Copy)]
+enum Contents {
+    /// Nothing: who connects owns it.
+    Nothing,
+    /// The schema, whose owner has given servers what they need and no more.
+    Schema,
+}
+
 impl Database {
-    /// Makes a database that no other story sees. Fails where PostgreSQL is not installed.
+    /// Makes a database that no other story sees, with the schema. Servers are a role in it that
+    /// owns nothing. Fails where PostgreSQL is not installed.
     pub async fn create() -> Self {
-        static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
-        let cluster = SHARED.get_or_init(|| Arc::new(Cluster::start(Room::Plenty)));
-        Self::create_in(Arc::clone(cluster)).await
+        Self::create_in(Self::shared(), Contents::Schema).await
     }
 
-    /// The same in a cluster of its own, which can be killed and paused.
+    /// The same with nothing in it, owned by whoever connects.
+    pub async fn create_empty() -> Self {
+        Self::create_in(Self::shared(), Contents::Nothing).await
+    }
+
+    /// One with the schema in a cluster of its own, which can be killed and paused.
     pub async fn create_alone(room: Room) -> Self {
-        Self::create_in(Arc::new(Cluster::start(room))).await
+        Self::create_in(Arc::new(Cluster::start(room)), Contents::Schema).await
     }
 
-    async fn create_in(cluster: Arc<Cluster>) -> Self {
+    fn shared() -> Arc<Cluster> {
+        static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
+        Arc::clone(SHARED.get_or_init(|| Arc::new(Cluster::start(Room::Plenty))))
+    }
+
+    async fn create_in(cluster: Arc<Cluster>, contents: Contents) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("story_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut connection = PgConnection::connect(&cluster.url("postgres"))
-            .await
-            .unwrap();
-        let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        sqlx::query(statement)
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        let url = cluster.url(&name);
-        Self { url, cluster }
+        let (template, server) = match contents {
+            Contents::Nothing => ("template1", OWNER),
+            Contents::Schema => (cluster.template().await, SERVER),
+        };
+        let statement = format!("CREATE DATABASE {name} TEMPLATE {template}");
+        cluster.execute(&statement).await;
+        Self {
+            url: cluster.url(&name, OWNER),
+            server_url: cluster.url(&name, server),
+            name,
+            cluster,
+        }
     }
 
     /// Where the cluster keeps everything.
@@ -62,9 +84,19 @@ impl Database {
         &self.cluster.folder
     }
 
-    /// For `DATABASE_URL`.
+    /// For the owner's `DATABASE_URL`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// For the servers'.
+    pub fn server_url(&self) -> &str {
+        &self.server_url
+    }
+
+    /// For the `DATABASE_URL` of another role.
+    pub fn url_of(&self, role: &str) -> String {
+        self.cluster.url(&self.name, role)
     }
 
     /// Kills PostgreSQL with all its processes, as a crash of its machine would.
@@ -124,3 +156,8 @@ impl Database {
         &self.cluster
     }
 }
+
+/// Who made the clusters.
+const OWNER: &str = "keyferry";
+/// Who servers are.
+const SERVER: &str = "keyferry_server";

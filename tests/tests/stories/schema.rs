@@ -29,7 +29,7 @@ async fn both_engines_have_the_same_tables_columns_and_nullability() {
 
 #[tokio::test]
 async fn migrating_twice_changes_nothing() {
-    let database = Database::create().await;
+    let database = Database::create_empty().await;
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
     POSTGRES.run(&mut connection).await.unwrap();
     POSTGRES.run(&mut connection).await.unwrap();
@@ -57,7 +57,7 @@ async fn postgres_columns() -> BTreeSet<Column> {
         JOIN information_schema.tables AS t USING (table_schema, table_name) \
         WHERE c.table_schema = 'public' AND t.table_type = 'BASE TABLE' \
         AND c.table_name NOT LIKE '\\_%'";
-    let database = Database::create().await;
+    let database = Database::create_empty().await;
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
     POSTGRES.run(&mut connection).await.unwrap();
     let rows: Vec<Column> = sqlx::query_as(SQL)

@@ -24,7 +24,7 @@ async fn no_row_of_sqlite_is_lost_or_changed() {
 #[tokio::test]
 async fn no_row_of_postgresql_is_lost_or_changed() {
     for steps in earlier(&POSTGRES) {
-        let fresh = Database::create().await;
+        let fresh = Database::create_empty().await;
         let database = PgConnection::connect(fresh.url()).await.unwrap();
         bring_up_to_date(Open::Postgres(database), steps).await;
     }

@@ -17,7 +17,7 @@ async fn a_command_on_a_database_that_was_never_used_makes_and_changes_nothing(e
     assert!(server.terminate().success());
     let kept = ["master.key", "epoch"].map(|name| stage.data_dir().join(name));
     let before = kept.each_ref().map(|path| std::fs::read(path).unwrap());
-    let (file, fresh) = (stage.path("unused.db"), Database::create().await);
+    let (file, fresh) = (stage.path("unused.db"), Database::create_empty().await);
     let unused = match engine {
         Engine::Sqlite => format!("sqlite:{}", file.display()),
         Engine::Postgres => fresh.url().to_owned(),

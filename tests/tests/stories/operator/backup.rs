@@ -43,7 +43,7 @@ impl<'a> Elsewhere<'a> {
         .unwrap();
         let url = match engine {
             Engine::Sqlite => format!("sqlite:{}", data_dir.join("keyferry.db").display()),
-            Engine::Postgres => Database::create().await.url().to_owned(),
+            Engine::Postgres => Database::create_empty().await.url().to_owned(),
         };
         let operator = Operator::of(stage)
             .at(data_dir.clone())

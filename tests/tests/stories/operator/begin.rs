@@ -55,7 +55,7 @@ async fn a_process_hardens_itself_before_it_reads_settings() {
 async fn a_server_waits_for_another_one_that_migrates() {
     const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event = 'advisory' \
         AND datname = current_database() AND now() - query_start > interval '10.5 s'";
-    let stage = Stage::new(Engine::Postgres).await;
+    let stage = Stage::empty(Engine::Postgres).await;
     let url = stage.database().unwrap().url();
     let mut other = PgConnection::connect(url).await.unwrap();
     other.lock().await.unwrap();

@@ -31,7 +31,7 @@ pub(super) struct Foreign {
 impl Foreign {
     /// Made by Python; each user is a name and the values of their keys.
     pub(super) async fn make(stage: &Stage, users: &[(&str, Vec<String>)]) -> Self {
-        let database = Database::create().await;
+        let database = Database::create_empty().await;
         let key_file = stage.path("fernet.key");
         let input = json!({ "users": users, "password": PASSWORD });
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

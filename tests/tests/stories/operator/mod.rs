@@ -13,4 +13,5 @@ mod master_key;
 mod rotation;
 mod schema;
 mod server_key;
+mod two_roles;
 mod verify;

@@ -68,7 +68,7 @@ async fn commands_beside_servers_of_the_version_before_change_no_schema(engine: 
 
 /// From a schema of so many steps.
 async fn bring_up_to_date(engine: Engine, steps: usize) {
-    let stage = Stage::new(engine).await;
+    let stage = Stage::empty(engine).await;
     let operator = Operator::of(&stage);
     let hash = bcrypt::hash(PASSWORD, 10).unwrap();
     make_earlier(&stage, &hash, steps).await;
@@ -125,7 +125,7 @@ async fn a_backup_of_the_previous_schema_is_brought_back_and_up_to_date(engine: 
     let now = Stage::new(engine).await;
     let mut server = Server::start(&now);
     assert!(server.terminate().success());
-    let earlier = Stage::new(engine).await;
+    let earlier = Stage::empty(engine).await;
     let hash = bcrypt::hash(PASSWORD, 10).unwrap();
     make_earlier(&earlier, &hash, SQLITE.iter().count() - 1).await;
     // As if the same installation had not been upgraded yet.
@@ -156,7 +156,7 @@ async fn a_backup_of_the_previous_schema_is_brought_back_and_up_to_date(engine: 
         taken.errors
     );
 
-    let there = Stage::new(engine).await;
+    let there = Stage::empty(engine).await;
     let own = DirBuilder::new().mode(0o700).create(there.data_dir());
     own.unwrap();
     std::fs::copy(&key, there.data_dir().join("master.key")).unwrap();

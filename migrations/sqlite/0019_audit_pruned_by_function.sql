@@ -1,0 +1,1 @@
+-- Nothing: SQLite has no roles, so that nobody needs a function to prune by.
