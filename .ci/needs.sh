@@ -8,14 +8,25 @@ need() {
     "$@" >/dev/null 2>&1 || missing+=("$package")
 }
 
+# What makes apt bear a mirror that is slow or fails for a moment.
+patient=(-o Acquire::Retries=5 -o Acquire::http::Timeout=60 -o Acquire::https::Timeout=60)
+
+# Runs a command that downloads, and runs it again where it fails.
+twice() {
+    "$@" && return
+    echo "once more: $*" >&2
+    sleep 5
+    "$@"
+}
+
 # Installs what is missing when root on a Debian-like system, else says what to install, and stops.
 install_missing() {
     [ ${#missing[@]} -gt 0 ] || return 0
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "installing: ${missing[*]}"
         export DEBIAN_FRONTEND=noninteractive
-        apt-get update -qq
-        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+        twice apt-get "${patient[@]}" update -qq
+        twice apt-get "${patient[@]}" install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
     else
         echo "These packages are missing. On Debian, Kali and Ubuntu:" >&2
         echo "  sudo apt-get install ${missing[*]}" >&2

@@ -36,13 +36,26 @@ impl Stage {
         held
     }
 
-    /// Waits until at least so many transactions wait for what is held.
-    pub async fn until_waiting(&self, count: i64) {
-        let sql = "SELECT COUNT(*) FROM pg_stat_activity \
-             WHERE wait_event_type = 'Lock' AND datname = current_database()";
-        until(&format!("{count} transactions wait"), async || {
-            (self.count(sql).await >= count).then_some(())
-        })
+    /// Waits until a transaction waits for what is held.
+    pub async fn until_waiting(&self) {
+        self.until_waiting_in("").await;
+    }
+
+    /// Waits until one waits in a statement that begins like this.
+    pub async fn until_waiting_in(&self, statement: &str) {
+        const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity \
+             WHERE wait_event_type = 'Lock' AND datname = current_database() \
+             AND starts_with(query, $1)";
+        let database = self.database().expect("rows are held in PostgreSQL");
+        let mut beside = PgConnection::connect(database.url()).await.unwrap();
+        until(
+            &format!("a transaction waits in `{statement}`"),
+            async || {
+                let waiting = sqlx::query_scalar(WAITING).bind(statement);
+                let waiting: i64 = waiting.fetch_one(&mut beside).await.unwrap();
+                (waiting > 0).then_some(())
+            },
+        )
         .await;
     }
 }

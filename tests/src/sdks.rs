@@ -42,7 +42,8 @@ fn installed_python(name: &str, list: &str) -> PathBuf {
     installed(name, list, |folder, list| {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder));
         let mut install = Command::new(folder.join("bin/pip"));
-        install.args(["install", "--quiet", "--disable-pip-version-check", "-r"]);
+        install.args(["install", "--quiet", "--disable-pip-version-check"]);
+        install.args(["--retries", "10", "--timeout", "60", "-r"]);
         run(install.arg(list));
     })
 }
@@ -59,6 +60,7 @@ pub(crate) fn installed_node(name: &str, list: &str) -> PathBuf {
         std::fs::copy(list, folder.join("package.json")).unwrap();
         let mut install = Command::new("npm");
         install.args(["install", "--silent", "--no-audit", "--no-fund"]);
+        install.args(["--fetch-retries", "10", "--fetch-timeout", "60000"]);
         run(install.current_dir(folder));
     })
 }
@@ -83,8 +85,15 @@ fn installed(name: &str, list: &str, install: impl FnOnce(&Path, &Path)) -> Path
     folder
 }
 
+/// Twice where it has to be: a registry may fail in a way that its client does not bear.
 fn run(command: &mut Command) {
-    let status = command.status();
-    let status = status.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut once = || {
+        let status = command.status();
+        status.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    };
+    let mut status = once();
+    if !status.success() {
+        status = once();
+    }
     assert!(status.success(), "{command:?}: {status}");
 }

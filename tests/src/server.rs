@@ -10,8 +10,8 @@ use keyferry_sdk::tls::ServerTrust;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::Stage;
 use crate::program::{Program, binary};
+use crate::{Stage, free_port};
 
 /// A running `keyferry-server serve`.
 pub struct Server {
@@ -40,7 +40,7 @@ impl Server {
 
     /// Starts it with more settings.
     pub fn start_with(stage: &Stage, settings: &[(&str, &str)]) -> Self {
-        Self::start_at(stage, "127.0.0.1:0", settings)
+        Self::start_at(stage, &free_address(), settings)
     }
 
     /// Starts it at an address that is known beforehand.
@@ -60,7 +60,7 @@ impl Server {
         let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
         let told = Told {
             name: "server-elsewhere".to_owned(),
-            listen: "127.0.0.1:0".to_owned(),
+            listen: free_address(),
             data_dir: data_dir.to_owned(),
             settings: settings.iter().map(owned).collect(),
         };
@@ -185,7 +185,7 @@ impl Server {
     pub(crate) fn start_wrapped(stage: &Stage, wrap: impl FnOnce(&mut Command)) -> Self {
         let told = Told {
             name: "server".to_owned(),
-            listen: "127.0.0.1:0".to_owned(),
+            listen: free_address(),
             data_dir: stage.data_dir(),
             settings: Vec::new(),
         };
@@ -226,6 +226,11 @@ impl Server {
             command.envs(settings.map(|(name, value)| (name, value)));
         }))
     }
+}
+
+/// Its own for as long as the story may start it again.
+fn free_address() -> String {
+    format!("127.0.0.1:{}", free_port())
 }
 
 /// A server that may not listen yet.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a story fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for midnight (UTC) when it is near: what is counted in a day has to be counted in one.
 pub async fn until_the_day_is_long_enough() {
@@ -17,11 +17,12 @@ pub async fn until_the_day_is_long_enough() {
 }
 
 /// Plays a scene up to three times until what it measures is within its bound: a machine that stands
-/// still for a moment is late once, a product that is late is late always.
-pub async fn promptly(bound: Duration, scene: impl AsyncFn() -> Duration) {
+/// still for a moment is late once, a product that is late is late always. The scene is told which
+/// attempt it is.
+pub async fn promptly(bound: Duration, mut scene: impl AsyncFnMut(usize) -> Duration) {
     let mut fastest = Duration::MAX;
-    for _attempt in 0..3 {
-        fastest = fastest.min(scene().await);
+    for attempt in 0..3 {
+        fastest = fastest.min(scene(attempt).await);
         if fastest < bound {
             return;
         }

@@ -162,6 +162,8 @@ pub(crate) struct ConnectionLimits {
     pub(crate) first_byte: Duration,
     pub(crate) head: Duration,
     pub(crate) body: Duration,
+    /// An agent knocks because it has something to say.
+    pub(crate) agents_first_word: Duration,
     /// How long everyone is asked to go to another server before this one stops.
     pub(crate) drain: Duration,
     /// How long what is under way may take after that.

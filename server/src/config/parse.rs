@@ -178,6 +178,7 @@ fn connections(sources: &Sources) -> Result<ConnectionLimits, ConfigError> {
         first_byte: seconds(FIRST_BYTE_SECONDS, 30)?,
         head: seconds(HEAD_SECONDS, 10)?,
         body: seconds(BODY_SECONDS, 30)?,
+        agents_first_word: Duration::from_secs(2),
         drain: Duration::from_secs(number(sources, DRAIN_SECONDS, 0, 0..=300)?),
         farewell: seconds(STOP_SECONDS, 10)?,
     })

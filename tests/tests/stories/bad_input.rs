@@ -9,13 +9,12 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use hyper::{Method, StatusCode};
 use keyferry_sdk::tls::{ServerTrust, client_config};
 use keyferry_tests::{
-    Agent, Engine, PASSWORD, Person, Secret, Server, Stage, on_both_engines, until,
+    Agent, Engine, PASSWORD, PATIENCE, Person, Secret, Server, Stage, on_both_engines, until,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -224,9 +223,7 @@ async fn bytes_that_are_no_local_frame_do_not_disturb_the_agent(engine: Engine) 
         &sixty_four,
     ] {
         let mut stream = UnixStream::connect(agent.socket()).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         // The agent may close while we still write.
         let _ = stream.write_all(bytes);
         let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -283,10 +280,7 @@ async fn answer_to(server: &Server, bytes: &[u8]) -> (CloseCode, String) {
         .send(Message::Binary(bytes.to_vec().into()))
         .await
         .unwrap();
-    match tokio::time::timeout(Duration::from_secs(20), socket.next())
-        .await
-        .unwrap()
-    {
+    match tokio::time::timeout(PATIENCE, socket.next()).await.unwrap() {
         Some(Ok(Message::Close(Some(frame)))) => (frame.code, frame.reason.to_string()),
         other => panic!("the server answered {other:?}"),
     }

@@ -1,9 +1,8 @@
 //! Two transactions wait for each other, and PostgreSQL gives one of them up.
 
 use hyper::{Method, StatusCode};
-use keyferry_tests::{Engine, PASSWORD, Person, Server, Stage, until};
+use keyferry_tests::{Engine, PASSWORD, Person, Server, Stage};
 use serde_json::json;
-use sqlx::{Connection, PgConnection};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_lost_a_deadlock_is_asked_to_come_again() {
@@ -19,35 +18,23 @@ async fn a_request_that_lost_a_deadlock_is_asked_to_come_again() {
     let session = session.await.body;
     let bearer = session["access_token"].as_str().unwrap().into();
 
-    let mut other = PgConnection::connect(stage.database().unwrap().url())
-        .await
-        .unwrap();
+    let mut other = stage.hold("SET LOCAL deadlock_timeout = '1h'").await;
     // The last of ada's two sessions, which the server comes to after it has the first.
-    for sql in [
-        "SET deadlock_timeout = '1h'",
-        "BEGIN",
-        "SELECT 1 FROM sessions ORDER BY ctid DESC LIMIT 1 FOR UPDATE",
-    ] {
-        sqlx::query(sql).execute(&mut other).await.unwrap();
-    }
+    other
+        .change("SELECT 1 FROM sessions ORDER BY ctid DESC LIMIT 1 FOR UPDATE")
+        .await;
     let logout = async || {
         let path = "/auth/logout-all";
         server.ask(Method::POST, path, Some(&bearer), None).await
     };
     let waiting = async {
-        until("the server waits", async || {
-            const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity \
-                WHERE wait_event_type = 'Lock' AND datname = current_database()";
-            (stage.count(WAITING).await == 1).then_some(())
-        })
-        .await;
-        let all = "SELECT 1 FROM sessions FOR UPDATE";
-        sqlx::query(all).execute(&mut other).await.unwrap();
+        stage.until_waiting().await;
+        other.change("SELECT 1 FROM sessions FOR UPDATE").await;
     };
     let (refused, ()) = tokio::join!(logout(), waiting);
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.body["code"], "unavailable");
 
-    other.close().await.unwrap();
+    other.let_go().await;
     assert_eq!(logout().await.status, StatusCode::NO_CONTENT);
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use keyferry_tests::{
     Agent, Engine, Person, Program, Redis, Replicas, Secret, Server, Stage, on_both_engines,
+    promptly,
 };
 use serde_json::Value;
 
@@ -131,22 +132,27 @@ async fn what_happens_at_one_server_is_told_at_another() {
     let before: Value = serde_json::from_str(&machine.next_line()).unwrap();
     assert_eq!(before["items"][0]["version"], 1);
 
-    for (number, told) in ["put", "revoke"].into_iter().enumerate() {
-        let begin = Instant::now();
-        match told {
-            "put" => ada.rotate("openai", &Secret::fresh()),
-            _ => ada.revoke("openai"),
+    promptly(WITHOUT_A_LOOK_BY_THE_CLOCK, async |attempt| {
+        let key = format!("groq-{attempt}");
+        let mut slowest = Duration::ZERO;
+        for (told, outcome) in [("put", "held"), ("revoke", "wiped")] {
+            let begin = Instant::now();
+            match told {
+                "put" => ada.put(&key, &Secret::fresh()),
+                _ => ada.revoke(&key),
+            }
+            for watching in [&mut watching, &mut machine] {
+                let held = until(watching, |event| {
+                    let data = &event["data"];
+                    data["told"] == told && data["outcome"] == outcome && data["key"] == *key
+                });
+                assert_eq!(held["vm"], vm["id"]);
+            }
+            slowest = slowest.max(begin.elapsed());
         }
-        let outcome = ["held", "wiped"][number];
-        for watching in [&mut watching, &mut machine] {
-            let held = until(watching, |event| {
-                let data = &event["data"];
-                data["told"] == told && data["outcome"] == outcome && data["version"] == 2
-            });
-            assert_eq!(held["vm"], vm["id"]);
-        }
-        assert!(begin.elapsed() < WITHOUT_A_LOOK_BY_THE_CLOCK, "{told}");
-    }
+        slowest
+    })
+    .await;
     drop(agent);
     until(&mut watching, is_connected(false));
     assert_eq!(there.ask(&["vms", "list"])["items"][0]["connected"], false);

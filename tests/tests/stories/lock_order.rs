@@ -151,7 +151,7 @@ impl Scene {
     ) -> u16 {
         let mut other = self.stage.hold(first).await;
         let asking = begin();
-        self.stage.until_waiting(1).await;
+        self.stage.until_waiting().await;
         other.change(then).await;
         other.commit().await;
         asking.await.unwrap()

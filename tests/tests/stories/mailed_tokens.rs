@@ -17,7 +17,7 @@ async fn a_token_for_the_old_address_verifies_no_new_one() {
     let token = stage.mailed_token("kfe_").await;
     let change = stage.hold(ANOTHER_ADDRESS).await;
     let verifying = begin(&server, "/auth/email/verify", json!({ "token": token }));
-    stage.until_waiting(1).await;
+    stage.until_waiting().await;
     change.commit().await;
     assert_eq!(verifying.await.unwrap(), (400, "invalid_token".to_owned()));
     assert_eq!(stage.count(VERIFIED).await, 0);
@@ -36,7 +36,7 @@ async fn a_reset_by_the_old_address_neither_verifies_the_new_one_nor_takes_the_a
     let change = stage.hold(ANOTHER_ADDRESS).await;
     let new = json!({ "token": token, "new_password": "Copper-Meadow-4-Whistle" });
     let resetting = begin(&server, "/auth/password/reset", new);
-    stage.until_waiting(1).await;
+    stage.until_waiting().await;
     change.commit().await;
     assert_eq!(resetting.await.unwrap(), (400, "invalid_token".to_owned()));
     assert_eq!(stage.count(VERIFIED).await, 0);

@@ -24,35 +24,42 @@ const LEASE: Duration = Duration::from_secs(4);
 /// How often an agent looks at the clocks.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What waits for the machine's row: its wipe, and its return.
+const WIPE: &str = "UPDATE vms SET status = 'cut_off'";
+const RETURN: &str = "UPDATE vms SET status = status";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_that_comes_back_after_its_wipe_stays_out() {
-    let mut scene = Scene::set().await;
-    let held = scene.stage.hold("SELECT 1 FROM vms FOR UPDATE").await;
-    let wiping = scene.begin_wipe();
-    scene.stage.until_waiting(1).await;
-    scene.servers[0].kill();
-    scene.stage.until_waiting(2).await;
-    held.let_go().await;
-    assert_eq!(wiping.await.unwrap(), StatusCode::ACCEPTED);
-    let took = scene.until_no_key_lives().await;
-    assert!(took < LEASE + LOOK + CONNECTED, "{took:?}");
-    until("a server has told it so", async || {
-        let told = |server: &Server| server.log().contains("the VM is cut off");
-        scene.servers.iter().any(told).then_some(())
+    promptly(LEASE + LOOK + CONNECTED, async |_attempt| {
+        let mut scene = Scene::set().await;
+        let held = scene.stage.hold("SELECT 1 FROM vms FOR UPDATE").await;
+        let wiping = scene.begin_wipe();
+        scene.stage.until_waiting_in(WIPE).await;
+        scene.servers[0].kill();
+        scene.stage.until_waiting_in(RETURN).await;
+        held.let_go().await;
+        assert_eq!(wiping.await.unwrap(), StatusCode::ACCEPTED);
+        let took = scene.until_no_key_lives().await;
+        until("a server has told it so", async || {
+            let told = |server: &Server| server.log().contains("the VM is cut off");
+            scene.servers.iter().any(told).then_some(())
+        })
+        .await;
+        scene.nobody_may_come_back().await;
+        took
     })
     .await;
-    scene.nobody_may_come_back().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_that_came_back_just_before_its_wipe_is_wiped() {
-    promptly(CONNECTED, async || {
+    promptly(CONNECTED, async |_attempt| {
         let mut scene = Scene::set().await;
         let held = scene.stage.hold("SELECT 1 FROM vms FOR UPDATE").await;
         scene.servers[0].kill();
-        scene.stage.until_waiting(1).await;
+        scene.stage.until_waiting_in(RETURN).await;
         let wiping = scene.begin_wipe();
-        scene.stage.until_waiting(2).await;
+        scene.stage.until_waiting_in(WIPE).await;
         held.let_go().await;
         assert_eq!(wiping.await.unwrap(), StatusCode::ACCEPTED);
         let took = scene.until_no_key_lives().await;
@@ -64,14 +71,15 @@ async fn a_machine_that_came_back_just_before_its_wipe_is_wiped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_on_its_way_while_the_machine_is_wiped_does_not_stay() {
-    promptly(CONNECTED, async || {
+    promptly(CONNECTED, async |_attempt| {
         let scene = Scene::set().await;
         let held = scene.stage.hold("LOCK TABLE held_versions").await;
         let bearer = &scene.bearer;
         let key = json!({ "provider": "openai", "value": Secret::fresh().text() });
         let put = scene.servers[2].ask(Method::PUT, "/keys/late", Some(bearer), Some(key));
         assert_eq!(put.await.status, StatusCode::CREATED);
-        scene.stage.until_waiting(1).await;
+        let delivery = "INSERT INTO held_versions";
+        scene.stage.until_waiting_in(delivery).await;
         assert_eq!(scene.begin_wipe().await.unwrap(), StatusCode::ACCEPTED);
         held.let_go().await;
         let took = scene.until_no_key_lives().await;

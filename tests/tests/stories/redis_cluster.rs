@@ -98,7 +98,7 @@ async fn with_cluster(guard: Guard) -> (Stage, RedisCluster) {
 }
 
 async fn a_logout_counts_within_a_second(servers: &Replicas) {
-    promptly(Duration::from_secs(1), async || {
+    promptly(Duration::from_secs(1), async |_attempt| {
         let account = json!({ "username": "ada", "password": PASSWORD });
         let login = (Method::POST, "/auth/login");
         let session = servers[0].ask(login.0, login.1, None, Some(account)).await;

@@ -68,7 +68,7 @@ async fn a_role_that_is_taken_away_just_before_the_change_counts_no_more() {
         let ask = Ask::new(Method::PATCH, &path).signed_in(&bob);
         rest.exchange(ask.json(promotion.into())).await.unwrap()
     });
-    team.stage.until_waiting(1).await;
+    team.stage.until_waiting().await;
     held.change("UPDATE memberships SET role = 'viewer' WHERE role = 'admin'")
         .await;
     held.commit().await;

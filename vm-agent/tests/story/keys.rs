@@ -1,11 +1,9 @@
 //! Keys travel to tools, change in their pages, and end there.
 
-use std::time::Duration;
-
 use keyferry_protocol::wire::{Outcome, ToServer};
 use keyferry_sdk::{Change, Error, PageState};
 
-use crate::world::{World, eventually};
+use crate::world::{PATIENCE, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_travels_changes_and_ends_in_place() {
@@ -53,7 +51,7 @@ async fn a_key_travels_inside_tls_to_a_pinned_server_with_a_name() {
     let key = agent.tool().await.key("openai").await.unwrap();
     assert_eq!(key.expose(<[u8]>::to_vec).unwrap(), b"sk-first");
     world.server.drop_connection().await;
-    eventually(async || world.server.sessions() == 2).await;
+    eventually(async || world.server.sessions() >= 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,11 +129,7 @@ async fn tools_that_go_leave_no_pages() {
         assert_eq!(key.expose(<[u8]>::len).unwrap(), 8);
     }
     eventually(async || agent.status().await.keys[0].pages == 0).await;
-    assert!(
-        tokio::time::timeout(Duration::from_secs(20), agent.tool())
-            .await
-            .is_ok()
-    );
+    assert!(tokio::time::timeout(PATIENCE, agent.tool()).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

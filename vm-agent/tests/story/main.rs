@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod connection;
 #[cfg(test)]
+mod jumped_proxy;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod lease;

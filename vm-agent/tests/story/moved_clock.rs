@@ -15,6 +15,7 @@ use keyferry_protocol::ticket::Ticket;
 use keyferry_protocol::wire::{Delivery, KeyPolicy, Outcome, Put, ToServer};
 use keyferry_sdk::lease::{self, Clock, Moment, Verdict};
 use keyferry_sdk::link::{Backoff, Credentials, Identity};
+use rustix::process::{getgid, getuid};
 use tokio::sync::Notify;
 
 use super::server::Server;
@@ -22,7 +23,14 @@ use super::world::eventually;
 
 /// So many seconds of suspension since the start.
 #[derive(Clone, Default)]
-struct Suspended(Arc<AtomicU64>);
+pub(crate) struct Suspended(Arc<AtomicU64>);
+
+impl Suspended {
+    /// The machine sleeps for so long.
+    pub(crate) fn pass(&self, span: Duration) {
+        self.0.fetch_add(span.as_secs(), Ordering::SeqCst);
+    }
+}
 
 impl Clock for Suspended {
     fn now(&self) -> Moment {
@@ -36,9 +44,13 @@ impl Clock for Suspended {
     }
 }
 
-fn agent(arena: &Arena, suspended: &Suspended) -> Agent {
+pub(crate) fn agent(arena: &Arena, suspended: &Suspended) -> Agent {
     let parts = Parts {
-        policy: Policy::new(PolicyConfig::default(), 0, 0),
+        policy: Policy::new(
+            PolicyConfig::default(),
+            getuid().as_raw(),
+            getgid().as_raw(),
+        ),
         limits: Limits::default(),
         steps: Vec::new(),
         proxy_port: 0,
@@ -84,7 +96,7 @@ async fn nothing_is_said_once_the_machine_is_another(meanwhile: impl FnOnce(&Age
     let keeping = upstream::keep(&agent, upstream, &stop, &mut rng);
     let becoming_another = async {
         server.hears(|said| matches!(said, ToServer::Held(_))).await;
-        suspended.0.store(30, Ordering::SeqCst);
+        suspended.pass(Duration::from_secs(30));
         meanwhile(&agent);
         stop.notify_one();
     };
@@ -125,7 +137,7 @@ fn without_a_lease_no_key_is_held() {
     assert!(agent.hold(&put).is_none());
     agent.begin_lease(Duration::from_secs(60));
     assert_eq!(agent.hold(&put), Some(Outcome::Held));
-    suspended.0.store(30, Ordering::SeqCst);
+    suspended.pass(Duration::from_secs(30));
     assert_eq!(agent.enforce_lease(), Verdict::Jumped);
     assert!(agent.hold(&put).is_none());
     assert!(agent.look(Keyring::held).keys.is_empty());

@@ -6,7 +6,6 @@ mod session;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use keyferry_protocol::agreement::KeyPair;
 use keyferry_protocol::handshake::{CredentialKind, Suite};
@@ -21,6 +20,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use certificate::Certificate;
 use session::session;
+
+use super::world::PATIENCE;
 
 /// The server and what it has heard.
 pub(crate) struct Server {
@@ -227,7 +228,7 @@ impl Server {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), waiting)
+        tokio::time::timeout(PATIENCE, waiting)
             .await
             .expect("it is said in time")
     }

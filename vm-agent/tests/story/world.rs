@@ -72,7 +72,7 @@ impl World {
 
     async fn first_session(&self, agent: AgentProcess) -> AgentProcess {
         eventually(async || agent.status().await.health == Health::Healthy).await;
-        eventually(async || self.server.sessions() == 1).await;
+        eventually(async || self.server.sessions() >= 1).await;
         agent
     }
 
@@ -229,5 +229,6 @@ pub(crate) async fn eventually(holds: impl AsyncFn() -> bool) {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take before a story fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);

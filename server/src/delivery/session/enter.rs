@@ -1,7 +1,5 @@
 //! Lets an agent in: the server's side of the handshake, and what its credential is worth.
 
-use std::time::Duration;
-
 use keyferry_protocol::agreement::PublicKey;
 use keyferry_protocol::channel::ChannelError;
 use keyferry_protocol::handshake::{CredentialKind, CredentialRef, HandshakeError, Suite, server};
@@ -67,7 +65,8 @@ struct Next {
 
 /// Shakes hands, admits the agent and hands it the credential for the next session.
 pub(super) async fn enter(app: &App, line: &mut Line, session: Uuid) -> Result<Entered, Refused> {
-    let first = timeout(TO_SPEAK, line.receive_clear()).await;
+    let in_time = app.config.connections.agents_first_word;
+    let first = timeout(in_time, line.receive_clear()).await;
     let first = first.map_err(|_elapsed| Refused::Slow)??;
     let (offered, server_key) = receive(app, &first).await?;
     let offer = offered.credential();
@@ -313,9 +312,6 @@ impl From<ChannelError> for Refused {
         Self::Line(cause.into())
     }
 }
-
-/// An agent knocks because it has something to say.
-const TO_SPEAK: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

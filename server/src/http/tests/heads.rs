@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
-use super::{Line, hear_out, is_problem};
+use super::{Line, SOON, hear_out, is_problem};
 use crate::config::Config;
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn requests_in_one_piece_are_answered_in_turn() {
 
 #[tokio::test]
 async fn silence_is_cut_off() {
-    let line = Line::open().await;
+    let line = Line::open_impatient().await;
     for start in ["", "GET", "GET / HTTP/1.1\r\nHost: a\r\n"] {
         assert_eq!(line.say(start.as_bytes()).await, "", "{start:?}");
     }
@@ -82,7 +82,7 @@ async fn silence_is_cut_off() {
 
 #[tokio::test]
 async fn a_head_that_trickles_is_cut_off() {
-    let line = Line::open().await;
+    let line = Line::open_impatient().await;
     let mut stream = line.connect().await;
     let mut sent = 0;
     while sent < 600 && stream.write_all(b"A").await.is_ok() {
@@ -94,7 +94,9 @@ async fn a_head_that_trickles_is_cut_off() {
 
 #[tokio::test]
 async fn a_body_that_stalls_is_told_so() {
-    let line = Line::open().await;
+    let mut config = Config::for_tests();
+    config.connections.body = SOON;
+    let line = Line::open_with(config).await;
     let head = "POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
     let said = line
         .say(format!("{head}Content-Length: 20\r\n\r\n{{\"user").as_bytes())

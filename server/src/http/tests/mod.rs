@@ -18,7 +18,7 @@ use super::{Listener, serve};
 use crate::config::Config;
 use crate::testing::{self, Server};
 
-/// A server with short deadlines, and a client's connection to it.
+/// A server, and a client's connection to it.
 pub(crate) struct Line {
     pub(crate) server: Server,
     address: std::net::SocketAddr,
@@ -29,10 +29,15 @@ impl Line {
         Self::open_with(Config::for_tests()).await
     }
 
-    pub(crate) async fn open_with(mut config: Config) -> Self {
+    /// With deadlines that are soon over.
+    pub(crate) async fn open_impatient() -> Self {
+        let mut config = Config::for_tests();
         let limits = &mut config.connections;
-        limits.first_byte = Duration::from_millis(400);
-        (limits.head, limits.body) = (Duration::from_millis(400), Duration::from_millis(400));
+        (limits.first_byte, limits.head, limits.body) = (SOON, SOON, SOON);
+        Self::open_with(config).await
+    }
+
+    pub(crate) async fn open_with(config: Config) -> Self {
         let server = testing::server_with(config).await;
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
@@ -79,7 +84,7 @@ async fn hear_out(stream: &mut TcpStream) -> String {
     let mut said = Vec::new();
     let hearing =
         async { while !goes_on(&said) && matches!(stream.read_buf(&mut said).await, Ok(1..)) {} };
-    let ended = tokio::time::timeout(Duration::from_secs(20), hearing).await;
+    let ended = tokio::time::timeout(PATIENCE, hearing).await;
     ended.expect("the server closes the connection");
     String::from_utf8(said).unwrap()
 }
@@ -96,3 +101,8 @@ fn is_problem(said: &str, status: u16, code: &str) -> bool {
         && said.contains(&format!("\"code\":\"{code}\""))
         && said.to_ascii_lowercase().contains("connection: close")
 }
+
+/// A deadline that is waited for.
+const SOON: Duration = Duration::from_millis(400);
+/// How long anything may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,7 +1,6 @@
 //! TLS as it is spoken and refused.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -10,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
 
-use super::{Line, hear_out};
+use super::{Line, SOON, hear_out};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::http::{Identity, Listener, serve};
@@ -18,13 +17,18 @@ use crate::testing;
 
 /// A TLS listener, and a client that trusts its certificate.
 async fn open_tls(versions: &[&'static rustls::SupportedProtocolVersion]) -> (Line, TlsConnector) {
+    open_tls_with(Config::for_tests(), versions).await
+}
+
+async fn open_tls_with(
+    config: Config,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> (Line, TlsConnector) {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = DataDir::prepare(folder.path()).unwrap();
-    let settings = Config::for_tests().tls;
-    let identity = Identity::load_or_make(&data_dir, &["localhost".to_owned()], &settings).unwrap();
+    let names = ["localhost".to_owned()];
+    let identity = Identity::load_or_make(&data_dir, &names, &config.tls).unwrap();
     let pem = data_dir.read("tls-certificate.pem").unwrap();
-    let mut config = Config::for_tests();
-    config.connections.tls_handshake = Duration::from_millis(400);
     let server = testing::server_with(config).await;
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
@@ -75,7 +79,9 @@ async fn tls_1_2_is_refused() {
 
 #[tokio::test]
 async fn an_unfinished_tls_handshake_is_cut_off() {
-    let (line, _) = open_tls(&[&rustls::version::TLS13]).await;
+    let mut config = Config::for_tests();
+    config.connections.tls_handshake = SOON;
+    let (line, _) = open_tls_with(config, &[&rustls::version::TLS13]).await;
     for start in [b"".as_slice(), b"\x16\x03\x01\x02\x00\x01"] {
         let mut stream = line.connect().await;
         stream.write_all(start).await.unwrap();

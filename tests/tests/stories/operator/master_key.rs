@@ -89,9 +89,15 @@ async fn a_rotation_that_is_repeated_without_its_key_file_keeps_the_key(engine: 
     let stage = Stage::new(engine).await;
     keep_a_key(&stage);
     let operator = Operator::of(&stage);
-    let mut rotation = operator.start("rotation", &["rotate", "master-key"]);
-    until("the new key is announced", async || announced(&stage).await).await;
-    rotation.kill();
+    until("a rotation is killed before its end", async || {
+        let mut rotation = operator.start("rotation", &["rotate", "master-key"]);
+        while announced(&stage).await.is_none() && !rotation.has_ended() {
+            tokio::task::yield_now().await;
+        }
+        rotation.kill();
+        announced(&stage).await
+    })
+    .await;
     std::fs::remove_file(next(&stage.data_dir())).unwrap();
 
     operator.run(&["rotate", "master-key"], b"").success();
