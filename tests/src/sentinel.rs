@@ -48,7 +48,11 @@ impl Sentinel {
             _program: program,
         };
         // A Sentinel whose own timer was late, as on a busy machine, does nothing for half a minute.
-        let _older_ones_do_not_know_it = watching.ask("SENTINEL DEBUG tilt-trigger 60000");
+        until("the Sentinel listens", async || {
+            let _older_ones_do_not_know_it = watching.ask("SENTINEL DEBUG tilt-trigger 60000")?;
+            Some(())
+        })
+        .await;
         until("the Sentinel knows the replicas", async || {
             let master = watching.ask(&format!("SENTINEL master {SERVICE}"))?;
             let at = master.iter().position(|word| word == "num-slaves")?;

@@ -7,7 +7,7 @@
 
 use hyper::{Method, StatusCode};
 use keyferry_cli::rest::Answer;
-use keyferry_tests::{Engine, PASSWORD, Server, Stage, on_both_engines};
+use keyferry_tests::{Engine, PASSWORD, Server, Stage, on_both_engines, until};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -155,10 +155,12 @@ async fn accounts_and_sessions_outlive_a_killed_server(engine: Engine) {
 async fn the_server_tells_that_it_is_well(engine: Engine) {
     let (_stage, server) = stage(engine).await;
     for prefix in ["", "/api", "/api/v2"] {
-        let health = server
-            .ask(Method::GET, &format!("{prefix}/health"), None, None)
-            .await;
-        assert_eq!(health.status, StatusCode::OK, "{prefix}");
+        let path = format!("{prefix}/health");
+        let health = until("the server is well", async || {
+            let health = server.ask(Method::GET, &path, None, None).await;
+            (health.status == StatusCode::OK).then_some(health)
+        })
+        .await;
         assert_eq!(
             (&health.body["status"], &health.body["database"]),
             (&json!("healthy"), &json!("connected"))

@@ -261,8 +261,8 @@ async fn http_that_is_ambiguous_is_refused(engine: Engine) {
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with("HTTP/1.1 400"), "{request:?}: {answer}");
     }
-    let health = server.ask(Method::GET, "/health", None, None).await;
-    assert_eq!(health.status, StatusCode::OK);
+    let plans = server.ask(Method::GET, "/plans", None, None).await;
+    assert_eq!(plans.status, StatusCode::OK);
 }
 
 /// How the server ends a WebSocket on which `bytes` come instead of a handshake.
