@@ -68,7 +68,7 @@ impl Store {
     }
 
     /// Notes an acknowledgement: of one version, or with `None` of all that were told away and are
-    /// not acknowledged yet.
+    /// not wiped yet. That a version is held comes too late once it was told away.
     pub(crate) async fn acknowledge(
         &self,
         held: Held,
@@ -77,7 +77,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE held_versions SET outcome = $5, acked_at = $6 \
             WHERE tenant_id = $1 AND vm_id = $2 AND key_id = $3 \
-            AND (version = $4 OR ($4 = 0 AND told <> 'put' AND outcome IS NULL))";
+            AND ((version = $4 AND ($5 <> 'held' OR told = 'put')) \
+            OR ($4 = 0 AND told <> 'put' AND (outcome IS NULL OR outcome <> 'wiped')))";
         sql!(
             self,
             query(
@@ -94,27 +95,33 @@ impl Store {
         .map(drop)
     }
 
-    /// Notes that a VM was told to wipe everything.
+    /// Notes that a VM's agent was told to wipe everything, unless another has taken its place.
     pub(crate) async fn told_wipe(
         &self,
         (tenant, vm): (TenantId, VmId),
+        agent_key: &[u8],
         at: UnixTime,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE held_versions SET told = 'wipe', told_at = $3, \
+        const SQL: &str = "UPDATE held_versions SET told = 'wipe', told_at = $4, \
             acked_at = NULL, outcome = NULL WHERE tenant_id = $1 AND vm_id = $2 \
-            AND (outcome IS NULL OR outcome <> 'wiped')";
-        sql!(self, query(SQL, tenant, vm, at).execute).map(drop)
+            AND (outcome IS NULL OR outcome <> 'wiped') \
+            AND NOT EXISTS (SELECT 1 FROM reattach_credentials r \
+            WHERE r.tenant_id = $1 AND r.vm_id = $2 AND r.agent_key <> $3)";
+        sql!(self, query(SQL, tenant, vm, agent_key, at).execute).map(drop)
     }
 
-    /// Notes that a VM has wiped everything.
+    /// Notes that a VM's agent has wiped everything, unless another has taken its place.
     pub(crate) async fn all_wiped(
         &self,
         (tenant, vm): (TenantId, VmId),
+        agent_key: &[u8],
         at: UnixTime,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE held_versions SET outcome = 'wiped', acked_at = $3 \
-            WHERE tenant_id = $1 AND vm_id = $2 AND (outcome IS NULL OR outcome <> 'wiped')";
-        sql!(self, query(SQL, tenant, vm, at).execute).map(drop)
+        const SQL: &str = "UPDATE held_versions SET outcome = 'wiped', acked_at = $4 \
+            WHERE tenant_id = $1 AND vm_id = $2 AND (outcome IS NULL OR outcome <> 'wiped') \
+            AND NOT EXISTS (SELECT 1 FROM reattach_credentials r \
+            WHERE r.tenant_id = $1 AND r.vm_id = $2 AND r.agent_key <> $3)";
+        sql!(self, query(SQL, tenant, vm, agent_key, at).execute).map(drop)
     }
 }
 

@@ -153,13 +153,16 @@ impl Store {
         )
     }
 
-    /// Some records of a kind that are sealed under this master key.
+    /// Some records of a kind that are sealed under this master key, in the order in which several
+    /// are locked: by their ids.
     pub(crate) async fn records_under(
         &self,
         kind: RecordKind,
         master_key_id: &[u8],
     ) -> Result<Vec<Record>, StoreError> {
-        let sql = kind.table().select("master_key_id = $1");
+        let table = kind.table();
+        let (id, version) = (table.id, table.version);
+        let sql = table.select(&format!("master_key_id = $1 ORDER BY {id}, {version}"));
         sql!(self, query_as(sql, master_key_id, BATCH).fetch_all)
     }
 }

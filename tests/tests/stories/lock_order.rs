@@ -11,7 +11,7 @@
 
 use hyper::Method;
 use keyferry_cli::rest::Ask;
-use keyferry_tests::{Engine, PASSWORD, Server, Stage};
+use keyferry_tests::{Agent, Engine, PASSWORD, Person, Secret, Server, Stage, until};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -123,6 +123,40 @@ async fn a_login_and_the_end_of_the_account_do_not_block_each_other() {
     let password = Some(json!({ "current_password": PASSWORD }));
     let closing = || scene.ask(Method::DELETE, "/auth/me", password);
     assert_eq!(scene.meanwhile(logging_in, closing).await, 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_and_the_removal_of_its_machine_do_not_block_each_other() {
+    let stage = Stage::new(Engine::Postgres).await;
+    // It is the story that would be given up.
+    const SERVERS: &str = "DO $$ BEGIN EXECUTE format( \
+        'ALTER DATABASE %I SET deadlock_timeout = ''1h''', current_database()); END $$";
+    stage.change(SERVERS).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    agent.until_holding("openai", 1).await;
+    until("the agent is noted, and what it holds", async || {
+        const NOTED: &str = "SELECT COUNT(*) FROM vms m JOIN held_versions h ON h.vm_id = m.id \
+            WHERE m.session_id IS NOT NULL AND h.outcome = 'held'";
+        (stage.count(NOTED).await == 1).then_some(())
+    })
+    .await;
+
+    let mut removing = stage.hold("SELECT 1 FROM vms FOR UPDATE").await;
+    removing.change("SET deadlock_timeout = '1s'").await;
+    // One key goes and another comes with the same look.
+    stage
+        .change("UPDATE key_versions SET held_back_at = 1")
+        .await;
+    ada.put("groq", &Secret::fresh());
+    stage.until_waiting(1).await;
+    removing
+        .change("UPDATE held_versions SET told = told")
+        .await;
+    removing.commit().await;
+    agent.until_holding("groq", 1).await;
 }
 
 /// Ada, alone on a server.

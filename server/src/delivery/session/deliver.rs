@@ -10,20 +10,17 @@ use tracing::{Instrument, debug};
 
 use super::Ended;
 use super::line::LineError;
-use super::serve::Session;
+use super::serve::{self, Session};
 use super::told::{Allowed, Change, Wanted};
-use crate::store::ProviderKeyId;
+use crate::store::{ProviderKeyId, StoreError};
 use crate::traces;
 use crate::vault::{self, master_key, record_context};
 
 impl Session<'_> {
     /// Tells the agent the difference between what it may have and what it was told.
     pub(super) async fn deliver(&mut self) -> Result<(), Ended> {
-        let (place, key) = (
-            (self.entered.tenant, self.entered.vm),
-            self.entered.agent_key.0,
-        );
-        if !self.app.store.agent_is_welcome(place, &key).await? {
+        let (place, agent) = (self.entered.place(), self.entered.agent_key.0);
+        if !self.app.store.agent_is_welcome(place, &agent).await? {
             return Err(self.wipe().await);
         }
         let now = self.app.clock.now();
@@ -51,7 +48,15 @@ impl Session<'_> {
                 self.say(&ToAgent::Revoke { key: name.clone() }).await?;
             }
         }
-        self.write_down(changes, allowed).await?;
+        match self.write_down(changes, allowed).await {
+            Ok(true) => {}
+            // The machine or one of the keys is gone since it was looked.
+            Ok(false) | Err(StoreError::Dangling(_)) => {
+                self.want(serve::Wanted::Look);
+                return Ok(());
+            }
+            Err(cause) => return Err(cause.into()),
+        }
         for change in changes {
             self.app.metrics.told(change.into());
             match change {
@@ -67,10 +72,19 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Nothing is delivered that is not written down first.
-    async fn write_down(&mut self, changes: &[Change], allowed: &Allowed) -> Result<(), Ended> {
+    /// Nothing is delivered that is not written down first. False when the machine is not to have
+    /// anything any more.
+    async fn write_down(
+        &mut self,
+        changes: &[Change],
+        allowed: &Allowed,
+    ) -> Result<bool, StoreError> {
         let now = self.app.clock.now();
         let mut transaction = self.app.store.begin().await?;
+        // The machine comes before what it holds, as when its owner removes it.
+        if !transaction.hold_active_vm(self.entered.place()).await? {
+            return Ok(false);
+        }
         for change in changes {
             let (action, name, version) = match change {
                 Change::Revoke { key, name } => {
@@ -106,7 +120,7 @@ impl Session<'_> {
         }
         transaction.commit().await?;
         self.nudge();
-        Ok(())
+        Ok(true)
     }
 
     async fn put(
@@ -172,3 +186,6 @@ impl Session<'_> {
 /// However long the lease is, a lost event is noticed by then.
 const MOST_BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 const LEAST_BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests;

@@ -151,7 +151,7 @@ async fn admit(
     entered: &Entered,
 ) -> Result<Next, Refused> {
     let agent_key = entered.agent_key.0;
-    let place = (entered.tenant, entered.vm);
+    let place = entered.place();
     if known.vm_status != "active" {
         return Err(Refused::CutOff);
     }
@@ -244,7 +244,7 @@ async fn welcome(
         }
     }
     let mut change = app.store.begin().await?;
-    let place = (entered.tenant, entered.vm);
+    let place = entered.place();
     // One that was voided meanwhile is no welcome, which the session finds when it looks first. The
     // machine comes before its credentials, as when its owner cuts it off.
     if change.hold_active_vm(place).await? && change.promote_credential(place, next.id).await? {
@@ -265,11 +265,9 @@ async fn overtaken(app: &App, id: TicketId, entered: &Entered) -> Result<Refused
 /// Marks the VM for its owner: two machines have proven the same credential.
 async fn suspect_clone(app: &App, entered: &Entered) -> Result<Refused, StoreError> {
     let mut change = app.store.begin().await?;
-    change
-        .mark_suspected_clone((entered.tenant, entered.vm))
-        .await?;
+    change.mark_suspected_clone(entered.place()).await?;
     audit(app, &mut change, entered, "agent.suspected_clone").await?;
-    let (tenant, vm) = (entered.tenant, entered.vm);
+    let (tenant, vm) = entered.place();
     bus::commit(app, change, &[Event::VmChanged { tenant, vm }]).await?;
     Ok(Refused::Clone)
 }

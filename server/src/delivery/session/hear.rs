@@ -62,11 +62,7 @@ impl Session<'_> {
                 Ok(written.await?)
             }
             ToServer::Bye => {
-                let place = (self.entered.tenant, self.entered.vm);
-                self.app
-                    .store
-                    .all_wiped(place, self.app.clock.now())
-                    .await?;
+                self.note_wiped().await?;
                 self.nudge();
                 Err(Ended::Bye)
             }

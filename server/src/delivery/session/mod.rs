@@ -58,6 +58,10 @@ struct Entered {
 }
 
 impl Entered {
+    const fn place(&self) -> (TenantId, VmId) {
+        (self.tenant, self.vm)
+    }
+
     fn actor(&self) -> String {
         format!("vm:{}", self.vm)
     }

@@ -29,7 +29,7 @@ pub(super) struct Session<'a> {
     pub(super) unwritten: Unwritten,
     pub(super) left_out: LeftOut,
     pub(super) lease: u32,
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
     /// When to look again although nothing was heard.
     pub(super) look_at: Instant,
     pub(super) heard_at: Instant,
@@ -73,7 +73,7 @@ pub(super) async fn serve(app: &App, line: &mut Line, entered: Entered) -> Ended
 }
 
 impl<'a> Session<'a> {
-    fn begin(app: &'a App, line: &'a mut Line, entered: Entered) -> Self {
+    pub(super) fn begin(app: &'a App, line: &'a mut Line, entered: Entered) -> Self {
         let now = Instant::now();
         Self {
             app,
@@ -94,7 +94,7 @@ impl<'a> Session<'a> {
 }
 
 impl Session<'_> {
-    async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
+    pub(super) async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
         // Before the first look, so that nothing falls between the two.
         let concerned = [Topic::Keys(self.entered.tenant), Topic::Vm(self.entered.vm)];
         let (app, mut events) = (self.app, self.app.bus.subscribe(&concerned));
@@ -183,7 +183,7 @@ impl Session<'_> {
             protection: &claims.protection.to_string(),
             agent_version: &claims.agent_version,
         };
-        let (tenant, vm) = (self.entered.tenant, self.entered.vm);
+        let (tenant, vm) = self.entered.place();
         let mut change = self.app.store.begin().await?;
         change.touch_vm((tenant, vm), &seen).await?;
         let news = [Event::VmSeen { tenant, vm }];
@@ -217,12 +217,10 @@ impl Session<'_> {
     }
 
     async fn order_wipe(&mut self) -> Result<(), Ended> {
-        let place = (self.entered.tenant, self.entered.vm);
         self.say(&ToAgent::Wipe).await?;
-        self.app
-            .store
-            .told_wipe(place, self.app.clock.now())
-            .await?;
+        let (place, agent) = (self.entered.place(), self.entered.agent_key.0);
+        let now = self.app.clock.now();
+        self.app.store.told_wipe(place, &agent, now).await?;
         let word = timeout(TO_WIPE, async {
             loop {
                 let line::Heard::Message(message) = self.line.hear().await? else {
@@ -236,13 +234,17 @@ impl Session<'_> {
             }
         });
         if matches!(word.await, Ok(Ok(()))) {
-            self.app
-                .store
-                .all_wiped(place, self.app.clock.now())
-                .await?;
+            self.note_wiped().await?;
         }
         self.nudge();
         Ok(())
+    }
+
+    /// Notes that the agent has wiped everything.
+    pub(super) async fn note_wiped(&mut self) -> Result<(), StoreError> {
+        let (place, agent) = (self.entered.place(), self.entered.agent_key.0);
+        let now = self.app.clock.now();
+        self.app.store.all_wiped(place, &agent, now).await
     }
 
     async fn drain(&mut self) -> Ended {
@@ -283,4 +285,4 @@ const GRACE: Duration = Duration::from_secs(15);
 const TO_WIPE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -136,7 +136,7 @@ async fn an_agent_that_says_more_than_64_kib_while_nothing_is_written_is_sent_aw
 }
 
 /// Both ends of a connection that was upgraded to a WebSocket.
-async fn sockets() -> [Socket; 2] {
+pub(in crate::delivery::session) async fn sockets() -> [Socket; 2] {
     let (here, there) = tokio::io::duplex(256 * 1024);
     let (upgrading, mut upgraded) = unbounded_channel();
     let answer = service_fn(move |request: Request<_>| {
@@ -176,7 +176,7 @@ async fn socket(upgraded: Upgraded, role: Role) -> Socket {
 }
 
 /// The channels of the server and of an agent.
-fn shake_hands(app: &App) -> [Channel; 2] {
+pub(in crate::delivery::session) fn shake_hands(app: &App) -> [Channel; 2] {
     let (arena, rng) = (&app.arena, &mut app.rng());
     let pairs = app.server_keys.pairs();
     let server_key = &pairs.noise.current;
@@ -200,7 +200,7 @@ fn shake_hands(app: &App) -> [Channel; 2] {
     [proven.channel, theirs]
 }
 
-fn claims() -> Claims {
+pub(in crate::delivery::session) fn claims() -> Claims {
     Claims {
         boot_id: [0; 16],
         agent_version: "1".to_owned(),
@@ -209,4 +209,4 @@ fn claims() -> Claims {
     }
 }
 
-const SOON: Duration = Duration::from_secs(60);
+pub(in crate::delivery::session) const SOON: Duration = Duration::from_secs(60);
