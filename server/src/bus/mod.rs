@@ -88,6 +88,11 @@ impl Bus {
         self.send(Published { event, note: None });
     }
 
+    /// Has everybody in this process read everything again.
+    pub(crate) fn tell_of_a_gap(&self) {
+        self.0.hearers.tell_of_a_gap();
+    }
+
     /// Tells everyone who listens; it is no fault if nobody does.
     fn send(&self, published: Published) {
         self.hear(published);

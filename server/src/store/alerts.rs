@@ -1,9 +1,11 @@
 //! Security events that the operator's webhook has not taken yet.
 
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
-use super::{AuditRecord, Store, StoreError, Transaction, UnixTime, sql};
+use super::many_rows::places;
+use super::{AuditRecord, Store, StoreError, Transaction, UnixTime, in_time, on_database, sql};
+use crate::traces;
 
 /// An event that waits.
 #[derive(FromRow)]
@@ -63,11 +65,26 @@ impl Store {
 }
 
 impl Transaction {
-    /// Lets an event wait for the webhook.
-    pub(super) async fn insert_alert(&mut self, event: &AuditRecord) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO pending_alerts (event_id, queued_at, attempts, next_at) \
-            VALUES ($1, $2, 0, $2)";
-        sql!(self, query(SQL, event.id, event.at).execute).map(drop)
+    /// Lets events wait for the webhook.
+    pub(super) async fn insert_alerts(&mut self, batch: &[&AuditRecord]) -> Result<(), StoreError> {
+        let sql = AssertSqlSafe(format!(
+            "INSERT INTO pending_alerts (event_id, queued_at, attempts, next_at) VALUES {}",
+            places(batch.len(), 4)
+        ));
+        let bound = self.bound();
+        on_database!(self, |db| {
+            let span = traces::statement(&sql);
+            let mut query = sqlx::query(sql);
+            for event in batch {
+                let first: i64 = 0;
+                query = query
+                    .bind(event.id)
+                    .bind(event.at)
+                    .bind(first)
+                    .bind(event.at);
+            }
+            in_time(&bound, span, query.execute(db)).await.map(drop)
+        })
     }
 }
 

@@ -1,19 +1,24 @@
 //! Audit events: a transaction gathers them, and links them to their chains when it commits.
 //!
 //! The end of a chain is locked last of all and for no longer than the commit takes, in the order
-//! of the chains, so that no two transactions ever wait for each other.
+//! of the chains, so that no two transactions ever wait for each other. However many events there
+//! are, they are written with few statements.
 
 use std::collections::BTreeMap;
 
 use keyferry_protocol::wire::MOST_USED;
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
-use super::{ChainId, Pool, Store, StoreError, TenantId, Transaction, UnixTime, sql, uuid_v7};
-use crate::alerts;
+use super::many_rows::{batches, places};
+use super::{
+    ChainId, Pool, Store, StoreError, TenantId, Transaction, UnixTime, in_time, on_database, sql,
+    uuid_v7,
+};
 use crate::app::App;
 use crate::audit::{ChainKey, Entry, HASH, Link};
+use crate::{alerts, traces};
 
 /// An event as the database keeps it.
 #[derive(Clone, FromRow, Serialize)]
@@ -115,12 +120,18 @@ impl Transaction {
         for (chain, events) in &gathered.events {
             let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
             let mut end = self.lock_chain(*chain, count).await?;
+            let mut links = Vec::with_capacity(events.len());
             for event in events {
                 end = end.next(&key, event);
-                self.insert_link(&end, event).await?;
-                if alerts::concerns_security(&event.action) {
-                    self.insert_alert(event).await?;
-                }
+                links.push((end, event));
+            }
+            for batch in batches(&links) {
+                self.insert_links(batch).await?;
+            }
+            let security = |event: &&AuditRecord| alerts::concerns_security(&event.action);
+            let told: Vec<&AuditRecord> = events.iter().filter(security).collect();
+            for batch in batches(&told) {
+                self.insert_alerts(batch).await?;
             }
             self.end_chain(&end).await?;
         }
@@ -150,29 +161,32 @@ impl Transaction {
         })
     }
 
-    async fn insert_link(&mut self, link: &Link, event: &AuditRecord) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO audit_events (id, tenant_id, at, actor, action, subject, \
-            detail, correlation_id, chain_id, seq, hash) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-        sql!(
-            self,
-            query(
-                SQL,
-                event.id,
-                event.tenant_id,
-                event.at,
-                &event.actor,
-                &event.action,
-                &event.subject,
-                &event.detail,
-                event.correlation_id,
-                link.chain,
-                link.seq,
-                link.hash.as_slice()
-            )
-            .execute
-        )?;
-        Ok(())
+    async fn insert_links(&mut self, batch: &[(Link, &AuditRecord)]) -> Result<(), StoreError> {
+        let sql = AssertSqlSafe(format!(
+            "INSERT INTO audit_events (id, tenant_id, at, actor, action, subject, detail, \
+             correlation_id, chain_id, seq, hash) VALUES {}",
+            places(batch.len(), 11)
+        ));
+        let bound = self.bound();
+        on_database!(self, |db| {
+            let span = traces::statement(&sql);
+            let mut query = sqlx::query(sql);
+            for (link, event) in batch {
+                query = query
+                    .bind(event.id)
+                    .bind(event.tenant_id)
+                    .bind(event.at)
+                    .bind(&event.actor)
+                    .bind(&event.action)
+                    .bind(&event.subject)
+                    .bind(&event.detail)
+                    .bind(event.correlation_id)
+                    .bind(link.chain)
+                    .bind(link.seq)
+                    .bind(link.hash.as_slice());
+            }
+            in_time(&bound, span, query.execute(db)).await.map(drop)
+        })
     }
 
     pub(super) async fn end_chain(&mut self, end: &Link) -> Result<(), StoreError> {

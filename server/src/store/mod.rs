@@ -13,6 +13,7 @@ mod credentials;
 mod devices;
 mod email_tokens;
 mod enrolments;
+mod epochs;
 mod fold_names;
 mod grants;
 mod held;
@@ -22,6 +23,7 @@ mod imports;
 mod invitations;
 mod keys;
 mod login_failures;
+mod many_rows;
 mod master_keys;
 mod mfa;
 mod open;
@@ -54,13 +56,14 @@ pub(crate) use account::{AccountChange, OwnEvent};
 pub(crate) use alerts::PendingAlert;
 pub(crate) use audit::{AuditRecord, UsedKey};
 pub(crate) use audit_chain::{Head, LinkedRecord};
-pub(crate) use changes::ChangeNote;
+pub(crate) use changes::{ChangeNote, StoredChange};
 pub(crate) use condition::{Condition, Writes};
 pub(crate) use copy::{Cell, Shape};
 pub(crate) use credentials::{NewReattach, NewTicket, StoredCredential};
 pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
 pub(crate) use enrolments::{Decision, NewEnrolment, StoredEnrolment};
+pub(crate) use epochs::Epochs;
 use fold_names::folded;
 pub(crate) use grants::Grantee;
 pub(crate) use held::{Held, HeldChange};
@@ -166,6 +169,14 @@ pub(crate) enum StoreError {
     /// The schema could not be brought up to date.
     #[error("the database schema could not be brought up to date")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// Somebody between us and the database gives away connections that others have set up.
+    #[error(
+        "the database's connections do not take what this server asks of them (statement_timeout is \
+         {0}): a pooler that gives out transactions, such as PgBouncer, does not do. Give the \
+         address of PostgreSQL itself, or let the pooler give out sessions (pool_mode = session) \
+         and pass `options` on"
+    )]
+    Pooled(String),
     /// The database belongs to a newer program.
     #[error(
         "the database has schema version {0}, which this keyferry-server does not know: \

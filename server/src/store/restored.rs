@@ -100,19 +100,4 @@ impl Transaction {
         }
         Ok(())
     }
-
-    /// The epoch, which nobody else moves on before this transaction ends.
-    pub(crate) async fn hold_epoch(&mut self) -> Result<Option<String>, StoreError> {
-        const SQL: &str = "UPDATE settings SET value = value WHERE name = 'epoch' RETURNING value";
-        sql!(self, query_scalar(SQL).fetch_optional)
-    }
-
-    /// Moves the epoch on, never back.
-    pub(crate) async fn move_epoch(&mut self, to: i64, now: UnixTime) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO settings (name, value, updated_at) \
-            VALUES ('epoch', $1, $2) ON CONFLICT (name) DO UPDATE \
-            SET value = excluded.value, updated_at = excluded.updated_at \
-            WHERE CAST(settings.value AS BIGINT) < CAST(excluded.value AS BIGINT)";
-        sql!(self, query(SQL, to.to_string(), now).execute).map(drop)
-    }
 }
