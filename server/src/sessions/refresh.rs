@@ -9,7 +9,7 @@ use super::binding;
 use super::opaque::{OpaqueToken, Purpose};
 use super::sign_in::SignInAnswer;
 use super::start::Member;
-use super::token::Bearer;
+use super::token::{Bearer, LEEWAY};
 use super::{Membership, Origin, Tokens};
 use crate::app::App;
 use crate::audit::Entry;
@@ -116,8 +116,10 @@ async fn rotate(
         created_at: now,
         expires_at: until,
     };
+    // The grace is measured by one clock, at whichever servers the token is used.
+    let used_at = app.store.clock(now).await?;
     let mut change = app.store.begin().await?;
-    if !change.use_refresh_token(stored.id, now, &salt).await? {
+    if !change.use_refresh_token(stored.id, used_at, &salt).await? {
         return Ok(None);
     }
     change.insert_refresh_token(&next).await?;
@@ -152,13 +154,19 @@ async fn note(
     change.insert_audit_event(app, &entry).await
 }
 
+/// Whether it is within the grace. A database that took over may have another clock.
+async fn is_fresh(app: &App, used_at: UnixTime, now: UnixTime) -> Result<bool, StoreError> {
+    let now = app.store.clock(now).await?;
+    Ok(now.since(used_at) <= app.config.tokens.refresh_grace && used_at.since(now) <= LEEWAY)
+}
+
 /// A used token: within the grace the answer was lost, or two tabs asked at once, and the same
 /// successor is given again; after it the token was stolen, and the whole session ends.
 async fn again(app: &App, origin: &Origin, token: &OpaqueToken) -> Result<OpaqueToken, ApiError> {
     let now = app.clock.now();
     let stored = find(app, token, now).await?;
     if let (Some(used_at), Some(salt)) = (stored.used_at, &stored.successor_salt)
-        && now.since(used_at) <= app.config.tokens.refresh_grace
+        && is_fresh(app, used_at, now).await?
     {
         if limits::repeat_to_record(app, stored.session_id).await {
             let mut change = app.store.begin().await?;

@@ -156,6 +156,24 @@ async fn a_replayed_refresh_token_ends_the_whole_session() {
 }
 
 #[tokio::test]
+async fn a_grace_that_began_in_the_future_is_not_endless() {
+    let server = testing::server().await;
+    let first = register(&server, "ada").await.unwrap();
+    let second = renew(&server, &first["refresh_token"]).await.unwrap();
+    // As after a failover to a database whose clock is behind.
+    const LATER: &str = "UPDATE refresh_tokens SET used_at = used_at + $1 WHERE used_at > 0";
+    let later = async |seconds: i64| {
+        sql!(server.app.store, query(LATER, seconds * 1_000_000).execute).unwrap();
+    };
+    later(30).await;
+    let again = renew(&server, &first["refresh_token"]).await.unwrap();
+    assert_eq!(second["refresh_token"], again["refresh_token"]);
+    later(1).await;
+    let replayed = renew(&server, &first["refresh_token"]).await;
+    assert!(matches!(replayed, Err(ApiError::InvalidRefreshToken)));
+}
+
+#[tokio::test]
 async fn a_session_ends_when_nobody_refreshes_it() {
     let server = testing::server().await;
     let first = register(&server, "ada").await.unwrap();
