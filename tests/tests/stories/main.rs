@@ -49,6 +49,7 @@ mod protection;
 mod providers;
 mod proxy;
 mod races;
+mod redis_clock;
 mod redis_cluster;
 mod renewal;
 mod replicas;
