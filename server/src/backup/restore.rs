@@ -54,7 +54,7 @@ impl Restoring {
 /// Fills the empty database, first with the schema of the backup, then brings it up to date.
 pub(crate) async fn restore(
     store: &Store,
-    mut restoring: Restoring,
+    restoring: Restoring,
     freshness: Freshness,
     progress: impl Fn(u64),
 ) -> Result<Header, BackupError> {
@@ -65,7 +65,24 @@ pub(crate) async fn restore(
         StoreError::NewerSchema(_) => BackupError::Newer,
         other => other.into(),
     })?;
+    fill(store, restoring, freshness, progress).await?;
+    store.migrate().await?;
+    Ok(header)
+}
+
+async fn fill(
+    store: &Store,
+    mut restoring: Restoring,
+    freshness: Freshness,
+    progress: impl Fn(u64),
+) -> Result<(), BackupError> {
+    let header = restoring.header().clone();
     let mut change = store.begin_long().await?;
+    change.hold_settings().await?;
+    // A server may have begun to use it since it was looked at.
+    if change.setting(INSTANCE).await?.is_some() {
+        return Err(BackupError::NotEmpty);
+    }
     let shapes = shapes(&mut change, &header).await?;
     let mut rows = vec![0_u64; shapes.len()];
     loop {
@@ -87,9 +104,7 @@ pub(crate) async fn restore(
     change
         .set_setting(super::epoch::SETTING, &epoch.to_string(), header.created_at)
         .await?;
-    change.commit().await?;
-    store.migrate().await?;
-    Ok(header)
+    Ok(change.commit().await?)
 }
 
 /// Nothing may be there, or nothing but the tables that a restore begins with.
@@ -148,4 +163,39 @@ async fn insert(
         done += 1;
     }
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::Snapshot;
+    use crate::store::UnixTime;
+
+    const NOW: UnixTime = UnixTime::from_seconds(1);
+
+    /// A backup of a database that this instance uses.
+    async fn backup_of(instance: &str, path: &Path) {
+        let store = Store::open_in_memory().await;
+        let decided = store.decide_setting(INSTANCE, instance, NOW).await;
+        decided.unwrap();
+        let snapshot = Snapshot::of(&store, NOW).await.unwrap();
+        let out = File::create(path).unwrap();
+        snapshot.write(out, None, || ()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_database_that_a_server_begins_to_use_meanwhile_is_left_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("backup");
+        backup_of("ours", &file).await;
+        let there = Store::open_in_memory().await;
+        let filled = async || {
+            let restoring = Restoring::open(&file).unwrap();
+            fill(&there, restoring, Freshness::Unknown, |_| ()).await
+        };
+        there.decide_setting(INSTANCE, "theirs", NOW).await.unwrap();
+        assert!(matches!(filled().await, Err(BackupError::NotEmpty)));
+        let instance = there.setting(INSTANCE).await.unwrap();
+        assert_eq!(instance.as_deref(), Some("theirs"));
+    }
 }

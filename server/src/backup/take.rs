@@ -15,13 +15,11 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Fixes the moment. `schema` are the versions of the database's schema.
-    pub(crate) async fn of(
-        store: &Store,
-        schema: Vec<i64>,
-        now: UnixTime,
-    ) -> Result<Self, BackupError> {
+    /// Fixes the moment.
+    pub(crate) async fn of(store: &Store, now: UnixTime) -> Result<Self, BackupError> {
         let mut transaction = store.begin_long().await?;
+        // Of the same moment as the rows: a newer server may bring the schema up to date just now.
+        let schema = transaction.applied_versions().await?;
         let shapes = transaction.shapes().await?;
         let mut header = Header {
             created_at: now,
@@ -86,3 +84,37 @@ async fn describe(
 
 /// The schema version that brought the table of changes of the master key.
 const ROTATIONS_SINCE: i64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Database;
+
+    #[tokio::test]
+    async fn the_schema_is_that_of_the_moment_although_it_is_brought_up_to_date_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::File(folder.path().join("keyferry.db"));
+        let store = Store::connect(&database).await.unwrap();
+        let known = store.schema().await.unwrap().pending;
+        let old: Vec<i64> = known[..known.len() - 1]
+            .iter()
+            .map(|step| step.version)
+            .collect();
+        store.migrate_to(&old).await.unwrap();
+        let now = UnixTime::from_seconds(1);
+        let snapshot = Snapshot::of(&store, now).await.unwrap();
+        let newer = Store::connect(&database).await.unwrap();
+        newer.migrate().await.unwrap();
+        assert_eq!(snapshot.header.schema, old);
+        assert_eq!(snapshot.header.tables.len(), snapshot.shapes.len());
+        let mut rows = snapshot.transaction;
+        assert_eq!(
+            rows.applied_versions().await.unwrap(),
+            old,
+            "it sees one moment"
+        );
+        drop(rows);
+        let now = Snapshot::of(&store, now).await.unwrap();
+        assert_eq!(now.header.schema, newer.schema().await.unwrap().applied);
+    }
+}

@@ -10,7 +10,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
-use super::{LONGEST_STATEMENT, Pool, Store, StoreError, UnixTime, Writes, in_time, sql};
+use super::{
+    LONGEST_STATEMENT, Pool, Store, StoreError, Transaction, UnixTime, Writes, in_time, sql,
+};
 use crate::config::Database;
 use crate::traces;
 
@@ -179,7 +181,6 @@ impl Store {
             WHERE n.nspname = current_schema() AND c.relname = '_sqlx_migrations'";
         const SQLITE: &str = "SELECT COUNT(*) FROM sqlite_schema \
             WHERE type = 'table' AND name = '_sqlx_migrations'";
-        const APPLIED: &str = "SELECT version FROM _sqlx_migrations ORDER BY version";
         let there = match self.pool {
             Pool::Postgres(_) => POSTGRES,
             Pool::Sqlite(_) => SQLITE,
@@ -194,7 +195,19 @@ impl Store {
     async fn connect_postgres(url: &SecretString, connections: u32) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url.expose_secret())?.options(BOUNDS);
         let pool = open_postgres(postgres_pool(connections), options).await?;
-        Ok(Self::on(Pool::Postgres(pool)))
+        let store = Self::on(Pool::Postgres(pool));
+        store.refuse_pooler().await?;
+        Ok(store)
+    }
+
+    /// A pooler may take what a connection is to be bound by, and not pass it on.
+    async fn refuse_pooler(&self) -> Result<(), StoreError> {
+        const SQL: &str = "SHOW statement_timeout";
+        let bound: String = sql!(self, query_scalar(SQL).fetch_one)?;
+        match bound == STATEMENT {
+            true => Ok(()),
+            false => Err(StoreError::Pooled(bound)),
+        }
     }
 
     async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
@@ -218,6 +231,13 @@ impl Store {
             .connect_with(options)
             .await?;
         Ok(Self::on(Pool::Sqlite(pool)))
+    }
+}
+
+impl Transaction {
+    /// The versions of the schema of a database that is in use.
+    pub(crate) async fn applied_versions(&mut self) -> Result<Vec<i64>, StoreError> {
+        sql!(self, query_scalar(APPLIED).fetch_all)
     }
 }
 
@@ -260,11 +280,13 @@ const fn migrator(store: &Store) -> &'static Migrator {
     }
 }
 
+const APPLIED: &str = "SELECT version FROM _sqlx_migrations ORDER BY version";
 /// A statement that hangs is a database that does not answer.
 const BOUNDS: [(&str, &str); 2] = [
-    ("statement_timeout", "10s"),
+    ("statement_timeout", STATEMENT),
     ("idle_in_transaction_session_timeout", "30s"),
 ];
+const STATEMENT: &str = "10s";
 const ACQUIRE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
 

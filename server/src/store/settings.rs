@@ -1,6 +1,6 @@
 //! Values that the server decides once and keeps, such as its instance id.
 
-use super::{Store, StoreError, Transaction, UnixTime, sql};
+use super::{Store, StoreError, Target, Transaction, UnixTime, sql};
 
 impl Store {
     /// The value of `name`, which becomes `proposed` when nobody has decided it before.
@@ -25,6 +25,18 @@ impl Store {
 }
 
 impl Transaction {
+    /// Lets nobody else decide anything before this transaction ends.
+    pub(crate) async fn hold_settings(&mut self) -> Result<(), StoreError> {
+        const POSTGRES: &str = "LOCK TABLE settings IN SHARE ROW EXCLUSIVE MODE";
+        // SQLite has one writer, and whoever begins to write is it.
+        const SQLITE: &str = "DELETE FROM settings WHERE 1 = 0";
+        let sql = match self.target() {
+            Target::Postgres(_) => POSTGRES,
+            Target::Sqlite(_) => SQLITE,
+        };
+        sql!(self, query(sql).execute).map(drop)
+    }
+
     /// The value of `name`, when it has been decided.
     pub(crate) async fn setting(&mut self, name: &str) -> Result<Option<String>, StoreError> {
         const SQL: &str = "SELECT value FROM settings WHERE name = $1";

@@ -55,7 +55,7 @@ pub(in crate::admin) async fn backup(flags: BackupFlags) -> Result<(), Failure> 
     let out = create(&flags.file, &draft)?;
     let taken = async {
         Box::pin(tell_audit(config, &flags, &schema)).await?;
-        take(&store, schema, (out, key)).await
+        take(&store, (out, key)).await
     };
     let header = taken
         .await
@@ -77,12 +77,8 @@ pub(in crate::admin) async fn backup(flags: BackupFlags) -> Result<(), Failure> 
 }
 
 /// Writes it, and waits until the disk has it.
-async fn take(
-    store: &Store,
-    schema: Schema,
-    (out, key): (File, Option<BackupKey>),
-) -> Result<Header, Failure> {
-    let snapshot = Snapshot::of(store, schema.applied, Clock::system().now()).await?;
+async fn take(store: &Store, (out, key): (File, Option<BackupKey>)) -> Result<Header, Failure> {
+    let snapshot = Snapshot::of(store, Clock::system().now()).await?;
     let header = snapshot.header.clone();
     let progress = Progress::new("backing up", rows(&header));
     let out = BufWriter::new(out);

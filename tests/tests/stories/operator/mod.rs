@@ -10,6 +10,7 @@ mod full_disk;
 mod import;
 mod many_servers;
 mod master_key;
+mod pooler;
 mod rotation;
 mod schema;
 mod server_key;
