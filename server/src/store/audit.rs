@@ -200,3 +200,38 @@ impl Transaction {
 pub(super) fn sized(bytes: &[u8]) -> [u8; HASH] {
     bytes.try_into().unwrap_or([0xff; HASH])
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use crate::audit::{Entry, verify};
+    use crate::store::sql;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn hundreds_of_events_of_one_change_are_all_linked_and_told() {
+        let server = testing::server().await;
+        let app = &server.app;
+        let entry = Entry {
+            tenant: None,
+            actor: "operator",
+            action: "vm.wipe",
+            subject: None,
+            detail: json!({}),
+            correlation: Uuid::nil(),
+        };
+        let mut change = app.store.begin().await.unwrap();
+        for _ in 0..600 {
+            change.insert_audit_event(app, &entry).await.unwrap();
+        }
+        change.commit().await.unwrap();
+        assert!(verify(&app.books(), None).await.unwrap().intact);
+        const LINKED: &str = "SELECT COUNT(*) FROM audit_events e \
+            JOIN pending_alerts p ON p.event_id = e.id AND p.next_at = e.at \
+            WHERE e.seq BETWEEN 1 AND 600 AND p.attempts = 0";
+        let linked: i64 = sql!(app.store, query_scalar(LINKED).fetch_one).unwrap();
+        assert_eq!(linked, 600);
+    }
+}

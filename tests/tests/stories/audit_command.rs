@@ -7,7 +7,9 @@
 
 use hyper::Method;
 use keyferry_cli::rest::Ask;
-use keyferry_tests::{Engine, Operator, PASSWORD, Person, Secret, Server, Stage, on_both_engines};
+use keyferry_tests::{
+    Agent, Engine, Operator, PASSWORD, Person, Secret, Server, Stage, on_both_engines,
+};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -18,7 +20,29 @@ on_both_engines!(
     an_auditor_reads_the_audit_and_a_member_does_not,
     an_owner_learns_that_the_audit_was_changed,
     an_audit_of_many_pages_is_exported_whole_and_verified,
+    what_one_change_tells_of_many_keys_is_one_chain,
 );
+
+async fn what_one_change_tells_of_many_keys_is_one_chain(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    let names = ["one", "two", "three", "four", "five", "six"];
+    for name in names {
+        ada.put(name, &Secret::fresh());
+    }
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    for name in names {
+        agent.until_holding(name, 1).await;
+    }
+    let delivered = ada.ask(&["audit", "list", "--action", "key.delivered"]);
+    let mut delivered = subjects(&delivered);
+    delivered.sort_unstable();
+    let mut names = names;
+    names.sort_unstable();
+    assert_eq!(delivered, names);
+    ada.run(&["audit", "verify"], b"").success();
+}
 
 async fn an_owner_lists_filters_and_exports_the_audit(engine: Engine) {
     let stage = Stage::new(engine).await;
