@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keyferry_protocol::ids::KeyName;
 use keyferry_protocol::memory::LockedBox;
 use keyferry_protocol::wire::{Put, ToAgent};
 use serde_json::json;
@@ -12,9 +13,12 @@ use super::Ended;
 use super::line::LineError;
 use super::serve::{self, Session};
 use super::told::{Allowed, Change, Wanted};
-use crate::store::{ProviderKeyId, StoreError};
+use crate::store::{ProviderKeyId, StoreError, Transaction};
 use crate::traces;
 use crate::vault::{self, master_key, record_context};
+
+/// An action, the key that it is about, and which version.
+type Noted = (&'static str, KeyName, Option<u32>);
 
 impl Session<'_> {
     /// Tells the agent the difference between what it may have and what it was told.
@@ -79,38 +83,16 @@ impl Session<'_> {
         changes: &[Change],
         allowed: &Allowed,
     ) -> Result<bool, StoreError> {
-        let now = self.app.clock.now();
         let mut transaction = self.app.store.begin().await?;
         // The machine comes before what it holds, as when its owner removes it.
         if !transaction.hold_active_vm(self.entered.place()).await? {
             return Ok(false);
         }
         for change in changes {
-            let (action, name, version) = match change {
-                Change::Revoke { key, name } => {
-                    transaction
-                        .told_away(self.held(*key), None, ("revoke", now))
-                        .await?;
-                    ("key.withdrawn", name.clone(), None)
-                }
-                Change::Retire { key, name, version } => {
-                    let held = self.held(*key);
-                    transaction
-                        .told_away(held, Some((*version).into()), ("retire", now))
-                        .await?;
-                    ("key.retired", name.clone(), Some(*version))
-                }
-                Change::Put { key, version } => {
-                    let Some(wanted) = allowed.keys.get(key) else {
-                        continue;
-                    };
-                    transaction
-                        .told_put(self.held(*key), (*version).into(), now)
-                        .await?;
-                    self.names.insert(wanted.name.clone(), *key);
-                    ("key.delivered", wanted.name.clone(), Some(*version))
-                }
+            let Some(told) = self.note(change, allowed, &mut transaction).await? else {
+                continue;
             };
+            let (action, name, version) = told;
             let actor = self.entered.actor();
             let detail = json!({ "version": version });
             let entry = self
@@ -121,6 +103,38 @@ impl Session<'_> {
         transaction.commit().await?;
         self.nudge();
         Ok(true)
+    }
+
+    /// Notes what the machine is told, and how the audit calls it.
+    async fn note(
+        &mut self,
+        change: &Change,
+        allowed: &Allowed,
+        transaction: &mut Transaction,
+    ) -> Result<Option<Noted>, StoreError> {
+        let now = self.app.clock.now();
+        let noted = match change {
+            Change::Revoke { key, name } => {
+                let held = self.held(*key);
+                transaction.told_away(held, None, ("revoke", now)).await?;
+                ("key.withdrawn", name.clone(), None)
+            }
+            Change::Retire { key, name, version } => {
+                let (held, old) = (self.held(*key), Some((*version).into()));
+                transaction.told_away(held, old, ("retire", now)).await?;
+                ("key.retired", name.clone(), Some(*version))
+            }
+            Change::Put { key, version } => {
+                let Some(wanted) = allowed.keys.get(key) else {
+                    return Ok(None);
+                };
+                let (held, new) = (self.held(*key), (*version).into());
+                transaction.told_put(held, new, now).await?;
+                self.names.insert(wanted.name.clone(), *key);
+                ("key.delivered", wanted.name.clone(), Some(*version))
+            }
+        };
+        Ok(Some(noted))
     }
 
     async fn put(
