@@ -151,7 +151,7 @@ async fn a_delivery_and_the_removal_of_its_machine_do_not_block_each_other() {
         .change("UPDATE key_versions SET held_back_at = 1")
         .await;
     ada.put("groq", &Secret::fresh());
-    stage.until_waiting(1).await;
+    stage.until_waiting().await;
     removing
         .change("UPDATE held_versions SET told = told")
         .await;
