@@ -152,6 +152,7 @@ const fn named(database: Option<Condition>) -> &'static str {
         Some(Condition::Well) => CONNECTED,
         Some(Condition::Full) => "full",
         Some(Condition::ReadOnly) => "read_only",
+        Some(Condition::Failing) => "failing",
         None => DISCONNECTED,
     }
 }

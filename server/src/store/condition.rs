@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::trouble::Trouble;
 use super::{Pool, Store, StoreError, sql};
 
 /// What the database can do.
@@ -14,9 +15,11 @@ pub(crate) enum Condition {
     Full,
     /// It answers, and takes no writes, as a standby.
     ReadOnly,
+    /// Its disk or its file fails.
+    Failing,
 }
 
-/// Why the last write failed, and when, where it was for one of these reasons.
+/// Why the last statement failed, and when, where it was for one of these reasons.
 #[derive(Clone, Default)]
 pub(crate) struct Writes(Arc<Mutex<Option<(Condition, Instant)>>>);
 
@@ -26,10 +29,11 @@ impl Writes {
         let sqlx::Error::Database(told) = cause else {
             return;
         };
-        if super::is_full(told.as_ref()) {
-            self.set(Some(Condition::Full));
-        } else if told.code().is_some_and(|code| code == READ_ONLY) {
-            self.set(Some(Condition::ReadOnly));
+        match Trouble::of(told.as_ref()) {
+            Some(Trouble::Full) => self.set(Some(Condition::Full)),
+            Some(Trouble::ReadOnly) => self.set(Some(Condition::ReadOnly)),
+            Some(Trouble::Failing) => self.set(Some(Condition::Failing)),
+            Some(Trouble::Passing) | None => {}
         }
     }
 
@@ -52,8 +56,11 @@ impl Writes {
 impl Store {
     /// Asks the database what it can do. An error is that it does not answer.
     pub(crate) async fn condition(&self) -> Result<Condition, StoreError> {
-        if self.is_read_only().await? {
-            return Ok(Condition::ReadOnly);
+        match (self.is_read_only().await, self.writes.last()) {
+            (Ok(true), _) => return Ok(Condition::ReadOnly),
+            (Err(_), Some((Condition::Failing, _))) => return Ok(Condition::Failing),
+            (Err(cause), _) => return Err(cause),
+            (Ok(false), _) => {}
         }
         match self.writes.last() {
             None => Ok(Condition::Well),
@@ -65,7 +72,8 @@ impl Store {
 
     async fn is_read_only(&self) -> Result<bool, StoreError> {
         const POSTGRES: &str = "SELECT current_setting('transaction_read_only') = 'on'";
-        const SQLITE: &str = "SELECT FALSE";
+        // It takes no side, but it reads the file.
+        const SQLITE: &str = "SELECT COUNT(*) < 0 FROM settings";
         let sql = match self.pool {
             Pool::Postgres(_) => POSTGRES,
             Pool::Sqlite(_) => SQLITE,
@@ -88,8 +96,6 @@ impl Store {
     }
 }
 
-/// PostgreSQL's `read_only_sql_transaction`.
-const READ_ONLY: &str = "25006";
 const BEFORE_A_TRIAL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -104,6 +110,39 @@ mod tests {
         let mut change = store.begin().await?;
         sql!(change, query(SQL).execute)?;
         change.commit().await
+    }
+
+    #[tokio::test]
+    async fn a_file_that_takes_no_writes_is_remembered_until_it_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::File(folder.path().join("keyferry.db"));
+        let store = Store::connect(&database).await.unwrap();
+        store.migrate().await.unwrap();
+        sql!(store, query("PRAGMA query_only = ON").execute).unwrap();
+        let refused = write(&store).await;
+        assert!(
+            matches!(refused, Err(StoreError::Unreachable(_))),
+            "{refused:?}"
+        );
+        assert_eq!(store.condition().await.unwrap(), Condition::ReadOnly);
+        sql!(store, query("PRAGMA query_only = OFF").execute).unwrap();
+        write(&store).await.unwrap();
+        assert_eq!(store.condition().await.unwrap(), Condition::Well);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_any_more_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keyferry.db");
+        let store = Store::connect(&Database::File(path.clone())).await.unwrap();
+        store.migrate().await.unwrap();
+        store.close().await;
+        let store = Store::connect(&Database::File(path.clone())).await.unwrap();
+        let length = std::fs::metadata(&path).unwrap().len();
+        let header = std::fs::read(&path).unwrap()[..4096].to_vec();
+        let noise = vec![0xa5; usize::try_from(length).unwrap() - header.len()];
+        std::fs::write(&path, [header, noise].concat()).unwrap();
+        assert_eq!(store.condition().await.unwrap(), Condition::Failing);
     }
 
     #[tokio::test]

@@ -82,6 +82,12 @@ impl Transaction {
         Ok(id.map(|id| Base64UrlUnpadded::encode_string(&id)))
     }
 
+    /// Whether this key was replaced before.
+    pub(crate) async fn is_retired(&mut self, id: &[u8]) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) > 0 FROM retired_master_keys WHERE id = $1";
+        sql!(self, query_scalar(SQL, id).fetch_one)
+    }
+
     /// From now on nothing can be sealed under this key.
     pub(crate) async fn retire_master_key(
         &mut self,

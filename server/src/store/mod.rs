@@ -40,13 +40,14 @@ mod sessions;
 mod settings;
 mod signing_keys;
 mod tenants;
+mod trouble;
+mod unfinished;
 mod unix_time;
 mod users;
 mod vms;
 
 use std::time::Duration;
 
-use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgPool, PgTransaction, SqliteConnection, SqlitePool, SqliteTransaction};
 use tracing::{Instrument, Span};
 
@@ -92,6 +93,7 @@ pub(crate) use sessions::{LiveSession, NewRefreshToken, NewSession, StoredRefres
 pub(crate) use settings::INSTANCE;
 pub(crate) use signing_keys::{NewSigningKey, StoredSigningKey};
 pub(crate) use tenants::{StoredMember, StoredMembership};
+use trouble::Trouble;
 pub(crate) use unix_time::UnixTime;
 pub(crate) use users::{NewUser, StoredUser};
 pub(crate) use vms::{Seen, StoredVm};
@@ -283,7 +285,9 @@ impl Store {
     ) -> Result<Transaction, StoreError> {
         let span = traces::statement(&"BEGIN");
         let open = match &self.pool {
-            Pool::Postgres(pool) => Target::Postgres(in_time(&bound, span, pool.begin()).await?),
+            Pool::Postgres(pool) => {
+                Target::Postgres(in_time(&bound, span, unfinished::begin(pool.clone())).await?)
+            }
             Pool::Sqlite(pool) => {
                 Target::Sqlite(in_time(&bound, span, pool.begin_with(sqlite)).await?)
             }
@@ -392,43 +396,20 @@ impl From<sqlx::Error> for StoreError {
         match &cause {
             sqlx::Error::Database(told) if told.is_unique_violation() => Self::Exists(cause),
             sqlx::Error::Database(told) if told.is_foreign_key_violation() => Self::Dangling(cause),
-            sqlx::Error::Database(told) if is_forbidden(told.as_ref()) => Self::Forbidden(cause),
-            sqlx::Error::Database(told) if is_full(told.as_ref()) => Self::Full(cause),
-            sqlx::Error::Database(told) if is_busy(told.as_ref()) => Self::Unreachable(cause),
-            sqlx::Error::Database(told) if told.code().is_some_and(|code| is_outage(&code)) => {
-                Self::Unreachable(cause)
-            }
+            sqlx::Error::Database(told) => match Trouble::of(told.as_ref()) {
+                Some(Trouble::Full) => Self::Full(cause),
+                Some(Trouble::Forbidden) => Self::Forbidden(cause),
+                Some(Trouble::ReadOnly | Trouble::Failing | Trouble::Passing) => {
+                    Self::Unreachable(cause)
+                }
+                None => Self::Statement(cause),
+            },
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
                 Self::Unreachable(cause)
             }
             _ => Self::Statement(cause),
         }
     }
-}
-
-/// PostgreSQL's `insufficient_privilege`.
-fn is_forbidden(told: &dyn DatabaseError) -> bool {
-    told.code().is_some_and(|code| code == "42501")
-}
-
-/// `SQLITE_FULL`, or what SQLite makes of a disk that refuses a write; PostgreSQL's `disk_full`.
-fn is_full(told: &dyn DatabaseError) -> bool {
-    told.code()
-        .is_some_and(|code| ["13", "778", "4874", "53100"].contains(&&*code))
-}
-
-/// `SQLITE_BUSY`: another process writes for longer than we wait.
-fn is_busy(told: &dyn DatabaseError) -> bool {
-    told.code()
-        .is_some_and(|code| ["5", "261", "517"].contains(&&*code))
-}
-
-/// What PostgreSQL says when it stops, starts, is full, has become a standby or gave the transaction
-/// up, in a deadlock or since nothing came, and not when a statement is wrong.
-fn is_outage(code: &str) -> bool {
-    let classes = ["08", "53", "57P"];
-    let codes = ["57014", "25006", "25P03", "40P01"];
-    classes.iter().any(|class| code.starts_with(class)) || codes.contains(&code)
 }
 
 /// PostgreSQL itself gives up two seconds earlier.

@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
+use super::unfinished::still_answers;
 use super::{
     LONGEST_STATEMENT, Pool, Store, StoreError, Transaction, UnixTime, Writes, in_time, sql,
 };
@@ -270,6 +271,7 @@ fn postgres_pool(connections: u32) -> PgPoolOptions {
                 Ok(true)
             })
         })
+        .after_release(|connection, _| Box::pin(still_answers(connection)))
 }
 
 /// What this program knows of the engine's schema.

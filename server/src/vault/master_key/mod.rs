@@ -89,6 +89,11 @@ pub(crate) enum MasterKeyError {
     UnderWay,
     #[error("the new master key is the present one")]
     Same,
+    #[error(
+        "this master key was replaced by another one before, and the database takes nothing under \
+         it any more: give one that was never used here"
+    )]
+    Retired,
     #[error("{left} records were sealed under the old master key meanwhile")]
     Left { left: u64 },
     #[error("a record of {table} does not open: {id}. Delete it, then go on")]

@@ -51,6 +51,9 @@ async fn announce(app: &App, old: &RootKey, new: &RootKey) -> Result<(), MasterK
     let new_under_old = seal::seal_under(old, &mut rng, &context(&new.id()), &new.copy()?)?;
     let old_under_new = seal::seal_under(new, &mut rng, &context(&old.id()), &old.copy()?)?;
     let mut change = app.store.begin().await?;
+    if change.is_retired(&new.id()).await? {
+        return Err(MasterKeyError::Retired);
+    }
     let begun = change
         .begin_master_key_rotation(&new_under_old, &old_under_new, app.clock.now())
         .await;

@@ -15,6 +15,7 @@ on_both_engines!(
     a_rotation_that_is_repeated_without_its_key_file_keeps_the_key,
     the_master_key_is_replaced_while_server_and_agent_go_on,
     the_old_master_key_is_refused_and_nothing_is_touched,
+    a_key_that_a_setting_names_is_replaced_by_another_file_and_not_by_one_before_it,
     a_passphrase_is_as_good_as_a_key_and_can_be_changed,
     a_master_key_that_is_given_twice_or_wrongly_is_refused_by_name,
 );
@@ -149,6 +150,47 @@ async fn announced(stage: &Stage) -> Option<()> {
 
 fn next(data_dir: &Path) -> PathBuf {
     data_dir.join("master.key.next")
+}
+
+async fn a_key_that_a_setting_names_is_replaced_by_another_file_and_not_by_one_before_it(
+    engine: Engine,
+) {
+    const SETTING: &str = "ENCRYPTION_KEY_FILE";
+    let stage = Stage::new(engine).await;
+    let (place, first, second) = (stage.path("key"), stage.path("1"), stage.path("2"));
+    std::fs::write(&first, "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n").unwrap();
+    std::fs::write(&second, "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\n").unwrap();
+    std::fs::copy(&first, &place).unwrap();
+    let given = place.to_str().unwrap();
+    let mut server = Server::start_with(&stage, &[(SETTING, given)]);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("openai", &Secret::fresh());
+    let operator = Operator::of(&stage).with(SETTING, given);
+
+    let stuck = operator.run(&["rotate", "master-key"], b"");
+    assert!(stuck.errors.contains("--new-key-file"), "{}", stuck.errors);
+    let replace = |by: &Path| {
+        let by = by.to_str().unwrap();
+        operator.run(
+            &["rotate", "master-key", "--new-key-file", by, "--json"],
+            b"",
+        )
+    };
+    let told: serde_json::Value = serde_json::from_str(&replace(&second).success()).unwrap();
+    assert!(told["to_do"].as_str().unwrap().contains(SETTING), "{told}");
+    ada.rotate("openai", &Secret::fresh());
+    std::fs::copy(&second, &place).unwrap();
+    server.crash_and_restart(&stage);
+
+    let back = replace(&first);
+    assert!(
+        back.errors.contains("replaced by another"),
+        "{}",
+        back.errors
+    );
+    ada.rotate("openai", &Secret::fresh());
+    ada.put("another", &Secret::fresh());
+    assert_eq!(operator.ask(&["verify"])["ok"], true);
 }
 
 async fn a_passphrase_is_as_good_as_a_key_and_can_be_changed(engine: Engine) {
