@@ -280,9 +280,7 @@ impl From<StoreError> for ApiError {
     fn from(cause: StoreError) -> Self {
         match cause {
             StoreError::Exists(_) => Self::AlreadyExists,
-            StoreError::Unreachable(_) | StoreError::Full(_) | StoreError::Unaudited(_) => {
-                Self::Unavailable(cause.into())
-            }
+            cause if cause.may_pass() => Self::Unavailable(cause.into()),
             _ => Self::Internal(cause.into()),
         }
     }

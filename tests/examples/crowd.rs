@@ -29,7 +29,7 @@ async fn main() {
     let settings = [
         ("KEYFERRY_MAX_CONNECTIONS", "20000"),
         ("KEYFERRY_MAX_CONNECTIONS_PER_ADDRESS", "20000"),
-        ("RUST_LOG", "warn"),
+        ("KEYFERRY_LOG", "warn"),
     ];
     let server = Server::start_with(&stage, &settings);
     println!(
@@ -55,11 +55,13 @@ async fn main() {
     crowd.rotate_while_somebody_else_asks(&stage, &server).await;
     loner.rotate(&server, 101..=150).await;
     let sessions = crowd.fleet.sessions() - u32::try_from(count).unwrap();
-    println!(
-        "memory of the server at the end: {}; {sessions} sessions were begun anew",
-        resident(server.pid())
-    );
+    let memory = resident(server.pid());
+    println!("memory of the server at the end: {memory}; {sessions} sessions were begun anew");
+    assert!(memory.most < MOST_MEMORY, "the server takes too much");
 }
+
+/// With 10,000 agents.
+const MOST_MEMORY: u64 = 512_000_000;
 
 /// An owner, the agents, and one key.
 struct Tenant {

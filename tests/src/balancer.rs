@@ -105,7 +105,9 @@ fn nginx(stage: &Stage, (front, servers): (&Front, &[String]), data_dir: &Path) 
          ssl_certificate {data}/tls-certificate.pem; ssl_certificate_key {data}/tls-key.pem;\n\
          ssl_protocols TLSv1.3;\n\
          location / {{\n\
-         proxy_pass https://keyferry; proxy_ssl_verify off; proxy_ssl_protocols TLSv1.3;\n\
+         proxy_pass https://keyferry; proxy_ssl_protocols TLSv1.3;\n\
+         proxy_ssl_verify on; proxy_ssl_trusted_certificate {data}/tls-certificate.pem;\n\
+         proxy_ssl_name localhost;\n\
          proxy_http_version 1.1;\n\
          proxy_set_header Host $host;\n\
          proxy_set_header Upgrade $http_upgrade;\n\

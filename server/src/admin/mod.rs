@@ -20,6 +20,7 @@ mod secrets_file;
 mod serve;
 mod start;
 mod verify;
+mod verify_services;
 mod vm_channel;
 
 use std::ffi::OsString;
@@ -222,9 +223,17 @@ impl Settings {
         self.parse_from(self.sources(flags)?)
     }
 
+    /// The same, refused where a server would refuse it.
+    fn parse_as_served(&self) -> Result<Config, Failure> {
+        let sources = self.sources(Vec::new())?;
+        sources.refuse_unknown()?;
+        self.parse_from(sources)
+    }
+
     /// The same, with one more file of settings.
     fn parse_with(&self, more: Option<&Path>) -> Result<Config, Failure> {
         let sources = self.sources(Vec::new())?;
+        sources.refuse_unknown()?;
         self.parse_from(match more {
             Some(path) if is_toml(path) => sources.and_toml(path)?,
             Some(path) => sources.and_dotenv(path)?,

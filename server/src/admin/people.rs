@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::init::{MAILING, explain, password};
 use super::plan_limits::{self, LimitFlags};
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::error::ApiError;
 use crate::operators::{self, Operator, Status};
 use crate::sessions::Origin;
-use crate::store::{StoredUser, uuid_v7};
+use crate::store::{StoredUser, UserId, uuid_v7};
 
 #[derive(Args)]
 pub(super) struct Admin {
@@ -98,23 +98,40 @@ pub(super) async fn admin(config: Config, flags: Admin) -> Result<(), Failure> {
     let told = told?;
     let mut stdout = std::io::stdout().lock();
     if flags.json {
-        writeln!(stdout, "{}", json!({ "done": told }))?;
+        writeln!(stdout, "{}", told.value)?;
     } else {
-        writeln!(stdout, "{told}")?;
+        writeln!(stdout, "{}", told.sentence)?;
     }
     Ok(())
 }
 
-async fn act(app: &App, origin: &Origin, action: Action) -> Result<String, Failure> {
+/// What was done, for a person and for a program.
+struct Told {
+    sentence: String,
+    value: Value,
+}
+
+impl Told {
+    /// Of this account, as the admins of the server see it in REST.
+    async fn of(app: &App, user: UserId, sentence: &str) -> Result<Self, Failure> {
+        let account = operators::account(app, user).await.map_err(explain)?;
+        Ok(Self {
+            sentence: sentence.to_owned(),
+            value: serde_json::to_value(account)?,
+        })
+    }
+}
+
+async fn act(app: &App, origin: &Origin, action: Action) -> Result<Told, Failure> {
     let by = Operator::on_host(origin);
-    let told = match action {
+    let (user, sentence) = match action {
         Action::Create(person) => {
-            create(app, origin, person, Standing::ServerAdmin).await?;
-            "The admin can sign in."
+            let user = create(app, origin, person, Standing::ServerAdmin).await?;
+            (user, "The admin can sign in.")
         }
         Action::AddUser(person) => {
-            create(app, origin, person, Standing::Provided(by.actor())).await?;
-            "The account is there."
+            let user = create(app, origin, person, Standing::Provided(by.actor())).await?;
+            (user, "The account is there.")
         }
         Action::ResetPassword {
             named,
@@ -124,26 +141,27 @@ async fn act(app: &App, origin: &Origin, action: Action) -> Result<String, Failu
             let new = password(password_stdin)?;
             let set = operators::set_password(app, &by, (&user, &new)).await;
             set.map_err(explain)?;
-            "The password is changed; every session of the account has ended."
+            let told = "The password is changed; every session of the account has ended.";
+            (user.id, told)
         }
         Action::Unlock(named) => {
             let user = find(app, &named.account).await?;
             operators::unlock(app, &by, &user).await?;
-            "The account is unlocked."
+            (user.id, "The account is unlocked.")
         }
         Action::Disable(named) => {
-            set_status(app, &by, (&named, Status::Disabled)).await?;
-            "The account is closed; its sessions have ended."
+            let user = set_status(app, &by, (&named, Status::Disabled)).await?;
+            (user, "The account is closed; its sessions have ended.")
         }
         Action::Enable(named) => {
-            set_status(app, &by, (&named, Status::Active)).await?;
+            let user = set_status(app, &by, (&named, Status::Active)).await?;
             let waits = find(app, &named.account).await?.is_pending();
-            if waits { WAITS } else { "The account is open." }
+            (user, if waits { WAITS } else { "The account is open." })
         }
         Action::Plan { account, plan } => return change_plan(app, &by, (&account, &plan)).await,
-        Action::Limits(flags) => return plan_limits::set(app, &by, flags).await,
+        Action::Limits(flags) => return change_limits(app, &by, flags).await,
     };
-    Ok(told.to_owned())
+    Told::of(app, user, sentence).await
 }
 
 async fn create(
@@ -151,7 +169,7 @@ async fn create(
     origin: &Origin,
     person: Newcomer,
     standing: Standing<'_>,
-) -> Result<(), Failure> {
+) -> Result<UserId, Failure> {
     let wanted = Wanted {
         username: person.username,
         email: person.email,
@@ -159,28 +177,41 @@ async fn create(
         ..Wanted::default()
     };
     let made = accounts::create(app, origin, wanted, standing).await;
-    made.map(drop).map_err(explain)
+    Ok(made.map_err(explain)?.id)
 }
 
 async fn set_status(
     app: &App,
     by: &Operator,
     (named, status): (&Named, Status),
-) -> Result<(), Failure> {
+) -> Result<UserId, Failure> {
     let user = find(app, &named.account).await?;
     let set = operators::set_status(app, by, (&user, status)).await;
-    set.map_err(explain)
+    set.map_err(explain)?;
+    Ok(user.id)
 }
 
 async fn change_plan(
     app: &App,
     by: &Operator,
     (account, plan): (&str, &str),
-) -> Result<String, Failure> {
+) -> Result<Told, Failure> {
     let user = find(app, account).await?;
     let changed = operators::change_plan(app, by, (user.tenant_id, plan)).await;
     changed.map_err(explain)?;
-    Ok(format!("The tenant is on the plan {plan}."))
+    Ok(Told {
+        sentence: format!("The tenant is on the plan {plan}."),
+        value: json!({ "tenant": user.tenant_id, "plan": plan }),
+    })
+}
+
+async fn change_limits(app: &App, by: &Operator, flags: LimitFlags) -> Result<Told, Failure> {
+    let plan = plan_limits::set(app, by, flags).await?;
+    let value = serde_json::to_value(plan)?;
+    Ok(Told {
+        sentence: format!("The plan is {value}"),
+        value,
+    })
 }
 
 async fn find(app: &App, account: &str) -> Result<StoredUser, Failure> {

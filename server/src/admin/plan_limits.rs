@@ -9,6 +9,7 @@ use super::init::explain;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::operators::{self, Operator, PlanLimits};
+use crate::tenants::Plan;
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("limits").required(true).multiple(true)
@@ -37,8 +38,8 @@ pub(super) struct LimitFlags {
 #[derive(Clone, Copy)]
 struct Limit(Option<i32>);
 
-/// Changes the plan, and says what it is from now on.
-pub(super) async fn set(app: &App, by: &Operator, flags: LimitFlags) -> Result<String, Failure> {
+/// Changes the plan; what it is from now on.
+pub(super) async fn set(app: &App, by: &Operator, flags: LimitFlags) -> Result<Plan, Failure> {
     let named = flags.no_features || !flags.features.is_empty();
     let wanted = PlanLimits {
         requests_per_minute: flags.requests_per_minute.map(|limit| limit.0),
@@ -47,11 +48,10 @@ pub(super) async fn set(app: &App, by: &Operator, flags: LimitFlags) -> Result<S
         features: named.then_some(flags.features),
     };
     let name = flags.plan.parse().map_err(explain)?;
-    let plan = match operators::set_limits(app, by, (&name, &wanted)).await {
-        Err(ApiError::NotFound) => return Err("there is no such plan".into()),
-        changed => changed.map_err(explain)?,
-    };
-    Ok(format!("The plan is {}", serde_json::to_string(&plan)?))
+    match operators::set_limits(app, by, (&name, &wanted)).await {
+        Err(ApiError::NotFound) => Err("there is no such plan".into()),
+        changed => changed.map_err(explain),
+    }
 }
 
 fn limit(text: &str) -> Result<Limit, ParseIntError> {

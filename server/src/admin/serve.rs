@@ -36,7 +36,8 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     let url = url(config.transport, listens);
     let reachable = reachable(&config, &data_dir, listens)?;
     let (stopper, stop) = stop::channel();
-    stop_on_signal(stopper.clone(), config.connections.drain)?;
+    let (drain, farewell) = (config.connections.drain, config.connections.farewell);
+    stop_on_signal(stopper.clone(), (drain, farewell))?;
     let app = start(config, &data_dir, reachable, stop).await?;
     if let Some(role) = app.store.own_role().await? {
         info!(%role, "who this server is for the database");
@@ -129,7 +130,10 @@ fn announce(app: &App, url: &str) -> std::io::Result<()> {
 }
 
 /// The first signal asks everyone to go to another server, for a while; the second ends that.
-pub(super) fn stop_on_signal(stopper: Stopper, drain: Duration) -> std::io::Result<()> {
+pub(super) fn stop_on_signal(
+    stopper: Stopper,
+    (drain, farewell): (Duration, Duration),
+) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut signalled = async move || {
@@ -141,13 +145,22 @@ pub(super) fn stop_on_signal(stopper: Stopper, drain: Duration) -> std::io::Resu
     tokio::spawn(async move {
         signalled().await;
         info!(seconds = drain.as_secs(), "the server drains");
+        tell_systemd_to_wait(drain + farewell + FAREWELL);
         stopper.drain();
         let _again_or_late = timeout(drain, signalled()).await;
         info!("the server stops");
-        let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         stopper.stop();
     });
     Ok(())
+}
+
+/// The settings may ask for longer than the unit's `TimeoutStopSec`.
+fn tell_systemd_to_wait(longest: Duration) {
+    let microseconds = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
+    let _no_systemd = sd_notify::notify(&[
+        sd_notify::NotifyState::Stopping,
+        sd_notify::NotifyState::ExtendTimeoutUsec(microseconds),
+    ]);
 }
 
 /// How long mails under way may take when the server stops.

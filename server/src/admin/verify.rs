@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::open::{connect, look, never_used};
 use super::progress::Progress;
+use super::verify_services::services;
 use super::{Failure, Settings, causes};
 use crate::audit::{self, Anchors, Books, ChainKey};
 use crate::cache::{Cache, Source};
@@ -44,7 +45,7 @@ pub(super) struct Check {
 
 /// Looks at everything, and fails when anything is not as it should be.
 pub(super) async fn verify(flags: Verify) -> Result<(), Failure> {
-    let config = flags.settings.parse(Vec::new())?;
+    let config = flags.settings.parse_as_served()?;
     let checks = look_at_everything(&config).await;
     tell(&flags, &checks)?;
     all_good(&checks).map(drop)
@@ -81,6 +82,7 @@ pub(super) async fn look_at_everything(config: &Config) -> Vec<Check> {
         }
         Err(cause) => checks.push(Check::of("database", Err::<&str, _>(cause))),
     }
+    checks.extend(services(config));
     if let Some(source) = &config.cache {
         checks.push(Check::of("cache", cache(Arc::clone(source)).await));
     }
@@ -270,7 +272,7 @@ impl Check {
         }
     }
 
-    fn of(name: &'static str, found: Result<impl Display, impl Into<Failure>>) -> Self {
+    pub(super) fn of(name: &'static str, found: Result<impl Display, impl Into<Failure>>) -> Self {
         match found {
             Ok(detail) => Self::good(name, detail),
             Err(cause) => {

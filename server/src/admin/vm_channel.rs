@@ -33,7 +33,7 @@ pub(super) async fn answer(config: Config, vm: &str, socket: &Path) -> Result<()
         );
     }
     let (stopper, stop) = stop::channel();
-    stop_on_signal(stopper.clone(), Duration::ZERO)?;
+    stop_on_signal(stopper.clone(), (Duration::ZERO, Duration::ZERO))?;
     let app = start(config, &data_dir, reachable, stop).await?;
     tokio::spawn(master_key::follow(app.clone(), stopper));
     tokio::spawn(server_keys::follow(app.clone()));

@@ -50,7 +50,7 @@ use guard::Guard;
 pub(crate) use metrics::serve as serve_metrics;
 pub(crate) use openapi::describe_all as openapi;
 pub(crate) use tls::{Identity, Reloaded, names};
-pub(crate) use trust::trusting;
+pub(crate) use trust::trusting_who_listens;
 
 /// A bound socket, and how its connections are protected.
 pub(crate) struct Listener {

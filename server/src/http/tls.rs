@@ -76,10 +76,15 @@ impl Identity {
         names: &[String],
         settings: &TlsSettings,
     ) -> Result<Self, TlsError> {
-        if settings.certificate.is_none() && !data_dir.has(KEY) {
+        if Self::will_be_made(data_dir, settings) {
             make(data_dir, names)?;
         }
         Self::load(data_dir, settings)
+    }
+
+    /// Whether there is none yet, and the operator names none.
+    pub(crate) fn will_be_made(data_dir: &DataDir, settings: &TlsSettings) -> bool {
+        settings.certificate.is_none() && !data_dir.has(KEY)
     }
 
     /// Reads the same, and makes nothing.
@@ -114,11 +119,6 @@ impl Identity {
     pub(crate) fn fingerprint(&self) -> String {
         let pin = self.look(|loaded| loaded.pin);
         format!("sha256:{}", Base64UrlUnpadded::encode_string(&pin))
-    }
-
-    /// The certificate itself.
-    pub(crate) fn certificate(&self) -> Option<CertificateDer<'static>> {
-        self.look(|loaded| loaded.chain.first().cloned())
     }
 
     /// Reads the files again. Connections that are open keep what they have; when something is

@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     refusals: Family<RefusalLabels, Counter>,
     deliveries: Family<DeliveryLabels, Counter>,
     agents_refused: Counter,
+    deliveries_failed: Counter,
     audit_regressed: Gauge,
 }
 
@@ -70,7 +71,12 @@ impl Metrics {
         let mut registry = Registry::with_prefix("keyferry");
         let requests = Family::default();
         let durations = Family::new_with_constructor(new_histogram as fn() -> Histogram);
-        let (refusals, deliveries) = (Family::default(), Family::default());
+        let refusals = Family::default();
+        // From the start, or nobody would see the first one come.
+        for code in ALERTING {
+            drop(refusals.get_or_create(&RefusalLabels { code }));
+        }
+        let deliveries = Family::default();
         let agents_refused = Counter::default();
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register_with_unit(
@@ -87,6 +93,12 @@ impl Metrics {
         );
         let refused = "Agents that were not let in";
         registry.register("agents_refused", refused, agents_refused.clone());
+        let deliveries_failed = Counter::default();
+        registry.register(
+            "deliveries_failed",
+            "Looks at what an agent should have that the database or the audit made fail",
+            deliveries_failed.clone(),
+        );
         let audit_regressed = Gauge::default();
         registry.register(
             "audit_regressed",
@@ -100,6 +112,7 @@ impl Metrics {
             refusals,
             deliveries,
             agents_refused,
+            deliveries_failed,
             audit_regressed,
         }
     }
@@ -130,11 +143,24 @@ impl Metrics {
         self.agents_refused.inc();
     }
 
+    pub(crate) fn delivery_failed(&self) {
+        self.deliveries_failed.inc();
+    }
+
     pub(crate) fn audit_regressed(&self, chains: usize) {
         self.audit_regressed
             .set(i64::try_from(chains).unwrap_or(i64::MAX));
     }
 }
+
+/// The codes that the alert rules ask for.
+const ALERTING: [&str; 5] = [
+    "internal",
+    "unavailable",
+    "invalid_credentials",
+    "invalid_code",
+    "rate_limited",
+];
 
 /// From a remembered token check to a bcrypt hash in a long queue.
 fn new_histogram() -> Histogram {

@@ -44,6 +44,7 @@ struct Moment(Vec<Reading>);
 impl Moment {
     async fn take(app: &App) -> Self {
         let mut readings = of_database(app).await;
+        readings.extend(of_cache(app));
         let (waiting, room) = app.hasher.queue();
         let agents = app.attached.count() as u64;
         let shaking = app.attached.shaking_hands() as u64;
@@ -89,6 +90,13 @@ async fn of_database(app: &App) -> Vec<Reading> {
         ),
         reading("database_connections_most", "How many there may be", most),
     ]
+}
+
+/// Nothing where there is none.
+fn of_cache(app: &App) -> Option<Reading> {
+    let connected = app.cache.as_ref()?.is_connected();
+    let help = "Whether Redis is connected";
+    Some(reading("cache_connected", help, connected.into()))
 }
 
 fn of_process() -> impl Iterator<Item = Reading> {

@@ -19,7 +19,8 @@ pub(crate) use search::Search;
 pub(crate) use stats::stats;
 pub(crate) use tenants::{change_plan, change_tenant, tenants};
 pub(crate) use users::{
-    disable_user, enable_user, find_account, reset_user_password, show_user, unlock_user, users,
+    account, disable_user, enable_user, find_account, reset_user_password, show_user, unlock_user,
+    users,
 };
 
 use crate::sessions::{Origin, ServerAdmin};

@@ -124,7 +124,7 @@ pub(crate) async fn find_account(app: &App, name: &AccountName) -> Result<Stored
     found.ok_or(ApiError::NotFound)
 }
 
-pub(super) async fn account(app: &App, id: UserId) -> Result<Account, ApiError> {
+pub(crate) async fn account(app: &App, id: UserId) -> Result<Account, ApiError> {
     let stored = app.store.account(id).await?;
     let account = stored.map(|account| Account::at(account, app.clock.now()));
     account.ok_or(ApiError::NotFound)

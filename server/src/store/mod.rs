@@ -188,6 +188,14 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it may go by itself, or when somebody makes room.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::Full(_) | Self::Unaudited(_)
+        )
+    }
+
     /// Whether the value that exists already belongs to this column, which a unique index is
     /// named after.
     pub(crate) fn is_of(&self, column: &str) -> bool {

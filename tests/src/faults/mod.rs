@@ -7,7 +7,7 @@ mod work;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use keyferry_cli::rest::{Ask, Rest};
 use keyferry_sdk::status::Health;
 use secrecy::SecretString;
@@ -127,9 +127,12 @@ pub struct Outcome {
     acknowledged: usize,
     /// Requests that failed or were refused meanwhile.
     refused: Refused,
-    /// Acknowledged changes that are not there afterwards.
+    /// Acknowledged changes that are not there afterwards, and sessions and API keys that nobody ended.
     lost: usize,
-    /// Keys that were revoked and are not dead in the agent after [`BOUND`].
+    /// Sessions and API keys that the server said it had ended.
+    ended: usize,
+    /// Keys that were revoked and are not dead in the agent after [`BOUND`], and sessions and API keys
+    /// that were ended and let somebody in.
     alive: usize,
     /// From the end of the fault until changes are made and the agent holds what it should.
     recovered: Duration,
@@ -138,7 +141,7 @@ pub struct Outcome {
 impl Outcome {
     /// Fails unless everything is as it has to be.
     pub fn holds(&self) {
-        assert!(self.acknowledged >= FEW, "{self}");
+        assert!(self.acknowledged >= FEW && self.ended > 0, "{self}");
         assert_eq!((self.lost, self.alive), (0, 0), "{self}");
         let mut told = self.refused.keys().map(String::as_str);
         match self.fault.refusal() {
@@ -189,22 +192,40 @@ pub async fn suffer(fault: Fault, span: Duration) -> Outcome {
     scene.heal().await;
     let healed = Instant::now();
     work.until_acknowledged(1).await;
-    let (told, refused) = work.end().await;
+    let (told, refused, ways) = work.end().await;
     let alive = count_alive(&scene.agent, &told).await;
     let recovered = healed.elapsed();
 
     let rest = scene.server.rest();
     let bearer = sign_in(&rest).await;
     let lost = count_lost(&rest, &bearer, &told).await;
+    let shut = ways.open.iter().map(|way| &way.bearer);
+    let shut = shut.len() - count_let_in(&rest, shut).await;
+    let let_in = count_let_in(&rest, ways.over.iter()).await;
     scene.verify();
     Outcome {
         fault,
         acknowledged: told.len(),
         refused,
-        lost,
-        alive,
+        lost: lost + shut,
+        alive: alive + let_in,
+        ended: ways.over.len(),
         recovered,
     }
+}
+
+/// How many of these are let in.
+async fn count_let_in(rest: &Rest, bearers: impl Iterator<Item = &SecretString>) -> usize {
+    let mut let_in = 0;
+    for bearer in bearers {
+        let me = Ask::new(Method::GET, "/auth/me").signed_in(bearer);
+        let (status, told) = ask(rest, me).await.expect("the server answers");
+        match status {
+            StatusCode::OK => let_in += 1,
+            other => assert_eq!(other, StatusCode::UNAUTHORIZED, "{told}"),
+        }
+    }
+    let_in
 }
 
 async fn count_lost(rest: &Rest, bearer: &SecretString, told: &Told) -> usize {

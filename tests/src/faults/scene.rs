@@ -11,6 +11,7 @@ use super::Fault;
 pub(super) struct Scene {
     pub(super) agent: Agent,
     pub(super) server: Server,
+    _beside: Option<Server>,
     breaks: Breaks,
     stage: Stage,
     fault: Fault,
@@ -52,9 +53,15 @@ impl Scene {
                 _channel: channel,
             };
         }
-        let agent = match &breaks {
-            Breaks::Host { wire, .. } => wire.boot(&stage, "kali-1"),
-            Breaks::Wire(wire) => Agent::enrol_behind(&stage, &ada, "kali-1", wire).await,
+        let beside = breaks.start_another(&stage);
+        let agent = match (&breaks, &beside) {
+            (Breaks::Host { wire, .. }, _) => wire.boot(&stage, "kali-1"),
+            (Breaks::Wire(wire), _) => Agent::enrol_behind(&stage, &ada, "kali-1", wire).await,
+            (_, Some(beside)) => {
+                let there = Person::new(&stage, "there");
+                there.log_in(beside, "ada");
+                Agent::enrol(&stage, &there, "kali-1").await
+            }
             _ => Agent::enrol(&stage, &ada, "kali-1").await,
         };
         if fault == Fault::AuditFull {
@@ -64,6 +71,7 @@ impl Scene {
         Self {
             agent,
             server,
+            _beside: beside,
             breaks,
             stage,
             fault,
@@ -147,14 +155,36 @@ impl Breaks {
         }
     }
 
+    /// Which Redis the servers share.
+    fn of_redis(&self) -> Vec<(&'static str, String)> {
+        let url = match self {
+            Self::Redis(redis) => redis.url().to_owned(),
+            Self::Sentinel(sentinel, _) => sentinel.url(),
+            _ => return Vec::new(),
+        };
+        vec![("REDIS_URL", url)]
+    }
+
+    /// For what goes between servers: one more, where the agent is.
+    fn start_another(&self, stage: &Stage) -> Option<Server> {
+        if !matches!(self, Self::Redis(_) | Self::Sentinel(..)) {
+            return None;
+        }
+        let folder = stage.path("beside");
+        std::fs::create_dir(&folder).unwrap();
+        for file in ["master.key", "tls-certificate.pem", "tls-key.pem"] {
+            std::fs::copy(stage.data_dir().join(file), folder.join(file)).unwrap();
+        }
+        Some(Server::start_elsewhere(
+            stage,
+            &folder,
+            &borrowed(&self.of_redis()),
+        ))
+    }
+
     fn start_server(&self, stage: &Stage) -> Server {
         match self {
-            Self::Nothing | Self::Disk(_) | Self::Host { .. } => Server::start(stage),
             Self::Clock(clock) => Server::start_with(stage, &clock.settings()),
-            Self::Redis(redis) => Server::start_with(stage, &redis.settings()),
-            Self::Sentinel(sentinel, _) => {
-                Server::start_with(stage, &[("REDIS_URL", &sentinel.url())])
-            }
             Self::Relay(relay) => {
                 let url = format!("https://127.0.0.1:{}", relay.port());
                 let server = Server::start_with(stage, &[("KEYFERRY_PUBLIC_URL", &url)]);
@@ -162,8 +192,16 @@ impl Breaks {
                 server
             }
             Self::Wire(_) => Server::start_at(stage, &format!("{}:0", Wire::HERE), &[]),
+            _ => Server::start_with(stage, &borrowed(&self.of_redis())),
         }
     }
+}
+
+fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    let settings = settings.iter();
+    settings
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect()
 }
 
 const HOUR: i64 = 3_600;

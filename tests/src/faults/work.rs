@@ -20,11 +20,27 @@ pub(super) type Told = BTreeMap<String, &'static str>;
 /// What was not done, by the status of the answer.
 pub(super) type Refused = BTreeMap<String, usize>;
 
-/// Somebody who stores keys and revokes every third of them, one after the other.
+/// What else lets somebody in, by the way: sessions and API keys.
+pub(super) struct Ways {
+    /// Those that the server said were over.
+    pub(super) over: Vec<SecretString>,
+    /// Those that nobody has ended.
+    pub(super) open: Vec<Way>,
+}
+
+/// One of them, and how it is ended.
+pub(super) struct Way {
+    pub(super) bearer: SecretString,
+    /// Where an API key is removed; a session ends itself.
+    api_key: Option<String>,
+}
+
+/// Somebody who stores keys and revokes every third of them, one after the other, and with it a
+/// session or an API key.
 pub(super) struct Work {
     over: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
-    working: JoinHandle<(Told, Refused)>,
+    working: JoinHandle<(Told, Refused, Ways)>,
 }
 
 impl Work {
@@ -32,8 +48,10 @@ impl Work {
     pub(super) async fn begin(server: &Server, pause: Duration) -> Self {
         let rest = server.rest();
         let acknowledged = Arc::default();
+        let bearer = sign_in(&rest).await;
         let worker = Worker {
-            bearer: sign_in(&rest).await,
+            ways: open_ways(&rest, &bearer).await,
+            bearer,
             rest,
             pause,
             acknowledged: Arc::clone(&acknowledged),
@@ -59,7 +77,7 @@ impl Work {
         .await;
     }
 
-    pub(super) async fn end(self) -> (Told, Refused) {
+    pub(super) async fn end(self) -> (Told, Refused, Ways) {
         self.over.store(true, Ordering::Relaxed);
         self.working.await.unwrap()
     }
@@ -72,10 +90,11 @@ struct Worker {
     acknowledged: Arc<AtomicUsize>,
     told: Told,
     refused: Refused,
+    ways: Ways,
 }
 
 impl Worker {
-    async fn work(mut self, over: Arc<AtomicBool>) -> (Told, Refused) {
+    async fn work(mut self, over: Arc<AtomicBool>) -> (Told, Refused, Ways) {
         for number in 0.. {
             if over.load(Ordering::Relaxed) {
                 break;
@@ -87,11 +106,12 @@ impl Worker {
                 self.acknowledged.fetch_add(1, Ordering::Relaxed);
                 if number % 3 == 0 {
                     self.revoke(name).await;
+                    self.close_a_way().await;
                 }
             }
             sleep(self.pause).await;
         }
-        (self.told, self.refused)
+        (self.told, self.refused, self.ways)
     }
 
     async fn revoke(&mut self, name: String) {
@@ -106,6 +126,22 @@ impl Worker {
         } else {
             // It may have been revoked, and nobody was told so.
             self.told.remove(&name);
+        }
+    }
+
+    /// One that may have been ended, and nobody was told so, is neither open nor over.
+    async fn close_a_way(&mut self) {
+        if self.ways.open.len() <= SPARED {
+            return;
+        }
+        let way = self.ways.open.remove(0);
+        let closed = match &way.api_key {
+            Some(path) => Ask::new(Method::DELETE, path).signed_in(&self.bearer),
+            None => Ask::new(Method::POST, "/auth/logout").signed_in(&way.bearer),
+        };
+        let answer = ask(&self.rest, closed).await.map(|(status, _)| status);
+        if self.note(answer, StatusCode::NO_CONTENT).await {
+            self.ways.over.push(way.bearer);
         }
     }
 
@@ -136,6 +172,29 @@ async fn try_sign_in(rest: &Rest) -> Option<SecretString> {
     Some(body["access_token"].as_str()?.to_owned().into())
 }
 
+/// Sessions and API keys in turn.
+async fn open_ways(rest: &Rest, bearer: &SecretString) -> Ways {
+    let mut open = Vec::new();
+    for number in 0..WAYS {
+        open.push(Way {
+            bearer: sign_in(rest).await,
+            api_key: None,
+        });
+        let body = json!({ "name": format!("tool-{number}") }).to_string();
+        let made = Ask::new(Method::POST, "/auth/api-keys").signed_in(bearer);
+        let (status, made) = ask(rest, made.json(body.into())).await.unwrap();
+        assert_eq!(status, StatusCode::CREATED, "{made}");
+        open.push(Way {
+            bearer: made["key"].as_str().unwrap().to_owned().into(),
+            api_key: Some(format!("/auth/api-keys/{}", made["id"].as_str().unwrap())),
+        });
+    }
+    Ways {
+        over: Vec::new(),
+        open,
+    }
+}
+
 async fn put(rest: &Rest, bearer: &SecretString, name: &str) -> Option<StatusCode> {
     let key = json!({ "provider": "custom", "value": format!("value of {name}") }).to_string();
     let path = format!("/keys/{name}");
@@ -151,3 +210,8 @@ pub(super) async fn ask(rest: &Rest, ask: Ask<'_>) -> Option<(StatusCode, Value)
     let answer = answer.ok()?.ok()?;
     Some((answer.status, answer.body))
 }
+
+/// So many sessions, and as many API keys.
+const WAYS: usize = 6;
+/// So many of them stay, as a control.
+const SPARED: usize = 2;

@@ -34,21 +34,33 @@ impl fmt::Display for Spread {
     }
 }
 
-/// The resident memory of a process: now, and at most.
-pub fn resident(pid: i32) -> String {
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
-        return "gone".to_owned();
-    };
-    let megabytes = |name: &str| {
+/// The resident memory of a process, in bytes; none of one that is gone.
+#[derive(Clone, Copy, Default)]
+pub struct Resident {
+    pub now: u64,
+    /// The most that it ever was.
+    pub most: u64,
+}
+
+/// The resident memory of a process.
+pub fn resident(pid: i32) -> Resident {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let bytes = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name));
         let kilobytes = line.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse().ok());
-        kilobytes.map_or(0, |kilobytes: u64| kilobytes / 1024)
+        kilobytes.map_or(0, |kilobytes: u64| kilobytes * 1024)
     };
-    format!(
-        "{} MB (at most {} MB)",
-        megabytes("VmRSS:"),
-        megabytes("VmHWM:")
-    )
+    Resident {
+        now: bytes("VmRSS:"),
+        most: bytes("VmHWM:"),
+    }
+}
+
+impl fmt::Display for Resident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (now, most) = (self.now / 1_000_000, self.most / 1_000_000);
+        write!(f, "{now} MB (at most {most} MB)")
+    }
 }
 
 /// How long a process has had a processor since it began.

@@ -2,9 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use keyferry_cli::rest::observed_pin;
 use keyferry_tests::{
@@ -155,6 +156,9 @@ async fn a_container_asks_its_server_how_it_is() {
         command.args(["health", "--listen", &listen]);
     });
     assert!(asked.wait().success(), "it takes the flag of `serve`");
+    // A renewal that went wrong changes nothing of what is served.
+    std::fs::write(stage.data_dir().join("tls-key.pem"), "no key").unwrap();
+    assert!(ask(&server).0);
     server.kill();
     assert_eq!(ask(&server), (false, String::new()));
     for line in server.log().lines() {
@@ -164,6 +168,38 @@ async fn a_container_asks_its_server_how_it_is() {
             "{line}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn systemd_is_told_how_long_draining_may_take() {
+    let stage = Stage::new(Engine::Sqlite).await;
+    let place = stage.path("notify");
+    let systemd = UnixDatagram::bind(&place).unwrap();
+    systemd
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let mut server = Server::start_with(
+        &stage,
+        &[
+            ("NOTIFY_SOCKET", place.to_str().unwrap()),
+            ("KEYFERRY_DRAIN_SECONDS", "1"),
+            ("KEYFERRY_STOP_SECONDS", "100"),
+        ],
+    );
+    let told = || {
+        let mut said = [0; 256];
+        let length = systemd.recv(&mut said).unwrap();
+        String::from_utf8_lossy(&said[..length]).into_owned()
+    };
+    assert!(told().contains("READY=1"));
+    assert!(server.terminate().success());
+    let stopping = told();
+    assert!(stopping.contains("STOPPING=1"), "{stopping}");
+    let longest = stopping.split("EXTEND_TIMEOUT_USEC=").nth(1).unwrap();
+    assert!(
+        longest.trim().parse::<u64>().unwrap() > 101_000_000,
+        "{stopping}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -198,6 +198,14 @@ async fn an_admin_changes_what_a_plan_allows(engine: Engine) {
         .await;
     assert_eq!(me.body["plan"]["features"], json!(["beta"]));
 
+    let told = host.ask(&["admin", "limits", "free", "--vms", "none"]);
+    assert_eq!(told["vms"], Value::Null);
+    let told = host.ask(&["admin", "disable", "ada"]);
+    assert_eq!(
+        (&told["username"], &told["status"]),
+        (&"ada".into(), &"disabled".into())
+    );
+
     let set = ["admin", "plans", "set"];
     for (wrong, why) in [
         (&["gold", "--vms", "1"][..], "nothing of this name"),
@@ -211,7 +219,7 @@ async fn an_admin_changes_what_a_plan_allows(engine: Engine) {
     }
     let told = "SELECT COUNT(*) FROM audit_events WHERE action = 'operator.plan_changed' \
         AND subject = 'free'";
-    assert_eq!(stage.count(told).await, 2);
+    assert_eq!(stage.count(told).await, 3);
 }
 
 fn members<'a>(list: &'a Value, member: &str) -> Vec<&'a str> {

@@ -147,9 +147,13 @@ impl Session<'_> {
 
     /// The database may be away for a while: the agent keeps what it has, and its lease runs.
     pub(super) fn bear(&mut self, looked: Result<(), Ended>) -> Result<(), Ended> {
-        let Err(Ended::Store(cause @ StoreError::Unreachable(_))) = looked else {
+        let Err(Ended::Store(cause)) = looked else {
             return looked;
         };
+        self.app.metrics.delivery_failed();
+        if !cause.may_pass() {
+            return Err(Ended::Store(cause));
+        }
         debug!(vm = %self.entered.vm, %cause, "an agent waits for the database");
         self.look_at = Instant::now() + LOOK_AGAIN.mul_f64(1.0 + self.chance());
         Ok(())

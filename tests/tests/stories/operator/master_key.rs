@@ -176,7 +176,7 @@ async fn a_key_that_a_setting_names_is_replaced_by_another_file_and_not_by_one_b
             b"",
         )
     };
-    let told: serde_json::Value = serde_json::from_str(&replace(&second).success()).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&replace(&second).success().output).unwrap();
     assert!(told["to_do"].as_str().unwrap().contains(SETTING), "{told}");
     ada.rotate("openai", &Secret::fresh());
     std::fs::copy(&second, &place).unwrap();

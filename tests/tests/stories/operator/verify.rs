@@ -8,6 +8,7 @@ use super::database::execute;
 on_both_engines!(
     the_cache_is_tried_as_servers_use_it,
     a_clock_that_went_back_is_noticed,
+    what_no_server_would_start_with_is_not_verified,
 );
 
 async fn the_cache_is_tried_as_servers_use_it(engine: Engine) {
@@ -30,6 +31,46 @@ async fn the_cache_is_tried_as_servers_use_it(engine: Engine) {
     assert_eq!(away.code, 1);
     assert!(away.output.contains("✗ cache"), "{}", away.output);
     assert_eq!(away.output.matches('✗').count(), 1, "{}", away.output);
+}
+
+async fn what_no_server_would_start_with_is_not_verified(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    assert!(server.terminate().success());
+    assert_eq!(Operator::of(&stage).ask(&["verify"])["ok"], true);
+    let missing = stage.path("missing.pem");
+    let missing = missing.to_string_lossy();
+    for (settings, told) in [
+        (&[("KEYFERRY_LISTN", "127.0.0.1:1")][..], "KEYFERRY_LISTN"),
+        (
+            &[
+                ("KEYFERRY_TLS_CERT_FILE", &*missing),
+                ("KEYFERRY_TLS_KEY_FILE", &*missing),
+            ],
+            "✗ certificate",
+        ),
+        (
+            &[
+                ("KEYFERRY_ALERT_WEBHOOK_URL", "https://alerts.example.org"),
+                (
+                    "KEYFERRY_ALERT_WEBHOOK_SECRET",
+                    "0123456789abcdef0123456789abcdef",
+                ),
+                ("KEYFERRY_ALERT_CA_FILE", &*missing),
+            ],
+            "✗ webhook",
+        ),
+    ] {
+        let given = settings
+            .iter()
+            .fold(Operator::of(&stage), |operator, (name, value)| {
+                operator.with(name, value)
+            });
+        let refused = given.run(&["verify"], b"");
+        assert_eq!(refused.code, 1, "{settings:?}");
+        let said = format!("{}{}", refused.output, refused.errors);
+        assert!(said.contains(told), "{settings:?}: {said}");
+    }
 }
 
 async fn a_clock_that_went_back_is_noticed(engine: Engine) {
