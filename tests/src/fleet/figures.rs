@@ -37,6 +37,7 @@ impl fmt::Display for Spread {
 /// The resident memory of a process, in bytes; none of one that is gone.
 #[derive(Clone, Copy, Default)]
 pub struct Resident {
+    /// At this moment.
     pub now: u64,
     /// The most that it ever was.
     pub most: u64,
