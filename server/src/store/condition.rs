@@ -33,7 +33,7 @@ impl Writes {
             Some(Trouble::Full) => self.set(Some(Condition::Full)),
             Some(Trouble::ReadOnly) => self.set(Some(Condition::ReadOnly)),
             Some(Trouble::Failing) => self.set(Some(Condition::Failing)),
-            Some(Trouble::Passing) | None => {}
+            Some(Trouble::Forbidden | Trouble::Passing) | None => {}
         }
     }
 

@@ -48,7 +48,7 @@ impl Trouble {
             "53100" => Some(Self::Full),
             "25006" => Some(Self::ReadOnly),
             "58030" | "XX001" | "XX002" => Some(Self::Failing),
- "42501" => Some(Self::Forbidden),
+            "42501" => Some(Self::Forbidden),
             "57014" | "25P03" | "40P01" => Some(Self::Passing),
             _ => ["08", "53", "57P"]
                 .iter()
