@@ -4,14 +4,15 @@ import json
 import sys
 
 import bcrypt
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, MultiFernet
 
 key_file = sys.argv[1]
 wanted = json.load(sys.stdin)
-key = Fernet.generate_key()
+# The newest first, as MultiFernet has them. What was kept before a rotation is under the older one.
+keys = [Fernet.generate_key(), Fernet.generate_key()]
 with open(key_file, "wb") as file:
-    file.write(key)
-fernet = Fernet(key)
+    file.write(b"\n".join(keys) + b"\n")
+new, old = MultiFernet([Fernet(key) for key in keys]), Fernet(keys[1])
 # One hash for all: they share a password, and hashing is slow.
 hashed = bcrypt.hashpw(wanted["password"].encode(), bcrypt.gensalt(10)).decode()
 
@@ -33,7 +34,7 @@ for number, (name, values) in enumerate(wanted["users"], 1):
         f"VALUES ({number}, '{name}', '{name}@example.org', '{hashed}');"
     )
     for place, value in enumerate(values):
-        token = fernet.encrypt(value.encode()).decode()
+        token = (old if place % 2 else new).encrypt(value.encode()).decode()
         print(
             "INSERT INTO api_keys (user_id, name, service, encrypted_key) "
             f"VALUES ({number}, 'provider-{place}', 'openai', '{token}');"

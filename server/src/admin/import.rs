@@ -13,7 +13,9 @@ use zeroize::Zeroizing;
 use super::progress::Progress;
 use super::start::{reopen, reopen_to_look};
 use super::{Failure, Settings};
-use crate::import::{FernetKeys, Import, KEYS, LayoutError, Report, Run, Source, Tables, USERS};
+use crate::import::{
+    FernetKeys, Import, KEYS, LayoutError, Remark, Report, Run, Source, Tables, USERS,
+};
 use crate::store::uuid_v7;
 use crate::vault::policy::{DeliveryName, NewPolicy};
 
@@ -37,14 +39,15 @@ pub(super) struct ImportFlags {
     /// The table with the keys
     #[arg(long, value_name = "TABLE", default_value = "api_keys")]
     keys_table: String,
-    /// Where something is, when it is not called as usual, such as users.password_hash=pwd
+    /// Where something is, when it is not called as usual, such as users.password_hash=pwd; nothing
+    /// after the = for a column that is not what its name says
     #[arg(long = "column", value_name = "TABLE.FIELD=COLUMN")]
     columns: Vec<String>,
     /// Whether tools may read the keys, or only the agent's proxy uses them
     #[arg(long, value_enum, default_value = "inject")]
     delivery: Delivery,
     /// What the other system is called here, so that a second import knows what came with the
-    /// first; the database's name unless set
+    /// first; host, port and name of the database unless set
     #[arg(long, value_name = "NAME")]
     called: Option<String>,
     /// Answer in JSON
@@ -71,6 +74,7 @@ pub(super) async fn import(flags: ImportFlags) -> Result<(), Failure> {
     let import = Import {
         fernet: fernet_keys(&flags.fernet_key_file, &app.arena)?,
         called: flags.called.clone().unwrap_or_else(|| source.name.clone()),
+        called_before: flags.called.is_none().then(|| source.short_name.clone()),
         policy: NewPolicy::delivered(flags.delivery.into()).complete(now)?,
         run: if flags.dry_run { Run::Dry } else { Run::Real },
         correlation: uuid_v7(now, &mut app.rng()),
@@ -102,6 +106,7 @@ fn tell(flags: &ImportFlags, report: &Report) -> Result<(), Failure> {
     if flags.json {
         return Ok(writeln!(stdout, "{}", serde_json::to_string(report)?)?);
     }
+    writeln!(stdout, "called {} from now on", report.called)?;
     tell_columns(&mut stdout, report)?;
     let would = if flags.dry_run {
         "to import"
@@ -115,11 +120,22 @@ fn tell(flags: &ImportFlags, report: &Report) -> Result<(), Failure> {
             "{what}: {new} {would}, {known} known from before, {left_out} left out"
         )?;
     }
-    for row in report.left_out.iter().take(MOST_SHOWN) {
-        writeln!(stdout, "left out {} {}: {}", row.kind, row.id, row.reason)?;
+    tell_rows(&mut stdout, "closed, as there", &report.closed)?;
+    tell_rows(&mut stdout, "changed", &report.changed)?;
+    tell_rows(&mut stdout, "left out", &report.left_out)?;
+    Ok(())
+}
+
+fn tell_rows(out: &mut impl Write, what: &str, rows: &[Remark]) -> std::io::Result<()> {
+    if !rows.is_empty() {
+        writeln!(out, "{what}: {}", rows.len())?;
     }
-    if report.left_out.len() > MOST_SHOWN {
-        writeln!(stdout, "... all of them with --json")?;
+    for row in rows.iter().take(MOST_SHOWN) {
+        let (kind, id, reason) = (row.kind.name(), row.id.escape_debug(), &row.reason);
+        writeln!(out, "  {kind} {id}: {reason}")?;
+    }
+    if rows.len() > MOST_SHOWN {
+        writeln!(out, "  ... all of them with --json")?;
     }
     Ok(())
 }
@@ -133,11 +149,15 @@ fn tell_columns(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
         });
         let used: Vec<String> = used.collect();
         writeln!(out, "columns of {table}: {}", used.join(", "))?;
-        let active = format!("{table}.active");
-        if !matches!(report.columns.get(&active), Some(Some(_))) {
+        let told = STATES.iter().any(|state| {
+            let column = report.columns.get(&format!("{table}.{state}"));
+            matches!(column, Some(Some(_)))
+        });
+        if !told {
             writeln!(
                 out,
-                "{active}: none found, all count as active; name it with --column {active}=NAME"
+                "{table}: no column tells which are in use, so all count as such; name it with \
+                 --column {table}.active=NAME"
             )?;
         }
     }
@@ -160,12 +180,11 @@ impl ImportFlags {
     }
 
     fn tables(&self) -> Result<Tables, LayoutError> {
-        let fields: Vec<String> = [("users", USERS), ("keys", KEYS)]
-            .into_iter()
-            .flat_map(|(table, wanted)| {
-                wanted
-                    .iter()
-                    .map(move |(field, _)| format!("{table}.{field}"))
+        let fields: Vec<String> = [USERS, KEYS]
+            .iter()
+            .flat_map(|plan| {
+                let named = |(field, _): &(&str, _)| format!("{}.{field}", plan.flag);
+                plan.wanted().map(named)
             })
             .collect();
         let mut columns = BTreeMap::new();
@@ -196,3 +215,5 @@ impl From<Delivery> for DeliveryName {
 
 const MOST_KEY_BYTES: usize = 4_096;
 const MOST_SHOWN: usize = 50;
+/// Each of these tells whether a row is in use.
+const STATES: [&str; 5] = ["active", "status", "disabled", "revoked", "deleted"];

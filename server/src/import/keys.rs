@@ -6,14 +6,29 @@ use futures_util::TryStreamExt;
 use keyferry_protocol::ids::KeyName;
 use serde_json::json;
 
-use super::report::Report;
-use super::source::ForeignKey;
-use super::{Import, ImportError, Outcome, Owner, Run};
+use super::report::{Differences, Report};
+use super::rows::ForeignKey;
+use super::state::{Standing, shown};
+use super::{Import, ImportError, Kind, Outcome, Owner, Run, faults};
 use crate::audit::Entry;
 use crate::bus::{self, Event};
 use crate::error::ApiError;
-use crate::store::{ImportedRow, NewKeyRow, NewVersionRow, ProviderKeyId, TenantId, Transaction};
+use crate::store::{
+    ImportedRow, NewKeyRow, NewVersionRow, ProviderKeyId, TenantId, Transaction, UserId,
+};
+use crate::vault::policy::Policy;
 use crate::vault::{self, Adopted, MOST_KEYS, Provider};
+
+/// The keys that came with earlier imports, by their id there, and whose they are where it is known.
+type Earlier = HashMap<String, Option<UserId>>;
+
+/// How far the keys are taken.
+struct Taking<'a> {
+    owners: &'a HashMap<String, Owner>,
+    earlier: Earlier,
+    names: Option<Names>,
+    open: Option<Open>,
+}
 
 /// The names that the keys of one tenant have.
 struct Names {
@@ -31,48 +46,90 @@ impl Import<'_> {
         report: &mut Report,
         progress: impl Fn(),
     ) -> Result<(), ImportError> {
+        let mut taking = Taking {
+            owners,
+            earlier: self.earlier_keys().await?,
+            names: None,
+            open: None,
+        };
         let mut keys = self.source.keys();
-        let mut names: Option<Names> = None;
-        let mut open: Option<Open> = None;
         while let Some(key) = keys.try_next().await? {
             progress();
-            let owner = key.user.as_ref().and_then(|user| owners.get(user));
-            let Some(owner) = owner else {
-                let reason = "its user was not imported".to_owned();
-                report.note_key(&key.id, Outcome::LeftOut(reason));
-                continue;
+            let (id, outcome) = match key {
+                Ok(key) => {
+                    let outcome = self.key(&key, &mut taking).await?;
+                    (key.id, outcome)
+                }
+                Err(row) => (row.id, Outcome::LeftOut(row.reason)),
             };
-            if names
-                .as_ref()
-                .is_none_or(|names| names.tenant != owner.tenant)
-            {
-                Open::close(self, &mut open).await?;
-                let taken = self.app.store.key_names(owner.tenant).await?;
-                names = Some(Names {
-                    tenant: owner.tenant,
-                    active: self.app.store.active_keys(owner.tenant).await?,
-                    taken: taken.into_iter().collect(),
-                });
-            }
-            if open.as_ref().is_some_and(|open| open.keys >= BATCH) {
-                Open::close(self, &mut open).await?;
-            }
-            let names = names.as_mut().expect("just looked up");
-            let outcome = self.key(&key, *owner, (names, &mut open)).await?;
-            report.note_key(&key.id, outcome);
+            report.note(Kind::Key, &id, outcome);
         }
-        Open::close(self, &mut open).await
+        Open::close(self, &mut taking.open).await
     }
 
-    async fn key(
+    /// Read at once: an embedded database answers nobody else while keys are being stored.
+    async fn earlier_keys(&self) -> Result<Earlier, ImportError> {
+        let mut earlier = Earlier::new();
+        for called in [self.called_before.as_ref(), Some(&self.called)] {
+            let Some(called) = called else { continue };
+            earlier.extend(self.app.store.imported_keys(called).await?);
+        }
+        Ok(earlier)
+    }
+
+    async fn key(&self, key: &ForeignKey, taking: &mut Taking<'_>) -> Result<Outcome, ImportError> {
+        let left_out = |reason: &str| Ok(Outcome::LeftOut(reason.to_owned()));
+        let owner = key.user.as_ref().and_then(|user| taking.owners.get(user));
+        let Some(owner) = owner.copied() else {
+            return left_out("its user was not imported");
+        };
+        let expires_at = match Standing::of(&key.told, self.app.clock.now()) {
+            Standing::InUse { until } => until,
+            Standing::Closed(reason) | Standing::Deleted(reason) | Standing::Unclear(reason) => {
+                return left_out(&reason);
+            }
+        };
+        match taking.earlier.get(&key.id) {
+            None => {}
+            Some(Some(maker)) if *maker != owner.user => return left_out(OTHERS),
+            Some(_) => return Ok(Outcome::Known),
+        }
+        self.turn_to(owner.tenant, taking).await?;
+        let names = taking.names.as_mut().expect("they were just looked up");
+        let policy = Policy {
+            expires_at,
+            ..self.policy.clone()
+        };
+        self.take(key, (owner, &policy), (names, &mut taking.open))
+            .await
+    }
+
+    /// Looks up the tenant's names, and closes what is not to grow any more.
+    async fn turn_to(&self, tenant: TenantId, taking: &mut Taking<'_>) -> Result<(), ImportError> {
+        let is_other = taking
+            .names
+            .as_ref()
+            .is_none_or(|names| names.tenant != tenant);
+        if is_other || taking.open.as_ref().is_some_and(|open| open.keys >= BATCH) {
+            Open::close(self, &mut taking.open).await?;
+        }
+        if is_other {
+            let taken = self.app.store.key_names(tenant).await?;
+            taking.names = Some(Names {
+                tenant,
+                active: self.app.store.active_keys(tenant).await?,
+                taken: taken.into_iter().collect(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn take(
         &self,
         key: &ForeignKey,
-        owner: Owner,
+        (owner, policy): (Owner, &Policy),
         (names, open): (&mut Names, &mut Option<Open>),
     ) -> Result<Outcome, ImportError> {
-        if !key.is_active() {
-            return Ok(Outcome::LeftOut("it is not active".to_owned()));
-        }
         let token = key.token.as_deref().unwrap_or_default();
         let plain = match self.fernet.open(token, &self.app.arena) {
             Ok(plain) => plain,
@@ -85,61 +142,53 @@ impl Import<'_> {
             user: owner.user,
             name: &name,
             provider: provider(key),
-            policy: &self.policy,
+            policy,
             plain,
         };
         let (row, version) = match vault::adopt(self.app, adopted) {
             Ok(rows) => rows,
-            Err(ApiError::Invalid(faults)) => {
-                let faults: Vec<String> = faults.into_iter().map(|fault| fault.detail).collect();
-                return Ok(Outcome::LeftOut(format!("its value {}", faults.join(", "))));
-            }
-            Err(other) => return Err(other.into()),
+            Err(refused) => return Ok(Outcome::LeftOut(format!("its value {}", faults(refused)?))),
         };
-        let outcome = match self.run {
-            Run::Dry => self.foresee(key, names).await?,
+        let instead = match self.run {
+            Run::Dry => (names.active >= MOST_KEYS).then(|| Outcome::LeftOut(FULL.to_owned())),
             Run::Real => self.insert_key(open, key, (&row, &version)).await?,
         };
-        if matches!(outcome, Outcome::Imported) {
-            names.active += 1;
-            names.taken.insert(name.to_string());
+        if let Some(outcome) = instead {
+            return Ok(outcome);
         }
-        Ok(outcome)
+        names.active += 1;
+        names.taken.insert(name.to_string());
+        Ok(Outcome::Imported(Differences {
+            changed: renamed(key, &name).into_iter().collect(),
+            ..Differences::default()
+        }))
     }
 
-    /// What would come of the key.
-    async fn foresee(&self, key: &ForeignKey, names: &Names) -> Result<Outcome, ImportError> {
-        let known = self.app.store.imported_row(&self.called, KEY, &key.id);
-        Ok(match known.await? {
-            Some(_) => Outcome::Known,
-            None if names.active >= MOST_KEYS => Outcome::LeftOut(FULL.to_owned()),
-            None => Outcome::Imported,
-        })
-    }
-
+    /// Stores the key, or says what became of it instead.
     async fn insert_key(
         &self,
         open: &mut Option<Open>,
         key: &ForeignKey,
         (row, version): (&NewKeyRow, &NewVersionRow),
-    ) -> Result<Outcome, ImportError> {
+    ) -> Result<Option<Outcome>, ImportError> {
         let change = Open::or_begin(self, open, row.tenant).await?;
         let imported = ImportedRow {
             source: &self.called,
-            kind: KEY,
+            kind: Kind::Key.name(),
             foreign_id: &key.id,
             local_id: row.id.bytes(),
+            names_hash: None,
         };
         if !change
             .insert_imported_row(&imported, row.created_at)
             .await?
         {
-            return Ok(Outcome::Known);
+            return Ok(Some(Outcome::Known));
         }
         match vault::hold_a_place(change, row.tenant).await {
             Err(ApiError::TooMany) => {
                 change.delete_imported_row(&imported).await?;
-                return Ok(Outcome::LeftOut(FULL.to_owned()));
+                return Ok(Some(Outcome::LeftOut(FULL.to_owned())));
             }
             held => held?,
         }
@@ -154,7 +203,7 @@ impl Import<'_> {
             correlation: self.correlation,
         };
         change.insert_audit_event(self.app, &entry).await?;
-        Ok(Outcome::Imported)
+        Ok(None)
     }
 }
 
@@ -216,6 +265,15 @@ fn fit(name: &str) -> String {
         .collect()
 }
 
+/// What is told of a key that is called otherwise here.
+fn renamed(key: &ForeignKey, name: &KeyName) -> Option<String> {
+    let given = key.name.as_deref().map(str::trim);
+    let given = given.filter(|given| !given.is_empty());
+    let given = given.or(key.provider.as_deref())?;
+    let name = name.to_string();
+    (given != name).then(|| format!("it is called {name} here, not {}", shown(Some(given))))
+}
+
 fn provider(key: &ForeignKey) -> Provider {
     let told = [&key.provider, &key.name].into_iter().flatten();
     let told: Vec<String> = told.map(|text| text.to_lowercase()).collect();
@@ -236,7 +294,8 @@ fn provider(key: &ForeignKey) -> Provider {
     }
 }
 
-const KEY: &str = "key";
+const OTHERS: &str = "one of this id came with an earlier import, and is another account's: give \
+    another system a name of its own with --called";
 const FULL: &str = "its owner has as many keys as a tenant may have";
 const BATCH: usize = 200;
 /// Leaves room for a number.

@@ -4,16 +4,24 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// In which column of the other system each field is, by `users.FIELD` or `keys.FIELD`.
+use super::Kind;
+
+/// In which columns of the other system each field is, by `users.FIELD` or `keys.FIELD`.
 pub(crate) type Columns = BTreeMap<String, Option<String>>;
 
-/// Counts, and why rows were left out.
+/// Counts, and what did not become of rows what they are there.
 #[derive(Default, Serialize)]
 pub(crate) struct Report {
+    /// Under which name the other system is known from now on.
+    pub(crate) called: String,
     pub(crate) columns: Columns,
     pub(crate) users: Tally,
     pub(crate) keys: Tally,
-    pub(crate) left_out: Vec<LeftOut>,
+    pub(crate) left_out: Vec<Remark>,
+    /// Imported, and nobody can log in: they are closed there.
+    pub(crate) closed: Vec<Remark>,
+    /// Imported, but for something that cannot be here what it is there.
+    pub(crate) changed: Vec<Remark>,
 }
 
 /// How many rows of one kind.
@@ -25,51 +33,52 @@ pub(crate) struct Tally {
     pub(crate) left_out: u64,
 }
 
-/// A row that was not imported.
+/// Something about one row.
 #[derive(Serialize)]
-pub(crate) struct LeftOut {
-    pub(crate) kind: &'static str,
+pub(crate) struct Remark {
+    pub(crate) kind: Kind,
     pub(crate) id: String,
     pub(crate) reason: String,
 }
 
 /// What became of one row.
 pub(super) enum Outcome {
-    Imported,
+    Imported(Differences),
     Known,
     LeftOut(String),
 }
 
-impl Report {
-    pub(super) fn note_user(&mut self, id: &str, outcome: Outcome) {
-        let left_out = self.users.note(outcome);
-        self.left_out.extend(left_out.map(|reason| LeftOut {
-            kind: "user",
-            id: id.to_owned(),
-            reason,
-        }));
-    }
-
-    pub(super) fn note_key(&mut self, id: &str, outcome: Outcome) {
-        let left_out = self.keys.note(outcome);
-        self.left_out.extend(left_out.map(|reason| LeftOut {
-            kind: "key",
-            id: id.to_owned(),
-            reason,
-        }));
-    }
+/// How a row that was imported differs from what it is there.
+#[derive(Default)]
+pub(super) struct Differences {
+    /// Why the account is closed.
+    pub(super) closed: Option<String>,
+    pub(super) changed: Vec<String>,
 }
 
-impl Tally {
-    fn note(&mut self, outcome: Outcome) -> Option<String> {
+impl Report {
+    pub(super) fn note(&mut self, kind: Kind, id: &str, outcome: Outcome) {
+        let tally = match kind {
+            Kind::User => &mut self.users,
+            Kind::Key => &mut self.keys,
+        };
+        let remark = |reason| Remark {
+            kind,
+            id: id.to_owned(),
+            reason,
+        };
         match outcome {
-            Outcome::Imported => self.imported += 1,
-            Outcome::Known => self.known += 1,
+            Outcome::Imported(differences) => {
+                tally.imported += 1;
+                self.closed.extend(differences.closed.map(remark));
+                let changed = differences.changed.into_iter();
+                self.changed.extend(changed.map(remark));
+            }
+            Outcome::Known => tally.known += 1,
             Outcome::LeftOut(reason) => {
-                self.left_out += 1;
-                return Some(reason);
+                tally.left_out += 1;
+                self.left_out.push(remark(reason));
             }
         }
-        None
     }
 }

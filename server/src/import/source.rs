@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, FromRow, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, PgPool};
 
 use super::Columns;
-use super::layout::{Column, KEYS, Layout, LayoutError, USERS, Wanted};
+use super::layout::{Column, KEYS, Layout, LayoutError, Plan, USERS};
+use super::rows::{Cells, ForeignKey, ForeignUser, Reading};
 use crate::store::open_postgres;
 
 /// Where the other system's rows are.
@@ -21,53 +23,12 @@ pub(crate) struct Tables {
 /// An open database of another system.
 pub(crate) struct Source {
     pool: PgPool,
-    /// What the other system's database is called.
+    /// What the other system's database is called, with its server.
     pub(crate) name: String,
+    /// The same without its server, as imports of earlier versions have noted it.
+    pub(crate) short_name: String,
     users: Layout,
     keys: Layout,
-}
-
-/// A user of the other system.
-#[derive(FromRow)]
-pub(super) struct ForeignUser {
-    pub(super) id: String,
-    pub(super) username: Option<String>,
-    pub(super) email: Option<String>,
-    pub(super) password_hash: Option<String>,
-    pub(super) full_name: Option<String>,
-    active: Option<String>,
-    verified: Option<String>,
-}
-
-/// A key of the other system.
-#[derive(FromRow)]
-pub(super) struct ForeignKey {
-    pub(super) id: String,
-    pub(super) user: Option<String>,
-    pub(super) name: Option<String>,
-    pub(super) provider: Option<String>,
-    pub(super) token: Option<String>,
-    active: Option<String>,
-}
-
-impl ForeignUser {
-    pub(super) fn is_active(&self) -> bool {
-        is_true(self.active.as_deref(), true)
-    }
-
-    pub(super) fn is_verified(&self) -> bool {
-        is_true(self.verified.as_deref(), false)
-    }
-}
-
-impl ForeignKey {
-    pub(super) fn is_active(&self) -> bool {
-        is_true(self.active.as_deref(), true)
-    }
-}
-
-fn is_true(text: Option<&str>, otherwise: bool) -> bool {
-    text.map_or(otherwise, |text| ["true", "t", "1", "yes"].contains(&text))
 }
 
 /// Why the other system's database cannot be used.
@@ -79,6 +40,9 @@ pub(crate) enum SourceError {
     Layout(#[from] LayoutError),
 }
 
+/// Rows as they come; those that cannot be read as such.
+type Rows<'a, T> = BoxStream<'a, Reading<T>>;
+
 impl Source {
     /// Opens the database, and finds the tables and their columns.
     pub(crate) async fn open(
@@ -86,38 +50,33 @@ impl Source {
         tables: &Tables,
     ) -> Result<Self, SourceError> {
         let options = options.options([("default_transaction_read_only", "on")]);
+        let server = match options.get_socket() {
+            Some(socket) => format!("{}:{}", socket.display(), options.get_port()),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        };
         let pool = open_postgres(PgPoolOptions::new().max_connections(2), options).await?;
-        let name = sqlx::query_scalar("SELECT current_database()::text");
-        let name = name.fetch_one(&pool).await?;
-        let users = layout(&pool, ("users", &tables.users, USERS), tables).await?;
-        let keys = layout(&pool, ("keys", &tables.keys, KEYS), tables).await?;
-        demand(
-            &users,
-            ("users", USERS),
-            &[&["id"], &["username", "email"], &["password_hash"]],
-        )?;
-        demand(
-            &keys,
-            ("keys", KEYS),
-            &[&["id"], &["user"], &["token"], &["name", "provider"]],
-        )?;
+        let short_name = sqlx::query_scalar("SELECT current_database()::text");
+        let short_name: String = short_name.fetch_one(&pool).await?;
+        let users = layout(&pool, (&USERS, &tables.users), tables).await?;
+        let keys = layout(&pool, (&KEYS, &tables.keys), tables).await?;
         Ok(Self {
+            name: format!("{server}/{short_name}"),
             pool,
-            name,
+            short_name,
             users,
             keys,
         })
     }
 
-    /// In which column each field is, if in any.
+    /// In which columns each field is, if in any.
     pub(super) fn columns(&self) -> Columns {
-        let users = USERS
-            .iter()
-            .map(|(field, _)| ("users", *field, &self.users));
-        let keys = KEYS.iter().map(|(field, _)| ("keys", *field, &self.keys));
-        let columns = users.chain(keys).map(|(table, field, layout)| {
-            let column = layout.column(field).map(str::to_owned);
-            (format!("{table}.{field}"), column)
+        let tables = [(&USERS, &self.users), (&KEYS, &self.keys)].into_iter();
+        let columns = tables.flat_map(|(plan, layout)| {
+            plan.wanted().map(|(field, _)| {
+                let names = layout.names(field);
+                let column = (!names.is_empty()).then(|| names.join(", "));
+                (format!("{}.{field}", plan.flag), column)
+            })
         });
         columns.collect()
     }
@@ -135,44 +94,31 @@ impl Source {
     }
 
     /// Every user.
-    pub(super) fn users(&self) -> BoxStream<'_, Result<ForeignUser, sqlx::Error>> {
-        let sql = |field| self.users.sql(field);
-        let sql = format!(
-            "SELECT {} AS id, {} AS username, {} AS email, {} AS password_hash, {} AS full_name, \
-             {} AS active, {} AS verified FROM {} ORDER BY 1",
-            sql("id"),
-            sql("username"),
-            sql("email"),
-            sql("password_hash"),
-            sql("full_name"),
-            sql("active"),
-            sql("verified"),
-            self.users.table
-        );
-        sqlx::query_as(AssertSqlSafe(sql)).fetch(&self.pool)
+    pub(super) fn users(&self) -> Rows<'_, ForeignUser> {
+        self.rows(&self.users, &["id"], ForeignUser::read)
     }
 
     /// Every key, those of one user together.
-    pub(super) fn keys(&self) -> BoxStream<'_, Result<ForeignKey, sqlx::Error>> {
-        let sql = |field| self.keys.sql(field);
-        let sql = format!(
-            "SELECT {} AS id, {} AS \"user\", {} AS name, {} AS provider, {} AS token, \
-             {} AS active FROM {} ORDER BY 2, 1",
-            sql("id"),
-            sql("user"),
-            sql("name"),
-            sql("provider"),
-            sql("token"),
-            sql("active"),
-            self.keys.table
-        );
-        sqlx::query_as(AssertSqlSafe(sql)).fetch(&self.pool)
+    pub(super) fn keys(&self) -> Rows<'_, ForeignKey> {
+        self.rows(&self.keys, &["user", "id"], ForeignKey::read)
+    }
+
+    fn rows<'a, T: Send + 'a>(
+        &'a self,
+        layout: &'a Layout,
+        order: &[&str],
+        read: fn(&Cells<'_>) -> Reading<T>,
+    ) -> Rows<'a, T> {
+        let rows = sqlx::query(AssertSqlSafe(layout.select(order))).fetch(&self.pool);
+        let read =
+            move |row: Result<PgRow, _>| row.and_then(|row| read(&Cells { layout, row: &row }));
+        rows.map(read).boxed()
     }
 }
 
 async fn layout(
     pool: &PgPool,
-    (prefix, table, wanted): (&'static str, &str, Wanted),
+    (plan, table): (&Plan, &str),
     tables: &Tables,
 ) -> Result<Layout, SourceError> {
     const SQL: &str = "SELECT column_name::text, data_type::text FROM information_schema.columns \
@@ -188,34 +134,7 @@ async fn layout(
         .await?;
     let named = tables.columns.iter().filter_map(|(place, column)| {
         let (of, field) = place.split_once('.')?;
-        (of == prefix).then(|| (field.to_owned(), column.clone()))
+        (of == plan.flag).then(|| (field.to_owned(), column.clone()))
     });
-    Ok(Layout::find(
-        (prefix, table),
-        &there,
-        wanted,
-        &named.collect(),
-    )?)
-}
-
-fn demand(
-    layout: &Layout,
-    (flag, wanted): (&'static str, Wanted),
-    needed: &[&[&'static str]],
-) -> Result<(), LayoutError> {
-    for any in needed {
-        if layout.has_any(any) {
-            continue;
-        }
-        let [first, ..] = any else { continue };
-        let tried = wanted.iter().find(|(field, _)| field == first);
-        let tried = tried.map_or(String::new(), |(_, usual)| usual.join(", "));
-        return Err(LayoutError::NoColumn {
-            table: layout.table.clone(),
-            flag,
-            wanted: first,
-            tried,
-        });
-    }
-    Ok(())
+    Ok(Layout::find((plan, table), &there, &named.collect())?)
 }

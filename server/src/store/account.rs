@@ -108,7 +108,10 @@ impl Transaction {
             (SELECT 1 FROM memberships o WHERE o.tenant_id = m.tenant_id AND o.user_id <> $1))";
         const INVITATIONS: &str = "DELETE FROM invitations WHERE invited_by = $1";
         const USER: &str = "DELETE FROM users WHERE id = $1";
-        for sql in [TENANTS, INVITATIONS, USER] {
+        // That there was one is still known, so that no import brings it back.
+        const NAMES: &str = "UPDATE imported_rows SET names_hash = NULL \
+            WHERE kind = 'user' AND local_id = $1";
+        for sql in [TENANTS, INVITATIONS, USER, NAMES] {
             sql!(self, query(sql, user).execute)?;
         }
         Ok(())

@@ -73,7 +73,7 @@ pub(crate) use ids::{
     ChainId, DeviceId, EnrolmentId, IdentityId, InvitationId, ProviderKeyId, ServiceKeyId,
     SessionId, TenantId, TicketId, UserId, VmId, uuid_v7,
 };
-pub(crate) use imports::ImportedRow;
+pub(crate) use imports::{EarlierRow, ImportedRow};
 pub(crate) use invitations::{NewInvitation, StoredInvitation};
 pub(crate) use keys::{DeliverableVersion, NewKeyRow, NewVersionRow, StoredKey};
 pub(crate) use login_failures::{EVERYWHERE, Failures, NewFailure};

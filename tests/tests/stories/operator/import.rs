@@ -14,7 +14,6 @@ use keyferry_tests::{
     on_both_engines, python_with_fernet,
 };
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor, PgConnection};
 
 on_both_engines!(
     users_of_another_system_log_in_and_their_keys_are_delivered,
@@ -32,7 +31,9 @@ impl Foreign {
     /// Made by Python; each user is a name and the values of their keys.
     pub(super) async fn make(stage: &Stage, users: &[(&str, Vec<String>)]) -> Self {
         let database = Database::create_empty().await;
-        let key_file = stage.path("fernet.key");
+        let (address, _) = database.url().split_once('?').unwrap();
+        let (_, name) = address.rsplit_once('/').unwrap();
+        let key_file = stage.path(&format!("{name}.key"));
         let input = json!({ "users": users, "password": PASSWORD });
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut python = Command::new(python_with_fernet())
@@ -52,9 +53,14 @@ impl Foreign {
         let made = python.wait_with_output().unwrap();
         assert!(made.status.success());
         let sql = String::from_utf8(made.stdout).unwrap();
-        let mut connection = PgConnection::connect(database.url()).await.unwrap();
-        connection.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
-        Self { database, key_file }
+        let made = Self { database, key_file };
+        made.execute(&sql).await;
+        made
+    }
+
+    /// Statements in its database.
+    pub(super) async fn execute(&self, sql: &str) {
+        super::database::execute_at(self.database.url(), sql).await;
     }
 
     pub(super) fn import<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
@@ -123,14 +129,13 @@ async fn what_cannot_be_imported_is_said_and_left_out(engine: Engine) {
         ("low", values(1)),
     ];
     let foreign = Foreign::make(&stage, &users).await;
-    let mut connection = PgConnection::connect(foreign.database.url()).await.unwrap();
     for change in [
         "UPDATE users SET hashed_password = 'argon2' WHERE username = 'eve'",
         "UPDATE users SET hashed_password = '$2b$03$' || substr(hashed_password, 8) \
             WHERE username = 'low'",
         "UPDATE api_keys SET encrypted_key = 'gAAAAA==' WHERE name = 'provider-1'",
     ] {
-        connection.execute(change).await.unwrap();
+        foreign.execute(change).await;
     }
     let operator = Operator::of(&stage);
     let dry = operator.ask(&foreign.import(&["--dry-run"]));
@@ -197,11 +202,11 @@ async fn columns_that_are_not_there_and_spoken_passwords_are_refused(engine: Eng
     );
 }
 
-fn reason(row: &Value) -> &str {
+pub(super) fn reason(row: &Value) -> &str {
     row["reason"].as_str().unwrap()
 }
 
-fn log_in<'a>(stage: &'a Stage, server: &Server, name: &str) -> Person<'a> {
+pub(super) fn log_in<'a>(stage: &'a Stage, server: &Server, name: &str) -> Person<'a> {
     let person = Person::new(stage, name);
     person.log_in(server, name);
     person

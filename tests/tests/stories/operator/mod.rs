@@ -8,6 +8,8 @@ mod epoch;
 mod first_day;
 mod full_disk;
 mod import;
+mod import_again;
+mod import_rows;
 mod many_servers;
 mod master_key;
 mod pooler;
