@@ -1,5 +1,9 @@
 //! Imports that come again: from another system with the same ids, and after they were killed.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use keyferry_tests::{
     Agent, Engine, Operator, Secret, Server, Stage, Tool, on_both_engines, until,
@@ -18,47 +22,21 @@ on_both_engines!(
 async fn two_systems_with_the_same_ids_are_told_apart(engine: Engine) {
     let stage = Stage::new(engine).await;
     let server = Server::start(&stage);
-    let staging = Foreign::make(&stage, &[("ada", values(1)), ("bob", values(1))]).await;
     let wanted = Secret::fresh();
-    let users = [
-        ("eve", vec![wanted.text().to_owned()]),
-        ("bob", values(1)),
-        ("zoe", values(1)),
-    ];
-    let production = Foreign::make(&stage, &users).await;
-    for system in [&staging, &production] {
-        system.execute(NUMBERED).await;
-    }
-    // A key of somebody new may have the id of another's.
-    let crossed = "UPDATE api_keys SET id = CASE user_id \
-        WHEN 2 THEN '00000000-0000-0000-0000-000000000003'::uuid \
-        ELSE '00000000-0000-0000-0000-000000000002' END WHERE user_id > 1";
-    production
-        .execute("ALTER TABLE api_keys DROP CONSTRAINT api_keys_pkey")
-        .await;
-    production.execute(crossed).await;
+    let (staging, production) = staging_and_production(&stage, &wanted).await;
     let operator = Operator::of(&stage);
     let first = operator.ask(&staging.import(&["--called", "app"]));
-    assert_eq!(
-        (&first["users"], &first["keys"]),
-        (&tally(2, 0, 0), &tally(2, 0, 0))
-    );
+    tells(&first, [2, 0, 0], [2, 0, 0]);
     // Who has another address here by now is still the same there.
     let moved = "UPDATE users SET email = 'a@b', email_key = 'a@b' WHERE username = 'ada'";
     execute(&stage, moved).await;
     let again = operator.ask(&staging.import(&["--called", "app"]));
-    assert_eq!(
-        (&again["users"], &again["keys"]),
-        (&tally(0, 2, 0), &tally(0, 2, 0))
-    );
+    tells(&again, [0, 2, 0], [0, 2, 0]);
 
     let dry = operator.ask(&production.import(&["--called", "app", "--dry-run"]));
     let alike = operator.ask(&production.import(&["--called", "app"]));
     assert_eq!(dry, alike, "a dry run says what a real one does");
-    assert_eq!(
-        (&alike["users"], &alike["keys"]),
-        (&tally(1, 1, 1), &tally(1, 0, 2))
-    );
+    tells(&alike, [1, 1, 1], [1, 0, 2]);
     let left_out: Vec<&str> = alike["left_out"]
         .as_array()
         .unwrap()
@@ -80,14 +58,33 @@ async fn two_systems_with_the_same_ids_are_told_apart(engine: Engine) {
     assert_eq!(own["items"].as_array().unwrap().len(), 1, "{own}");
 
     let apart = operator.ask(&production.import(&["--delivery", "raw"]));
-    assert_eq!(
-        (&apart["users"], &apart["keys"]),
-        (&tally(1, 0, 2), &tally(1, 0, 2))
-    );
+    tells(&apart, [1, 0, 2], [1, 0, 2]);
     let eve = log_in(&stage, &server, "eve");
     let agent = Agent::enrol(&stage, &eve, "kali-1").await;
     let mut tool = Tool::open(&stage, &agent, "provider-0").await;
     assert_eq!(tool.next_event()["sha256"], wanted.sha256());
+}
+
+async fn staging_and_production(stage: &Stage, wanted: &Secret) -> (Foreign, Foreign) {
+    let staging = Foreign::make(stage, &[("ada", values(1)), ("bob", values(1))]).await;
+    let users = [
+        ("eve", vec![wanted.text().to_owned()]),
+        ("bob", values(1)),
+        ("zoe", values(1)),
+    ];
+    let production = Foreign::make(stage, &users).await;
+    for system in [&staging, &production] {
+        system.execute(NUMBERED).await;
+    }
+    // A key of somebody new may have the id of another's.
+    let crossed = "UPDATE api_keys SET id = CASE user_id \
+        WHEN 2 THEN '00000000-0000-0000-0000-000000000003'::uuid \
+        ELSE '00000000-0000-0000-0000-000000000002' END WHERE user_id > 1";
+    production
+        .execute("ALTER TABLE api_keys DROP CONSTRAINT api_keys_pkey")
+        .await;
+    production.execute(crossed).await;
+    (staging, production)
 }
 
 /// Earlier versions knew a system by its database's name alone, and nothing of whom they imported.
@@ -103,18 +100,12 @@ async fn a_system_that_an_earlier_version_imported_is_known_again(engine: Engine
     let before = format!("UPDATE imported_rows SET source = '{short}', names_hash = NULL");
     execute(&stage, &before).await;
     let again = operator.ask(&foreign.import(&[]));
-    assert_eq!(
-        (&again["users"], &again["keys"]),
-        (&tally(0, 2, 0), &tally(0, 2, 0))
-    );
+    tells(&again, [0, 2, 0], [0, 2, 0]);
     foreign
         .execute("UPDATE users SET email = 'somebody@else.example' WHERE username = 'ada'")
         .await;
     let other = operator.ask(&foreign.import(&[]));
-    assert_eq!(
-        (&other["users"], &other["keys"]),
-        (&tally(0, 1, 1), &tally(0, 1, 1))
-    );
+    tells(&other, [0, 1, 1], [0, 1, 1]);
     let named = operator.ask(&foreign.import(&["--called", "new"]));
     assert_eq!(named["users"], tally(0, 0, 2), "{named}");
 }
@@ -144,10 +135,7 @@ async fn an_import_that_was_killed_in_the_middle_is_simply_repeated(engine: Engi
     assert_eq!(query::<i64>(&stage, KEYS).await, 200, "whole parts only");
 
     let again = operator.ask(&foreign.import(&[]));
-    assert_eq!(
-        (&again["users"], &again["keys"]),
-        (&tally(0, 2, 0), &tally(11, 200, 0))
-    );
+    tells(&again, [0, 2, 0], [11, 200, 0]);
     assert_eq!(query::<i64>(&stage, KEYS).await, 211);
     log_in(&stage, &server, "ada");
     assert_eq!(operator.ask(&["verify"])["ok"], true);
@@ -156,6 +144,13 @@ async fn an_import_that_was_killed_in_the_middle_is_simply_repeated(engine: Engi
 fn values(count: usize) -> Vec<String> {
     let value = |_| Secret::fresh().text().to_owned();
     (0..count).map(value).collect()
+}
+
+/// How many users and keys were imported, known and left out.
+fn tells(report: &Value, users: [u64; 3], keys: [u64; 3]) {
+    for (kind, [imported, known, left_out]) in [("users", users), ("keys", keys)] {
+        assert_eq!(report[kind], tally(imported, known, left_out), "{report}");
+    }
 }
 
 fn tally(imported: u64, known: u64, left_out: u64) -> Value {

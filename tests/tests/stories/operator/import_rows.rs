@@ -30,27 +30,7 @@ async fn what_is_closed_revoked_or_over_there_does_not_come_alive_here(engine: E
         ("ivy", Vec::new()),
     ];
     let foreign = Foreign::make(&stage, &users).await;
-    foreign
-        .execute(
-            "ALTER TABLE users ADD status TEXT DEFAULT 'Active', ADD deleted_at TIMESTAMPTZ, \
-                ADD is_disabled BOOLEAN; \
-             UPDATE users SET is_active = FALSE WHERE username = 'bob'; \
-             UPDATE users SET is_disabled = TRUE WHERE username = 'eve'; \
-             UPDATE users SET deleted_at = now() WHERE username = 'zoe'; \
-             UPDATE users SET status = 'pending' WHERE username = 'max'; \
-             UPDATE users SET is_active = NULL WHERE username = 'ivy'; \
-             ALTER TABLE api_keys ADD revoked_at TIMESTAMP, ADD is_revoked BOOLEAN, \
-                ADD status TEXT DEFAULT 'ACTIVE', ADD expires_at TIMESTAMPTZ, ADD valid_until BIGINT; \
-             UPDATE api_keys SET is_active = FALSE WHERE name = 'provider-1'; \
-             UPDATE api_keys SET revoked_at = now() WHERE name = 'provider-2'; \
-             UPDATE api_keys SET is_revoked = TRUE WHERE name = 'provider-3'; \
-             UPDATE api_keys SET status = 'Revoked' WHERE name = 'provider-4'; \
-             UPDATE api_keys SET expires_at = now() - interval '1 minute' WHERE name = 'provider-5'; \
-             UPDATE api_keys SET expires_at = 'infinity', valid_until = 4102444800 \
-                WHERE name = 'provider-6'; \
-             UPDATE api_keys SET valid_until = 1600000000000 WHERE name = 'provider-7'",
-        )
-        .await;
+    foreign.execute(CLOSED).await;
     let operator = Operator::of(&stage);
     let dry = operator.ask(&foreign.import(&["--dry-run"]));
     let shown = operator.run(&foreign.import(&["--dry-run"]), b"").success();
@@ -104,25 +84,7 @@ async fn other_tables_columns_and_types_are_read_as_they_are_named(engine: Engin
     ];
     let users = [("ada", values), ("bob", Vec::new()), ("eve", Vec::new())];
     let foreign = Foreign::make(&stage, &users).await;
-    foreign
-        .execute(
-            "CREATE SCHEMA app; \
-             ALTER TABLE users SET SCHEMA app; ALTER TABLE app.users RENAME TO people; \
-             ALTER TABLE app.people RENAME hashed_password TO pwd; \
-             ALTER TABLE app.people RENAME username TO nick; \
-             ALTER TABLE app.people DROP is_active; ALTER TABLE app.people ADD state TEXT; \
-             UPDATE app.people SET state = 'True'; \
-             UPDATE app.people SET state = 'INACTIVE' WHERE nick = 'bob'; \
-             UPDATE app.people SET state = 'maybe' WHERE nick = 'eve'; \
-             ALTER TABLE api_keys RENAME TO \"Provider Keys\"; \
-             ALTER TABLE \"Provider Keys\" RENAME encrypted_key TO secret; \
-             ALTER TABLE \"Provider Keys\" RENAME user_id TO belongs_to; \
-             ALTER TABLE \"Provider Keys\" ALTER secret TYPE BYTEA USING convert_to(secret, 'UTF8'), \
-                ALTER name TYPE BYTEA USING convert_to(name, 'UTF8'); \
-             UPDATE \"Provider Keys\" SET secret = '\\xff00'::bytea WHERE name = 'provider-2'; \
-             INSERT INTO \"Provider Keys\" (belongs_to, name, secret) VALUES (1, '\\xff', 'x')",
-        )
-        .await;
+    foreign.execute(MOVED).await;
     let named = [
         "--users-table",
         "app.people",
@@ -227,3 +189,36 @@ fn told(report: &Value, list: &str) -> Vec<String> {
     told.sort();
     told
 }
+
+const CLOSED: &str = "ALTER TABLE users ADD status TEXT DEFAULT 'Active', ADD deleted_at TIMESTAMPTZ, \
+                ADD is_disabled BOOLEAN; \
+             UPDATE users SET is_active = FALSE WHERE username = 'bob'; \
+             UPDATE users SET is_disabled = TRUE WHERE username = 'eve'; \
+             UPDATE users SET deleted_at = now() WHERE username = 'zoe'; \
+             UPDATE users SET status = 'pending' WHERE username = 'max'; \
+             UPDATE users SET is_active = NULL WHERE username = 'ivy'; \
+             ALTER TABLE api_keys ADD revoked_at TIMESTAMP, ADD is_revoked BOOLEAN, \
+                ADD status TEXT DEFAULT 'ACTIVE', ADD expires_at TIMESTAMPTZ, ADD valid_until BIGINT; \
+             UPDATE api_keys SET is_active = FALSE WHERE name = 'provider-1'; \
+             UPDATE api_keys SET revoked_at = now() WHERE name = 'provider-2'; \
+             UPDATE api_keys SET is_revoked = TRUE WHERE name = 'provider-3'; \
+             UPDATE api_keys SET status = 'Revoked' WHERE name = 'provider-4'; \
+             UPDATE api_keys SET expires_at = now() - interval '1 minute' WHERE name = 'provider-5'; \
+             UPDATE api_keys SET expires_at = 'infinity', valid_until = 4102444800 \
+                WHERE name = 'provider-6'; \
+             UPDATE api_keys SET valid_until = 1600000000000 WHERE name = 'provider-7'";
+const MOVED: &str = "CREATE SCHEMA app; \
+             ALTER TABLE users SET SCHEMA app; ALTER TABLE app.users RENAME TO people; \
+             ALTER TABLE app.people RENAME hashed_password TO pwd; \
+             ALTER TABLE app.people RENAME username TO nick; \
+             ALTER TABLE app.people DROP is_active; ALTER TABLE app.people ADD state TEXT; \
+             UPDATE app.people SET state = 'True'; \
+             UPDATE app.people SET state = 'INACTIVE' WHERE nick = 'bob'; \
+             UPDATE app.people SET state = 'maybe' WHERE nick = 'eve'; \
+             ALTER TABLE api_keys RENAME TO \"Provider Keys\"; \
+             ALTER TABLE \"Provider Keys\" RENAME encrypted_key TO secret; \
+             ALTER TABLE \"Provider Keys\" RENAME user_id TO belongs_to; \
+             ALTER TABLE \"Provider Keys\" ALTER secret TYPE BYTEA USING convert_to(secret, 'UTF8'), \
+                ALTER name TYPE BYTEA USING convert_to(name, 'UTF8'); \
+             UPDATE \"Provider Keys\" SET secret = '\\xff00'::bytea WHERE name = 'provider-2'; \
+             INSERT INTO \"Provider Keys\" (belongs_to, name, secret) VALUES (1, '\\xff', 'x')";
