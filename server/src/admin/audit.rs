@@ -1,14 +1,15 @@
 //! `keyferry-server audit`: the record of what happened, in the operator's hands.
 
-use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::draft::Draft;
 use super::open::{Looked, look};
+use super::progress::Progress;
 use super::start::reopen;
 use super::{Failure, Settings};
 use crate::audit::{self, Anchors, Books, ChainKey, Report};
@@ -88,7 +89,8 @@ async fn show(
             };
             let key = ChainKey::read(store, &looked.master_key).await?;
             let key = &key.ok_or("the audit has not begun")?;
-            let report = audit::verify(&Books { store, key }, anchors.as_ref()).await?;
+            let books = Books { store, key };
+            let report = verify_shown(&books, anchors.as_ref()).await?;
             tell(&report, anchors.as_ref(), as_json)
         }
         Look::Anchor => {
@@ -98,6 +100,17 @@ async fn show(
         }
         Look::Export { output } => export(store, output.as_deref(), as_json).await,
     }
+}
+
+/// Verifies every chain, and shows how far it is when somebody looks.
+pub(super) async fn verify_shown(
+    books: &Books<'_>,
+    anchors: Option<&Anchors>,
+) -> Result<Report, Failure> {
+    let progress = Progress::new("verifying events", audit::size(books.store).await?);
+    let report = audit::verify(books, anchors, &|events| progress.advance(events)).await?;
+    progress.finish();
+    Ok(report)
 }
 
 async fn prune(config: Config, days: u64, as_json: bool) -> Result<(), Failure> {
@@ -153,29 +166,20 @@ fn tell(report: &Report, anchors: Option<&Anchors>, as_json: bool) -> Result<(),
 }
 
 async fn export(store: &Store, path: Option<&Path>, as_json: bool) -> Result<(), Failure> {
-    let shown = std::io::stderr().is_terminal();
-    let progress = |count: u64| {
-        if shown {
-            let _ = write!(std::io::stderr(), "\r{count} events");
-        }
-    };
+    let progress = Progress::new("exporting events", audit::size(store).await?);
+    let done = |events| progress.advance(events);
     let count = match path {
-        None => {
-            let mut stdout = std::io::stdout().lock();
-            audit::export_all(store, &mut stdout, progress).await?
-        }
+        None => audit::export_all(store, &mut std::io::stdout().lock(), done).await?,
         Some(path) => {
-            let file = File::options().write(true).create_new(true).open(path);
-            let file = file.map_err(|cause| format!("cannot make {}: {cause}", path.display()))?;
-            let mut output = BufWriter::new(file);
-            let count = audit::export_all(store, &mut output, progress).await?;
-            output.into_inner()?.sync_all()?;
+            let draft = Draft::of_new(path)?;
+            let mut output = draft.writer()?;
+            let count = audit::export_all(store, &mut output, done).await?;
+            output.flush()?;
+            draft.publish()?;
             count
         }
     };
-    if shown {
-        let _ = writeln!(std::io::stderr());
-    }
+    progress.finish();
     match path {
         Some(_) if as_json => say(&json!({ "exported": count }).to_string()),
         Some(path) => say(&format!("{count} events are in {}.", path.display())),

@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod care;
+mod draft;
 mod harden;
 mod health;
 mod import;

@@ -1,8 +1,5 @@
 //! A settings file with fresh secrets, for `init`.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
@@ -11,6 +8,7 @@ use rand_core::{Rng, UnwrapErr};
 use zeroize::Zeroizing;
 
 use super::Failure;
+use super::draft::Draft;
 
 /// What became of the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,9 +27,8 @@ type Named = (&'static str, Zeroizing<String>);
 pub(super) fn write_secrets(path: &Path, data_dir: &Path) -> Result<Kept, Failure> {
     let form = Form::of(path);
     let secrets = secrets(form, data_dir);
-    let failed = |cause: io::Error| format!("cannot write {}: {cause}", path.display());
     if path.exists() {
-        return Ok(fill(path, form, &secrets).map_err(failed)?);
+        return fill(path, form, &secrets);
     }
     let mut text = Zeroizing::new(String::with_capacity(2_048));
     text.push_str(
@@ -43,7 +40,7 @@ pub(super) fn write_secrets(path: &Path, data_dir: &Path) -> Result<Kept, Failur
     for (name, secret) in &secrets {
         form.add(&mut text, name, secret);
     }
-    write_new(path, &text).map_err(failed)?;
+    draft(path, &text)?.publish()?;
     Ok(Kept::Written)
 }
 
@@ -61,8 +58,9 @@ fn secrets(form: Form, data_dir: &Path) -> Vec<Named> {
     secrets
 }
 
-fn fill(path: &Path, form: Form, secrets: &[Named]) -> io::Result<Kept> {
-    let before = Zeroizing::new(std::fs::read_to_string(path)?);
+fn fill(path: &Path, form: Form, secrets: &[Named]) -> Result<Kept, Failure> {
+    let failed = |cause| format!("cannot write {}: {cause}", path.display());
+    let before = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
     let mut text = Zeroizing::new(String::with_capacity(before.len() + 2_048));
     let mut kept = Kept::AsItWas;
     for line in before.lines() {
@@ -78,9 +76,7 @@ fn fill(path: &Path, form: Form, secrets: &[Named]) -> io::Result<Kept> {
         }
     }
     if kept == Kept::Filled {
-        let draft = path.with_added_extension("new");
-        write_new(&draft, &text)?;
-        std::fs::rename(&draft, path)?;
+        draft(path, &text)?.replace().map_err(failed)?;
     }
     Ok(kept)
 }
@@ -91,12 +87,11 @@ fn is_left_empty(line: &str, name: &str) -> bool {
     })
 }
 
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create_new(true).mode(0o600);
-    let mut file = options.open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+fn draft(path: &Path, text: &str) -> Result<Draft, Failure> {
+    let draft = Draft::of(path)?;
+    // Not through a buffer, which nobody would wipe.
+    draft.write(text.as_bytes())?;
+    Ok(draft)
 }
 
 /// How a file writes its settings.

@@ -54,7 +54,7 @@ pub(crate) async fn export(app: &App, caller: &SignedIn, after: After) -> Result
 pub(crate) async fn export_all(
     store: &Store,
     output: &mut impl Write,
-    mut progress: impl FnMut(u64),
+    progress: impl Fn(u64),
 ) -> Result<u64, ExportError> {
     let mut count = 0;
     for head in store.audit_heads().await? {
@@ -64,7 +64,7 @@ pub(crate) async fn export_all(
         {
             after = last;
             count += some;
-            progress(count);
+            progress(some);
         }
     }
     Ok(count)

@@ -29,7 +29,7 @@ pub(crate) use key::{CONTEXT as KEY_CONTEXT, ChainKey};
 pub(crate) use list::list;
 pub(crate) use prune::prune;
 pub(crate) use sweep::sweep;
-pub(crate) use verify::{Books, FaultKind, Report, verify, verify_own};
+pub(crate) use verify::{Books, FaultKind, Report, size, verify, verify_own};
 
 /// One event. Never holds a secret, a password or a token.
 pub(crate) struct Entry<'a> {

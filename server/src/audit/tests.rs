@@ -80,7 +80,9 @@ async fn an_untouched_audit_is_intact() {
     let server = server().await;
     let anchors = anchors(&server.app).await;
     note(&server.app, None, "later").await;
-    let report = verify(&server.app.books(), Some(&anchors)).await.unwrap();
+    let report = verify(&server.app.books(), Some(&anchors), &|_| {})
+        .await
+        .unwrap();
     assert_eq!(kinds(&report), []);
     assert_eq!((report.events, report.chains), (13, 2));
 }
@@ -140,7 +142,7 @@ async fn whatever_is_done_to_a_chain_is_found() {
     ] {
         let server = server().await;
         tamper(&server.app, statement).await;
-        let report = verify(&server.app.books(), None).await.unwrap();
+        let report = verify(&server.app.books(), None, &|_| {}).await.unwrap();
         assert_eq!(kinds(&report), found, "{statement}");
     }
 }
@@ -163,7 +165,7 @@ async fn two_events_that_changed_places_are_found() {
         "UPDATE audit_events SET seq = 3 WHERE seq = 100",
     )
     .await;
-    let report = verify(&server.app.books(), None).await.unwrap();
+    let report = verify(&server.app.books(), None, &|_| {}).await.unwrap();
     let altered = |seq| (seq, FaultKind::Altered);
     assert_eq!(kinds(&report), [altered(2), altered(3), altered(4)]);
 }
@@ -184,11 +186,11 @@ async fn an_end_cut_off_with_its_head_set_back_is_found_by_what_is_kept_outside(
     const BACK: &str = "UPDATE audit_heads SET seq = 9, hash = $1 WHERE seq = 10";
     sql!(app.store, query(BACK, head.end.hash.as_slice()).execute).unwrap();
     assert_eq!(
-        kinds(&verify(&app.books(), None).await.unwrap()),
+        kinds(&verify(&app.books(), None, &|_| {}).await.unwrap()),
         [],
         "nothing inside tells"
     );
-    let report = verify(&app.books(), Some(&anchors)).await.unwrap();
+    let report = verify(&app.books(), Some(&anchors), &|_| {}).await.unwrap();
     assert_eq!(kinds(&report), [(10, FaultKind::Truncated)]);
 }
 
@@ -229,7 +231,7 @@ async fn anchored() -> (Server, tempfile::TempDir, Vec<Head>) {
 async fn held(app: &App) -> Vec<(i64, FaultKind)> {
     let data_dir = DataDir::existing(&app.config.data_dir).unwrap();
     let kept = Anchors::read(&data_dir).unwrap().unwrap();
-    kinds(&verify(&app.books(), Some(&kept)).await.unwrap())
+    kinds(&verify(&app.books(), Some(&kept), &|_| {}).await.unwrap())
 }
 
 async fn told(app: &App) -> usize {
@@ -334,14 +336,14 @@ async fn events_that_lost_their_chain_are_not_signed_again() {
     };
     let again = ChainKey::load(&keeper, Unlinked::Adopt, &mut rng).await;
     again.unwrap();
-    let report = verify(&app.books(), None).await.unwrap();
+    let report = verify(&app.books(), None, &|_| {}).await.unwrap();
     assert_eq!(kinds(&report), [(12, FaultKind::Unlinked)]);
 
     // Not even when the key was taken away too, where the data folder remembers chains.
     tamper(app, "DELETE FROM audit_keys").await;
     let again = ChainKey::load(&keeper, Unlinked::Leave, &mut rng).await;
     again.unwrap();
-    let report = verify(&app.books(), None).await.unwrap();
+    let report = verify(&app.books(), None, &|_| {}).await.unwrap();
     assert_eq!(kinds(&report), [(12, FaultKind::Unlinked)]);
 }
 
@@ -367,7 +369,7 @@ async fn events_from_before_there_was_a_chain_begin_it() {
         store: &app.store,
         key: &key.unwrap(),
     };
-    let report = verify(&books, None).await.unwrap();
+    let report = verify(&books, None, &|_| {}).await.unwrap();
     assert_eq!((kinds(&report), report.events), (vec![], 12));
 }
 
@@ -385,7 +387,10 @@ async fn the_database_refuses_changes_of_what_was_written() {
             "{statement}"
         );
     }
-    assert_eq!(kinds(&verify(&server.app.books(), None).await.unwrap()), []);
+    assert_eq!(
+        kinds(&verify(&server.app.books(), None, &|_| {}).await.unwrap()),
+        []
+    );
 }
 
 #[tokio::test]
@@ -398,12 +403,12 @@ async fn what_is_left_after_pruning_can_be_verified() {
     let cutoff = app.clock.now() - Duration::from_secs(60);
     assert_eq!(prune(app, cutoff).await.unwrap(), 12);
     assert_eq!(prune(app, cutoff).await.unwrap(), 0);
-    let report = verify(&app.books(), Some(&anchors)).await.unwrap();
+    let report = verify(&app.books(), Some(&anchors), &|_| {}).await.unwrap();
     assert_eq!(kinds(&report), []);
     // The young one, and that each chain was pruned.
     assert_eq!(report.events, 3);
     tamper(app, "UPDATE audit_heads SET pruned_seq = pruned_seq + 1").await;
-    assert!(!verify(&app.books(), None).await.unwrap().intact);
+    assert!(!verify(&app.books(), None, &|_| {}).await.unwrap().intact);
 }
 
 #[tokio::test]
@@ -418,7 +423,10 @@ async fn pruning_finds_its_end_piece_by_piece() {
         }
         assert_eq!(prune_by(app, cutoff, piece).await.unwrap(), 12, "{piece}");
         assert_eq!(prune_by(app, cutoff, piece).await.unwrap(), 0, "{piece}");
-        assert_eq!(kinds(&verify(&app.books(), None).await.unwrap()), []);
+        assert_eq!(
+            kinds(&verify(&app.books(), None, &|_| {}).await.unwrap()),
+            []
+        );
     }
 }
 
@@ -445,7 +453,7 @@ async fn events_past_their_retention_are_pruned_and_alerts_that_nobody_takes_for
     retire(app).await;
     // The last one is that there was a pruning.
     assert_eq!(subjects(app).await, ["young", "kali-1", ""]);
-    let report = verify(&app.books(), None).await.unwrap();
+    let report = verify(&app.books(), None, &|_| {}).await.unwrap();
     assert_eq!(kinds(&report), []);
 }
 
@@ -501,7 +509,7 @@ async fn without_its_audit_a_change_does_not_happen() {
         .audit_head(ChainId::of(Some(ada.tenant_id())));
     let end = head.await.unwrap().unwrap().end.seq;
     assert_eq!(
-        kinds(&verify(&server.app.books(), None).await.unwrap()),
+        kinds(&verify(&server.app.books(), None, &|_| {}).await.unwrap()),
         [],
         "{end}"
     );
@@ -520,7 +528,9 @@ async fn what_is_pruned_while_it_is_verified_is_no_fault() {
     assert_eq!(prune(app, cutoff).await.unwrap(), 12);
     let mut report = Report::default();
     for head in &heads {
-        verify_chain(&app.books(), head, &mut report).await.unwrap();
+        verify_chain(&app.books(), head, (&mut report, &|_| {}))
+            .await
+            .unwrap();
     }
     let ends = heads.iter().map(|head| (head.end.chain, head)).collect();
     let books = app.books();
@@ -535,7 +545,9 @@ async fn what_is_pruned_while_it_is_verified_is_no_fault() {
     .await;
     let mut report = Report::default();
     for head in &heads {
-        verify_chain(&app.books(), head, &mut report).await.unwrap();
+        verify_chain(&app.books(), head, (&mut report, &|_| {}))
+            .await
+            .unwrap();
     }
     assert_eq!(report.faults.len(), 1, "nobody vouches for it");
 }

@@ -57,15 +57,16 @@ pub(crate) struct Books<'a> {
     pub(crate) key: &'a ChainKey,
 }
 
-/// Verifies every chain, against what was kept outside the database too.
+/// Verifies every chain, against what was kept outside the database too; `progress` hears of events.
 pub(crate) async fn verify(
     books: &Books<'_>,
     anchors: Option<&Anchors>,
+    progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Report, StoreError> {
     let mut report = Report::default();
     let heads = books.store.audit_heads().await?;
     for head in &heads {
-        verify_chain(books, head, &mut report).await?;
+        verify_chain(books, head, (&mut report, progress)).await?;
     }
     if let Some(anchors) = anchors {
         let ends = heads.iter().map(|head| (head.end.chain, head)).collect();
@@ -77,6 +78,13 @@ pub(crate) async fn verify(
     }
     report.intact = report.faults.is_empty();
     Ok(report)
+}
+
+/// About how many events the chains have.
+pub(crate) async fn size(store: &Store) -> Result<u64, StoreError> {
+    let heads = store.audit_heads().await?;
+    let events = heads.iter().map(|head| head.end.seq - head.pruned.seq);
+    Ok(events.sum::<i64>().unsigned_abs())
 }
 
 async fn unlinked(store: &Store) -> Result<i64, StoreError> {
@@ -91,7 +99,7 @@ pub(crate) async fn verify_own(app: &App, caller: &SignedIn) -> Result<Report, A
     let mut report = Report::default();
     let chain = ChainId::of(Some(caller.tenant_id()));
     if let Some(head) = app.store.audit_head(chain).await? {
-        verify_chain(&app.books(), &head, &mut report).await?;
+        verify_chain(&app.books(), &head, (&mut report, &|_| {})).await?;
     }
     report.intact = report.faults.is_empty();
     Ok(report)
@@ -100,7 +108,7 @@ pub(crate) async fn verify_own(app: &App, caller: &SignedIn) -> Result<Report, A
 pub(super) async fn verify_chain(
     books: &Books<'_>,
     head: &Head,
-    report: &mut Report,
+    (report, progress): (&mut Report, &(dyn Fn(u64) + Sync)),
 ) -> Result<(), StoreError> {
     let chain = head.end.chain;
     report.chains += 1;
@@ -120,6 +128,7 @@ pub(super) async fn verify_chain(
         if rows.is_empty() {
             return verify_end(books, &last, report).await;
         }
+        progress(u64::try_from(rows.len()).unwrap_or(0));
         for row in rows {
             let found = row.link(chain);
             if found.seq != last.seq + 1 {

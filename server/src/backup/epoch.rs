@@ -16,7 +16,9 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::data_dir::DataDir;
+use crate::sessions::{self, SigningKeysError};
 use crate::store::{Epochs, StoreError, Transaction, UnixTime, uuid_v7};
+use crate::vault::server_keys::{self, ServerKeysError};
 
 /// Why the epoch could not be compared or moved on.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,10 @@ pub(crate) enum EpochError {
     Store(#[from] StoreError),
     #[error("the file `epoch` in the data folder cannot be read or written")]
     File(#[from] io::Error),
+    #[error("the server's new keys cannot be made")]
+    SigningKeys(#[from] SigningKeysError),
+    #[error("the server's new keys cannot be made")]
+    ServerKeys(#[from] ServerKeysError),
 }
 
 /// Moves the epoch on until the server stops, and then once more.
@@ -74,7 +80,12 @@ async fn settle_in(app: &App, data_dir: &DataDir) -> Result<(), EpochError> {
     }
     // After the database, so that it is never the one ahead.
     let text = format!("{} {next} {folder}\n", app.instance);
-    Ok(data_dir.write(FILE, text.as_bytes())?)
+    data_dir.write(FILE, text.as_bytes())?;
+    if behind {
+        sessions::reload_signing_keys(app).await?;
+        server_keys::reload(app).await?;
+    }
+    Ok(())
 }
 
 /// Whether the database lacks what this folder has seen. Of each folder it remembers how far that
@@ -92,10 +103,11 @@ fn is_behind(known: &Epochs, own: Option<Own>) -> bool {
 
 async fn shut_out(app: &App, change: &mut Transaction, now: UnixTime) -> Result<(), StoreError> {
     warn!(
-        "the database was brought back from an earlier time: sessions, tickets and credentials \
-         are void; keys, API keys and VMs wait for `keyferry-server confirm`"
+        "the database was brought back from an earlier time: sessions, tickets, credentials and \
+         the server's own keys are void; keys, API keys and VMs wait for `keyferry-server confirm`"
     );
     let shut_out = change.shut_out_the_revived(now).await?;
+    change.end_own_keys().await?;
     let entry = Entry {
         tenant: None,
         actor: "operator",

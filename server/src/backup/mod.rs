@@ -54,6 +54,12 @@ pub(crate) enum BackupError {
          leave --up-to-date away"
     )]
     Behind,
+    #[error(
+        "--up-to-date needs this installation's file `epoch`, which tells whether servers have used \
+         the database after this backup was made: copy it from the data folder of the server that \
+         was stopped last into the new one, or leave --up-to-date away"
+    )]
+    NoEpoch,
     #[error("the file cannot be read or written")]
     File(#[from] io::Error),
     #[error("the database failed")]

@@ -29,7 +29,7 @@ impl KeyRing {
 }
 
 /// Reads the keys again.
-pub(super) async fn reload(app: &App) -> Result<(), SigningKeysError> {
+pub(crate) async fn reload(app: &App) -> Result<(), SigningKeysError> {
     let algorithm = &app.config.tokens.algorithm;
     let keys = SigningKeys::load(&Keeper::of(app), algorithm, &mut app.rng()).await?;
     app.signing_keys.replace(keys);

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub(crate) use devices::{OwnDevice, forget_device, list_devices};
-pub(crate) use key_ring::{KeyRing, rotate as rotate_signing_key};
+pub(crate) use key_ring::{KeyRing, reload as reload_signing_keys, rotate as rotate_signing_key};
 pub(crate) use list::{OwnSession, commit_end, end, list, sign_out_everywhere};
 pub(crate) use membership::Membership;
 pub(crate) use permissions::{BuiltIn, LONGEST, MOST, Permission, Permissions, Role};
@@ -39,7 +39,9 @@ pub(crate) use service_key::ServiceKey;
 pub(crate) use sign_in::{Credentials, SignInAnswer, SignInOutcome, sign_in};
 pub(crate) use sign_out::sign_out;
 pub(crate) use signed_in::{SignedIn, signed_in};
-pub(crate) use signing_keys::{SigningKeys, context as signing_key_context, published};
+pub(crate) use signing_keys::{
+    SigningKeys, SigningKeysError, context as signing_key_context, published,
+};
 pub(crate) use start::{Ground, Member, Tokens, start};
 pub(crate) use sweep::{once as sweep_once, sweep};
 pub(crate) use verified::VerifiedTokens;

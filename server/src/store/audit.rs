@@ -227,7 +227,7 @@ mod tests {
             change.insert_audit_event(app, &entry).await.unwrap();
         }
         change.commit().await.unwrap();
-        assert!(verify(&app.books(), None).await.unwrap().intact);
+        assert!(verify(&app.books(), None, &|_| {}).await.unwrap().intact);
         const LINKED: &str = "SELECT COUNT(*) FROM audit_events e \
             JOIN pending_alerts p ON p.event_id = e.id AND p.next_at = e.at \
             WHERE e.seq BETWEEN 1 AND 600 AND p.attempts = 0";

@@ -81,6 +81,21 @@ impl Transaction {
         Ok(rows)
     }
 
+    /// Ends the server's own keys, for somebody may know those that live again; who looks next makes
+    /// new ones.
+    pub(crate) async fn end_own_keys(&mut self) -> Result<(), StoreError> {
+        const ENDED: [&str; 2] = [
+            "UPDATE signing_keys SET status = 'retired', salt = $1, secret = $1 \
+             WHERE status <> 'retired'",
+            "UPDATE server_keys SET status = 'retired', salt = $1, secret = $1 \
+             WHERE status <> 'retired'",
+        ];
+        for statement in ENDED {
+            sql!(self, query(statement, b"".as_slice()).execute)?;
+        }
+        Ok(())
+    }
+
     /// Lets what waits live on, of one tenant or of all.
     pub(crate) async fn confirm_held_back(
         &mut self,

@@ -23,7 +23,8 @@ pub(in crate::admin) struct RestoreFlags {
     /// The backup
     file: PathBuf,
     /// Nothing was used since the backup was made, such as on the way to another engine: sessions,
-    /// tickets and keys stay as they are. Refused when that cannot be
+    /// tickets and keys stay as they are. Refused when that cannot be, by the file `epoch` of the data
+    /// folder of the server that was stopped
     #[arg(long)]
     up_to_date: bool,
     /// Answer in JSON
@@ -75,7 +76,7 @@ fn report(header: &Header, freshness: Freshness, as_json: bool) -> Result<(), Fa
     if freshness == Freshness::Unknown {
         writeln!(
             stdout,
-            "Everybody signs in again. Keys, API keys and VMs wait: look at them with \
+            "Everybody signs in again, and the server has new keys of its own. Keys, API keys and VMs wait: look at them with \
              `keyferry-server confirm`, then let them live on with `confirm --all`."
         )?;
         writeln!(stdout, "{UNKNOWN}")?;
@@ -102,10 +103,11 @@ fn freshness(
         return Ok(Freshness::Unknown);
     }
     let own = backup::read_epoch(data_dir, header.instance_id.parse()?)?;
-    if own.is_some_and(|own| own > header.epoch) {
-        return Err(BackupError::Behind.into());
+    match own {
+        None => Err(BackupError::NoEpoch.into()),
+        Some(own) if own > header.epoch => Err(BackupError::Behind.into()),
+        Some(_) => Ok(Freshness::UpToDate),
     }
-    Ok(Freshness::UpToDate)
 }
 
 fn with_name(cause: &BackupError, file: &Path) -> Failure {

@@ -1,20 +1,18 @@
 //! `keyferry-server backup`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use getrandom::SysRng;
 use keyferry_protocol::memory::{self, Arena};
 use rand_core::{Rng, UnwrapErr};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
 use serde_json::json;
 use tracing::warn;
 
 use super::{rows, tell, write_down};
+use crate::admin::draft::Draft;
 use crate::admin::open::connect_used;
 use crate::admin::progress::Progress;
 use crate::admin::{Failure, Settings};
@@ -51,16 +49,10 @@ pub(in crate::admin) async fn backup(flags: BackupFlags) -> Result<(), Failure> 
         true => Some(backup_key(&config, &store).await?),
         false => None,
     };
-    let draft = flags.file.with_added_extension("part");
-    let out = create(&flags.file, &draft)?;
-    let taken = async {
-        Box::pin(tell_audit(config, &flags, &schema)).await?;
-        take(&store, (out, key)).await
-    };
-    let header = taken
-        .await
-        .inspect_err(|_| drop(std::fs::remove_file(&draft)))?;
-    publish(&draft, &flags.file)?;
+    let draft = Draft::of_new(&flags.file)?;
+    Box::pin(tell_audit(config, &flags, &schema)).await?;
+    let header = take(&store, (draft.writer()?, key)).await?;
+    draft.publish()?;
     store.close().await;
     let mut stdout = std::io::stdout().lock();
     if flags.json {
@@ -76,18 +68,16 @@ pub(in crate::admin) async fn backup(flags: BackupFlags) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Writes it, and waits until the disk has it.
-async fn take(store: &Store, (out, key): (File, Option<BackupKey>)) -> Result<Header, Failure> {
+async fn take(
+    store: &Store,
+    (out, key): (BufWriter<File>, Option<BackupKey>),
+) -> Result<Header, Failure> {
     let snapshot = Snapshot::of(store, Clock::system().now()).await?;
     let header = snapshot.header.clone();
     let progress = Progress::new("backing up", rows(&header));
-    let out = BufWriter::new(out);
-    let out = snapshot.write(out, key, || progress.advance(1)).await?;
+    let mut out = snapshot.write(out, key, || progress.advance(1)).await?;
     progress.finish();
-    let out = out
-        .into_inner()
-        .map_err(std::io::IntoInnerError::into_error)?;
-    out.sync_all()?;
+    out.flush()?;
     Ok(header)
 }
 
@@ -129,41 +119,4 @@ async fn backup_key(config: &Config, store: &Store) -> Result<BackupKey, Failure
     let mut salt = [0; 32];
     UnwrapErr(SysRng).fill_bytes(&mut salt);
     Ok(BackupKey::of(key, salt)?)
-}
-
-/// An empty draft of one's own: what a backup that was killed has left of it is gone.
-fn create(file: &Path, draft: &Path) -> Result<File, Failure> {
-    if file.exists() {
-        return Err(taken_already(file));
-    }
-    let created = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(draft);
-    let cannot = |cause| format!("cannot write {}: {cause}", draft.display());
-    let created = created.map_err(cannot)?;
-    if created.try_lock().is_err() {
-        return Err(format!("another backup into {} is under way", file.display()).into());
-    }
-    created.set_len(0).map_err(cannot)?;
-    Ok(created)
-}
-
-/// Gives the backup its name, if nothing else got it meanwhile, and waits until the disk knows.
-fn publish(draft: &Path, file: &Path) -> Result<(), Failure> {
-    match renameat_with(CWD, draft, CWD, file, RenameFlags::NOREPLACE) {
-        Err(Errno::EXIST) => return Err(taken_already(file)),
-        // Not every file system can.
-        Err(Errno::INVAL | Errno::NOSYS) if !file.exists() => std::fs::rename(draft, file)?,
-        other => other?,
-    }
-    let folder = file.parent().filter(|folder| *folder != Path::new(""));
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(())
-}
-
-fn taken_already(file: &Path) -> Failure {
-    format!("{} is there already", file.display()).into()
 }

@@ -34,7 +34,8 @@ pub(crate) async fn look(app: &App) -> bool {
     })
 }
 
-pub(super) async fn reload(app: &App) -> Result<bool, ServerKeysError> {
+/// Reads the pairs again; whether there were others.
+pub(crate) async fn reload(app: &App) -> Result<bool, ServerKeysError> {
     let changed = app
         .server_keys
         .reload(&Keeper::of(app), &mut app.rng())

@@ -22,7 +22,7 @@ use super::seal::{self, Unsealable};
 use crate::app::App;
 use crate::store::{NewServerKey, Store, StoreError, UnixTime, uuid_v7};
 
-pub(crate) use follow::{follow, look};
+pub(crate) use follow::{follow, look, reload};
 pub(crate) use rotate::rotate;
 
 /// The pairs as they were last read. Another server, or a command, may have changed them since.

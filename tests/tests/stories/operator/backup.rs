@@ -22,7 +22,9 @@ on_both_engines!(
     a_copied_back_database_is_noticed_at_the_next_start,
     a_backup_that_is_damaged_or_not_ours_is_refused,
     a_restore_that_was_cut_off_is_simply_repeated,
-    two_backups_into_one_file_are_one,
+    what_writes_one_file_at_once_or_was_killed_leaves_one_whole_file,
+    tables_of_others_are_no_part_of_a_backup,
+    what_ended_after_the_backup_stays_dead_until_the_word,
 );
 
 /// Another host: an empty database and a data folder with nothing but the master key.
@@ -96,7 +98,9 @@ async fn a_restored_backup_revives_nothing_and_keys_wait_for_a_word(engine: Engi
     assert!(told["rows"].as_u64().unwrap() > 10, "{told}");
     let token = token(&ada);
     assert_eq!(whoami(&server, &token).await, 200);
+    let leaked = published(&server).await;
     ada.revoke("revoked-later");
+    operator.run(&["rotate", "jwt"], b"").success();
     assert!(server.terminate().success());
 
     let there = Elsewhere::new(&stage, engine, "elsewhere").await;
@@ -110,6 +114,13 @@ async fn a_restored_backup_revives_nothing_and_keys_wait_for_a_word(engine: Engi
     }
     let server = there.serve(&stage);
     assert_eq!(whoami(&server, &token).await, 401, "the session is void");
+    let own = published(&server).await;
+    assert!(own.len() == 1 && own != leaked, "{own:?} {leaked:?}");
+    const PAIRS: &str = "SELECT COUNT(*) FROM server_keys WHERE status = ";
+    for (status, pairs) in [("'retired' AND length(secret) = 0", 2), ("'current'", 2)] {
+        let found: i64 = query_at(&there.settings[0].1, &format!("{PAIRS}{status}")).await;
+        assert_eq!(found, pairs, "{status}");
+    }
     ada.log_in(&server, "ada");
     there.has_no_way_in().await;
     agent.kill();
@@ -131,6 +142,66 @@ async fn a_restored_backup_revives_nothing_and_keys_wait_for_a_word(engine: Engi
     let mut tool = Tool::open(&stage, &agent, "kept").await;
     assert_eq!(tool.next_event()["sha256"], kept.sha256());
     assert!(agent.key("revoked-later").await.is_none());
+}
+
+async fn what_ended_after_the_backup_stays_dead_until_the_word(engine: Engine) {
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start(&stage);
+    let ada = Person::register(&stage, &server, "ada");
+    ada.put("rotated", &Secret::fresh());
+    let early = api_key(&ada, "early");
+    let agent = Agent::enrol(&stage, &ada, "kali-1").await;
+    agent.until_holding("rotated", 1).await;
+    let file = stage.path("backup");
+    let operator = Operator::of(&stage);
+    operator
+        .run(&["backup", file.to_str().unwrap()], b"")
+        .success();
+    let late = api_key(&ada, "late");
+    assert_eq!(
+        (lists(&server, &early).await, lists(&server, &late).await),
+        (200, 200)
+    );
+    ada.rotate("rotated", &Secret::fresh());
+    ada.run(&["vms", "wipe", "kali-1"], b"").success();
+    assert!(server.terminate().success());
+
+    let there = Elsewhere::new(&stage, engine, "elsewhere").await;
+    there
+        .operator
+        .run(&["restore", file.to_str().unwrap()], b"")
+        .success();
+    let server = there.serve(&stage);
+    assert_eq!(
+        (lists(&server, &early).await, lists(&server, &late).await),
+        (401, 401)
+    );
+    ada.log_in(&server, "ada");
+    assert_eq!(
+        held_back(&there.operator),
+        ["api key early", "key rotated", "vm kali-1"]
+    );
+    let again = Agent::enrol(&stage, &ada, "kali-2").await;
+    again.until_healthy().await;
+    assert!(again.key("rotated").await.is_none(), "its version waits");
+    ada.rotate("rotated", &Secret::fresh());
+    again.until_holding("rotated", 2).await;
+    there.operator.run(&["confirm", "--all"], b"").success();
+    assert_eq!(
+        (lists(&server, &early).await, lists(&server, &late).await),
+        (200, 401)
+    );
+}
+
+fn api_key(person: &Person<'_>, name: &str) -> SecretString {
+    let add = ["api-keys", "add", name, "--permission", "vault:read"];
+    person.run(&add, b"").success().output.trim().into()
+}
+
+/// What the answer is to a program that lists keys.
+async fn lists(server: &Server, api_key: &SecretString) -> u16 {
+    let answer = server.ask(Method::GET, "/keys", Some(api_key), None).await;
+    answer.status.as_u16()
 }
 
 async fn add_recovery_code(stage: &Stage, engine: Engine) {
@@ -161,6 +232,15 @@ fn token(person: &Person<'_>) -> SecretString {
     session["access_token"].as_str().unwrap().into()
 }
 
+/// The ids of the keys that sign tokens.
+async fn published(server: &Server) -> Vec<String> {
+    let jwks = "/.well-known/jwks.json";
+    let answer = server.ask(Method::GET, jwks, None, None).await;
+    let keys = answer.body["keys"].as_array().unwrap().iter();
+    keys.map(|key| key["kid"].as_str().unwrap().to_owned())
+        .collect()
+}
+
 async fn whoami(server: &Server, token: &SecretString) -> u16 {
     let answer = server.ask(Method::GET, "/auth/me", Some(token), None).await;
     answer.status.as_u16()
@@ -188,11 +268,21 @@ async fn a_backup_moves_the_installation_to_the_other_engine(engine: Engine) {
         Engine::Postgres => Engine::Sqlite,
     };
     let there = Elsewhere::new(&stage, other, "elsewhere").await;
-    std::fs::copy(stage.data_dir().join("epoch"), there.data_dir.join("epoch")).unwrap();
     let restore = |file: &Path| {
         let restore = ["restore", file.to_str().unwrap(), "--up-to-date"];
         there.operator.run(&restore, b"")
     };
+    let epoch = there.data_dir.join("epoch");
+    for other in [
+        None,
+        Some("0195a000-0000-7000-8000-000000000000 9000000000000000"),
+    ] {
+        other.inspect(|other| std::fs::write(&epoch, other).unwrap());
+        let unknown = restore(&last);
+        let said = "data folder of the server that was stopped last";
+        assert!(unknown.errors.contains(said), "{}", unknown.errors);
+    }
+    std::fs::copy(stage.data_dir().join("epoch"), &epoch).unwrap();
     let stale = restore(&early);
     assert!(stale.errors.contains("--up-to-date"), "{}", stale.errors);
     restore(&last).success();
@@ -281,28 +371,56 @@ async fn a_backup_that_is_damaged_or_not_ours_is_refused(engine: Engine) {
     }
 }
 
-async fn two_backups_into_one_file_are_one(engine: Engine) {
+async fn what_writes_one_file_at_once_or_was_killed_leaves_one_whole_file(engine: Engine) {
     let stage = Stage::new(engine).await;
     let server = Server::start(&stage);
     Person::register(&stage, &server, "ada");
     let operator = Operator::of(&stage);
-    let (file, draft) = (stage.path("backup"), stage.path("backup.part"));
-    let backup = ["backup", file.to_str().unwrap()];
-    // One that is under way holds its draft, and one that was killed leaves it.
-    let other = std::fs::File::create(&draft).unwrap();
-    other.set_len(1 << 20).unwrap();
-    other.lock().unwrap();
-    let refused = operator.run(&backup, b"");
-    assert!(refused.errors.contains("is under way"), "{refused:?}");
-    assert!(!file.exists());
-    drop(other);
-    operator.run(&backup, b"").success();
-    assert!(!draft.exists());
+    let (file, events) = (stage.path("backup"), stage.path("events"));
+    let (file, events) = (file.to_str().unwrap(), events.to_str().unwrap());
+    for command in [
+        &["backup", file][..],
+        &["audit", "export", "--output", events],
+    ] {
+        let file = Path::new(command.last().unwrap());
+        let draft = file.with_added_extension("part");
+        // One that is under way holds its draft, and one that was killed leaves it.
+        let other = std::fs::File::create(&draft).unwrap();
+        other.set_len(1 << 20).unwrap();
+        other.lock().unwrap();
+        let refused = operator.run(command, b"");
+        assert!(refused.errors.contains("is under way"), "{refused:?}");
+        assert!(!file.exists());
+        drop(other);
+        operator.run(command, b"").success();
+        assert!(!draft.exists());
+    }
+    let whole = std::fs::read_to_string(events).unwrap();
+    let parsed = whole.lines().map(serde_json::from_str::<Value>);
+    assert!(!parsed.collect::<Result<Vec<_>, _>>().unwrap().is_empty());
     let there = Elsewhere::new(&stage, engine, "elsewhere").await;
-    there
-        .operator
-        .run(&["restore", file.to_str().unwrap()], b"")
-        .success();
+    there.operator.run(&["restore", file], b"").success();
+}
+
+async fn tables_of_others_are_no_part_of_a_backup(engine: Engine) {
+    let stage = Stage::empty(engine).await;
+    let server = Server::start(&stage);
+    Person::register(&stage, &server, "ada");
+    execute(&stage, "CREATE TABLE prices (price NUMERIC)").await;
+    execute(&stage, "INSERT INTO prices VALUES (1.5)").await;
+    let file = stage.path("backup");
+    let file = file.to_str().unwrap();
+    Operator::of(&stage).run(&["backup", file], b"").success();
+    let there = Elsewhere::new(&stage, engine, "elsewhere").await;
+    if engine == Engine::Sqlite {
+        std::fs::File::create(there.data_dir.join("keyferry.db")).unwrap();
+    }
+    execute_at(&there.settings[0].1, "CREATE TABLE prices (price NUMERIC)").await;
+    execute_at(&there.settings[0].1, "INSERT INTO prices VALUES (2.5)").await;
+    there.operator.run(&["restore", file], b"").success();
+    let price = "SELECT CAST(price AS TEXT) FROM prices";
+    let price: String = query_at(&there.settings[0].1, price).await;
+    assert_eq!(price, "2.5");
 }
 
 async fn a_restore_that_was_cut_off_is_simply_repeated(engine: Engine) {

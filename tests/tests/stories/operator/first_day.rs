@@ -84,10 +84,13 @@ async fn secrets_that_a_file_leaves_empty_are_filled_and_nothing_else_of_it(engi
     let example = std::fs::read_to_string(example).unwrap();
     let file = stage.path("filled");
     std::fs::write(&file, &example).unwrap();
+    let left_by_a_killed_one = stage.path("filled.part");
+    std::fs::write(&left_by_a_killed_one, "ENCRYPTION_KEY=half").unwrap();
     let init = ["init", "--secrets-file", file.to_str().unwrap()];
     let init = [&init[..], &["--secrets-only"]].concat();
     assert_eq!(operator.ask(&init)["secrets"], "filled");
     let filled = std::fs::read_to_string(&file).unwrap();
+    assert!(!left_by_a_killed_one.exists());
     let mut changed = Vec::new();
     for (before, after) in example.lines().zip(filled.lines()) {
         if before != after {
