@@ -20,7 +20,7 @@ use crate::cache::{Cache, Source};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::store::{RecordKind, Schema, Store, UnixTime};
+use crate::store::{RecordKind, Schema, Store, UnixTime, Way};
 use crate::vault::master_key::MasterKey;
 use crate::vault::{record_context_of, seal};
 
@@ -67,6 +67,7 @@ pub(super) async fn look_at_everything(config: &Config) -> Vec<Check> {
     match connect(config).await {
         Ok((store, schema)) => {
             checks.push(Check::good("database", store.engine()));
+            checks.push(way(config));
             let state = state_of(&schema);
             let is_current = state.is_ok();
             checks.push(Check::of("schema", state));
@@ -165,6 +166,19 @@ async fn database_role(store: &Store) -> Option<Check> {
             ..Check::good(NAME, role)
         }),
         Err(cause) => Some(Check::of(NAME, Err::<&str, _>(cause))),
+    }
+}
+
+/// Whether somebody in the network could pass for the database.
+fn way(config: &Config) -> Check {
+    let (warning, detail) = match Way::to(&config.database) {
+        Way::Here => (false, "stays on this machine"),
+        Way::Verified => (false, "its certificate is verified"),
+        Way::Unverified => (true, UNVERIFIED),
+    };
+    Check {
+        warning,
+        ..Check::good("way to the database", detail)
     }
 }
 
@@ -290,5 +304,7 @@ impl Check {
     }
 }
 
+const UNVERIFIED: &str = "its certificate is not verified, so whoever is in the network could pass for it: \
+    add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL, unless the network is your own";
 /// Further apart, tokens and tickets of several servers would not agree.
 const CLOCKS_APART: Duration = Duration::from_secs(5);

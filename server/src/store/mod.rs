@@ -45,6 +45,7 @@ mod unfinished;
 mod unix_time;
 mod users;
 mod vms;
+mod way;
 
 use std::time::Duration;
 
@@ -97,6 +98,7 @@ use trouble::Trouble;
 pub(crate) use unix_time::UnixTime;
 pub(crate) use users::{NewUser, StoredUser};
 pub(crate) use vms::{Seen, StoredVm};
+pub(crate) use way::Way;
 
 /// The database, whichever it is.
 #[derive(Clone)]
