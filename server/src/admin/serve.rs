@@ -19,7 +19,7 @@ use crate::data_dir::DataDir;
 use crate::http::{self, Identity, Listener};
 use crate::stop::{self, Stopper};
 use crate::vault::{master_key, server_keys};
-use crate::{alerts, audit, backup, bus, delivery, sessions};
+use crate::{accounts, alerts, audit, backup, bus, delivery, sessions};
 
 /// Serves until it is told to stop.
 pub(super) async fn serve(config: Config) -> Result<(), Failure> {
@@ -75,6 +75,7 @@ fn keep_house(app: &App, stopper: Stopper) {
     tokio::spawn(master_key::follow(app.clone(), stopper));
     tokio::spawn(server_keys::follow(app.clone()));
     tokio::spawn(audit::sweep(app.clone()));
+    tokio::spawn(accounts::fold_names(app.clone()));
     tokio::spawn(renew_certificate(app.clone()));
 }
 

@@ -121,12 +121,32 @@ pub(super) async fn reopen(config: Config) -> Result<(App, Stopper), Failure> {
 
 /// The same for a command that only looks: nothing is shut out, and the epoch stays.
 pub(super) async fn reopen_to_look(config: Config) -> Result<(App, Stopper), Failure> {
-    refuse_behind(&config).await?;
+    refuse_unmade(&config).await?;
     let data_dir = DataDir::existing(&config.data_dir)?;
     let (stopper, stop) = stop::channel();
     let reachable = Reachable::unheard(&config);
     let app = Box::pin(assemble(config, &data_dir, reachable, stop)).await?;
     Ok((app, stopper))
+}
+
+/// What a start would make has to be there.
+async fn refuse_unmade(config: &Config) -> Result<(), Failure> {
+    let (store, _schema) = connect_current(config).await?;
+    let now = Clock::system().now();
+    let signs = match config.tokens.algorithm {
+        Algorithm::Hs256(_) => true,
+        Algorithm::EdDsa => {
+            let keys = store.signing_keys(now).await?;
+            keys.iter().any(|key| key.status == "current")
+        }
+    };
+    let has_keys = !store.server_key_ids(now).await?.is_empty();
+    let made = signs && has_keys && store.audit_key().await?.is_some();
+    store.close().await;
+    match made {
+        true => Ok(()),
+        false => Err(UNMADE.into()),
+    }
 }
 
 async fn refuse_behind(config: &Config) -> Result<(), Failure> {
@@ -177,3 +197,6 @@ fn mailer(
     let from = settings.from.clone();
     Ok(Mailer::new(from, route, clock.clone(), background.clone()))
 }
+
+const UNMADE: &str = "no server has started with these settings, and even a look would make its \
+    keys: give those that the server has, or start it once";

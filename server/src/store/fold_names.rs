@@ -1,46 +1,74 @@
 //! Names in the form in which they are found whatever their case. The databases do not agree on the
 //! case of letters beyond ASCII, so that the server folds them itself.
 
-use super::{Store, StoreError, TenantId, UserId, sql};
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::{Store, StoreError, sql};
 
 /// The folded form of a name.
 pub(super) fn folded(name: &str) -> String {
     name.to_lowercase()
 }
 
+/// A table with a name and its folded form.
+struct Folded {
+    table: &'static str,
+    name: &'static str,
+    key: &'static str,
+}
+
 impl Store {
-    /// Folds the names that a program stored which did not do so yet.
-    pub(super) async fn fold_names(&self) -> Result<(), StoreError> {
-        while self.fold_some_users().await? || self.fold_some_tenants().await? {}
+    /// Folds the names that a program stored which did not do so yet, and those that one changed
+    /// since. Most that are right are known by the database's own idea of lower case.
+    pub(crate) async fn fold_names(&self) -> Result<(), StoreError> {
+        for folded in &FOLDED {
+            let mut after = Uuid::nil();
+            while let Some(last) = self.fold_some(folded, after).await? {
+                after = last;
+            }
+        }
         Ok(())
     }
 
-    async fn fold_some_users(&self) -> Result<bool, StoreError> {
-        const SQL: &str = "SELECT id, full_name FROM users \
-            WHERE full_name IS NOT NULL AND full_name_key IS NULL LIMIT $1";
-        const FOLD: &str = "UPDATE users SET full_name_key = $1 WHERE id = $2 AND full_name = $3";
-        let some: Vec<(UserId, String)> = sql!(self, query_as(SQL, ROWS).fetch_all)?;
+    /// Folds some rows after this one, and tells the last of them.
+    async fn fold_some(&self, of: &Folded, after: Uuid) -> Result<Option<Uuid>, StoreError> {
+        let Folded { table, name, key } = of;
+        let find = format!(
+            "SELECT id, {name} FROM {table} WHERE id > $1 AND {name} IS NOT NULL \
+             AND ({key} IS NULL OR {key} <> lower({name})) ORDER BY id LIMIT $2"
+        );
+        let fold = format!(
+            "UPDATE {table} SET {key} = $1 WHERE id = $2 AND {name} = $3 \
+             AND ({key} IS NULL OR {key} <> $1)"
+        );
+        let find = AssertSqlSafe(find);
+        let some: Vec<(Uuid, String)> = sql!(self, query_as(find, after, ROWS).fetch_all)?;
+        let Some((last, _)) = some.last() else {
+            return Ok(None);
+        };
         let mut change = self.begin().await?;
-        for (user, name) in &some {
-            sql!(change, query(FOLD, folded(name), user, name).execute)?;
+        for (id, name) in &some {
+            let fold = AssertSqlSafe(fold.clone());
+            sql!(change, query(fold, folded(name), id, name).execute)?;
         }
         change.commit().await?;
-        Ok(!some.is_empty())
-    }
-
-    async fn fold_some_tenants(&self) -> Result<bool, StoreError> {
-        const SQL: &str = "SELECT id, name FROM tenants WHERE name_key IS NULL LIMIT $1";
-        const FOLD: &str = "UPDATE tenants SET name_key = $1 WHERE id = $2 AND name = $3";
-        let some: Vec<(TenantId, String)> = sql!(self, query_as(SQL, ROWS).fetch_all)?;
-        let mut change = self.begin().await?;
-        for (tenant, name) in &some {
-            sql!(change, query(FOLD, folded(name), tenant, name).execute)?;
-        }
-        change.commit().await?;
-        Ok(!some.is_empty())
+        Ok(Some(*last))
     }
 }
 
+const FOLDED: [Folded; 2] = [
+    Folded {
+        table: "users",
+        name: "full_name",
+        key: "full_name_key",
+    },
+    Folded {
+        table: "tenants",
+        name: "name",
+        key: "name_key",
+    },
+];
 const ROWS: i64 = 500;
 
 #[cfg(test)]
@@ -71,5 +99,17 @@ mod tests {
         assert_eq!(found().await, (0, 0));
         store.fold_names().await.unwrap();
         assert_eq!(found().await, (1, 1));
+        // It goes on beside this one, and knows nothing of the folded names.
+        for sql in [
+            "UPDATE users SET full_name = 'Eve ÖZ'",
+            "UPDATE tenants SET name = 'EVE'",
+        ] {
+            sql!(store, query(sql).execute).unwrap();
+        }
+        assert_eq!(found().await, (1, 1));
+        store.fold_names().await.unwrap();
+        assert_eq!(found().await, (0, 0));
+        let users = store.accounts(UserId::NOBODY, 9, "%öz%").await.unwrap();
+        assert_eq!(users.len(), 1);
     }
 }

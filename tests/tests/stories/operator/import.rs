@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 on_both_engines!(
     users_of_another_system_log_in_and_their_keys_are_delivered,
     what_cannot_be_imported_is_said_and_left_out,
+    a_dry_run_makes_no_keys,
     columns_that_are_not_there_and_spoken_passwords_are_refused,
 );
 
@@ -110,6 +111,34 @@ async fn users_of_another_system_log_in_and_their_keys_are_delivered(engine: Eng
         assert_eq!(tool.next_event()["sha256"], value.sha256());
     }
     assert_eq!(operator.ask(&["verify"])["ok"], true);
+}
+
+/// A server that signs otherwise has made no key that another one would sign by.
+async fn a_dry_run_makes_no_keys(engine: Engine) {
+    const KEYS: &str = "SELECT COUNT(*) FROM signing_keys";
+    let hs256 = [
+        ("JWT_ALGORITHM", "HS256"),
+        ("JWT_SECRET_KEY", "a secret of at least thirty-two bytes"),
+    ];
+    let stage = Stage::new(engine).await;
+    let mut server = Server::start_with(&stage, &hs256);
+    assert!(server.terminate().success());
+    let foreign = Foreign::make(&stage, &[]).await;
+    let dry_run = foreign.import(&["--dry-run"]);
+    let refused = Operator::of(&stage).run(&dry_run, b"");
+    assert!(
+        refused.errors.contains("make its keys"),
+        "{}",
+        refused.errors
+    );
+    assert_eq!(stage.count(KEYS).await, 0);
+    let told = hs256
+        .iter()
+        .fold(Operator::of(&stage), |operator, (name, value)| {
+            operator.with(name, value)
+        });
+    assert_eq!(told.ask(&dry_run)["users"]["imported"], 0);
+    assert_eq!(stage.count(KEYS).await, 0);
 }
 
 async fn what_cannot_be_imported_is_said_and_left_out(engine: Engine) {
