@@ -194,11 +194,19 @@ impl Store {
     }
 
     async fn connect_postgres(url: &SecretString, connections: u32) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url.expose_secret())?.options(BOUNDS);
-        let pool = open_postgres(postgres_pool(connections), options).await?;
-        let store = Self::on(Pool::Postgres(pool));
+        let store = Self::connect_unasked(url, connections).await?;
         store.refuse_pooler().await?;
         Ok(store)
+    }
+
+    /// Asks nothing of whoever is there.
+    pub(super) async fn connect_unasked(
+        url: &SecretString,
+        connections: u32,
+    ) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url.expose_secret())?.options(BOUNDS);
+        let pool = open_postgres(postgres_pool(connections), options).await?;
+        Ok(Self::on(Pool::Postgres(pool)))
     }
 
     /// A pooler may take what a connection is to be bound by, and not pass it on.

@@ -30,13 +30,11 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use secrecy::SecretString;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::{Semaphore, mpsc};
 
     use super::*;
-    use crate::config::Database;
     use crate::store::{Store, StoreError};
 
     /// So much of a PostgreSQL as a transaction takes. It answers a statement for each permit.
@@ -73,11 +71,7 @@ mod tests {
 
         async fn store(&self) -> Store {
             let url = format!("postgres://x@127.0.0.1:{}/x?sslmode=disable", self.port);
-            let database = Database::Postgres {
-                url: SecretString::from(url),
-                connections: 1,
-            };
-            Store::connect(&database).await.unwrap()
+            Store::connect_unasked(&url.into(), 1).await.unwrap()
         }
     }
 
