@@ -14,6 +14,7 @@ mod devices;
 mod email_tokens;
 mod enrolments;
 mod epochs;
+mod error;
 mod fold_names;
 mod grants;
 mod held;
@@ -66,6 +67,7 @@ pub(crate) use devices::{Acquaintance, NewDevice, StoredDevice};
 pub(crate) use email_tokens::{EmailTokenPurpose, NewEmailToken};
 pub(crate) use enrolments::{Decision, NewEnrolment, StoredEnrolment};
 pub(crate) use epochs::Epochs;
+pub(crate) use error::StoreError;
 use fold_names::folded;
 pub(crate) use grants::Grantee;
 pub(crate) use held::{Held, HeldChange};
@@ -94,7 +96,6 @@ pub(crate) use sessions::{LiveSession, NewRefreshToken, NewSession, StoredRefres
 pub(crate) use settings::INSTANCE;
 pub(crate) use signing_keys::{NewSigningKey, StoredSigningKey};
 pub(crate) use tenants::{StoredMember, StoredMembership};
-use trouble::Trouble;
 pub(crate) use unix_time::UnixTime;
 pub(crate) use users::{NewUser, StoredUser};
 pub(crate) use vms::{Seen, StoredVm};
@@ -135,74 +136,6 @@ pub(crate) struct Bound {
 pub(crate) enum Target<P, S> {
     Postgres(P),
     Sqlite(S),
-}
-
-/// What the database answered instead of rows.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
-    /// A unique column already holds this value.
-    #[error("the row exists already")]
-    Exists(#[source] sqlx::Error),
-    /// The row that this one refers to is gone.
-    #[error("the row refers to one that does not exist")]
-    Dangling(#[source] sqlx::Error),
-    /// The database does not answer.
-    #[error("the database is not reachable")]
-    Unreachable(#[source] sqlx::Error),
-    /// A statement failed.
-    #[error("the database refused a statement")]
-    Statement(#[source] sqlx::Error),
-    /// A right that this role was not given.
-    #[error(
-        "the database's role has no right to this: the owner of the schema grants what servers \
-         need by `keyferry-server migrate --grant-to ROLE`"
-    )]
-    Forbidden(#[source] sqlx::Error),
-    /// The schema is to be made or changed by a role that does not own it.
-    #[error(
-        "the schema is not what this keyferry-server needs, and is not {0}'s to change: run \
-         `keyferry-server migrate --grant-to {0}` with the DATABASE_URL of its owner"
-    )]
-    ForeignSchema(String),
-    /// The database has no room left.
-    #[error("the database's disk is full")]
-    Full(#[source] sqlx::Error),
-    /// The audit could not be written, so nothing was.
-    #[error("the audit cannot be written")]
-    Unaudited(#[source] Box<Self>),
-    /// The schema could not be brought up to date.
-    #[error("the database schema could not be brought up to date")]
-    Migration(#[from] sqlx::migrate::MigrateError),
-    /// Somebody between us and the database gives away connections that others have set up.
-    #[error(
-        "the database's connections do not take what this server asks of them (statement_timeout is \
-         {0}): a pooler that gives out transactions, such as PgBouncer, does not do. Give the \
-         address of PostgreSQL itself, or let the pooler give out sessions (pool_mode = session) \
-         and pass `options` on"
-    )]
-    Pooled(String),
-    /// The database belongs to a newer program.
-    #[error(
-        "the database has schema version {0}, which this keyferry-server does not know: \
-         it was used by a newer one. Install that, or restore a backup from before the upgrade"
-    )]
-    NewerSchema(i64),
-}
-
-impl StoreError {
-    /// Whether it may go by itself, or when somebody makes room.
-    pub(crate) const fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable(_) | Self::Full(_) | Self::Unaudited(_)
-        )
-    }
-
-    /// Whether the value that exists already belongs to this column, which a unique index is
-    /// named after.
-    pub(crate) fn is_of(&self, column: &str) -> bool {
-        matches!(self, Self::Exists(sqlx::Error::Database(told)) if told.message().contains(column))
-    }
 }
 
 /// Runs one portable statement on a [`Store`] or in a [`Transaction`], with its values in the order
@@ -401,101 +334,8 @@ impl Transaction {
     }
 }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(cause: sqlx::Error) -> Self {
-        match &cause {
-            sqlx::Error::Database(told) if told.is_unique_violation() => Self::Exists(cause),
-            sqlx::Error::Database(told) if told.is_foreign_key_violation() => Self::Dangling(cause),
-            sqlx::Error::Database(told) => match Trouble::of(told.as_ref()) {
-                Some(Trouble::Full) => Self::Full(cause),
-                Some(Trouble::Forbidden) => Self::Forbidden(cause),
-                Some(Trouble::ReadOnly | Trouble::Failing | Trouble::Passing) => {
-                    Self::Unreachable(cause)
-                }
-                None => Self::Statement(cause),
-            },
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-                Self::Unreachable(cause)
-            }
-            _ => Self::Statement(cause),
-        }
-    }
-}
-
 /// PostgreSQL itself gives up two seconds earlier.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(12);
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
-    use super::{Store, StoreError};
-    use crate::config::Database;
-
-    async fn insert(store: &Store, name: &str, commit: Commit) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO settings (name, value, updated_at) VALUES ($1, 'x', 0)";
-        let mut change = store.begin().await?;
-        sql!(change, query(SQL, name).execute)?;
-        match commit {
-            Commit::Yes => change.commit().await,
-            Commit::No => Ok(()),
-        }
-    }
-
-    enum Commit {
-        Yes,
-        No,
-    }
-
-    #[tokio::test]
-    async fn a_dropped_transaction_leaves_nothing() {
-        let store = Store::open_in_memory().await;
-        insert(&store, "kept", Commit::No).await.unwrap();
-        insert(&store, "kept", Commit::Yes).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_unique_column_says_so() {
-        let store = Store::open_in_memory().await;
-        insert(&store, "once", Commit::Yes).await.unwrap();
-        let again = insert(&store, "once", Commit::Yes).await;
-        assert!(matches!(again, Err(StoreError::Exists(_))));
-    }
-
-    async fn open_in(folder: &tempfile::TempDir) -> Store {
-        let database = Database::File(folder.path().join("keyferry.db"));
-        let store = Store::connect(&database).await.unwrap();
-        store.migrate().await.unwrap();
-        store
-    }
-
-    #[tokio::test]
-    async fn who_reads_and_then_writes_is_not_overtaken_by_another_process() {
-        let folder = tempfile::tempdir().unwrap();
-        let (ours, other) = (open_in(&folder).await, open_in(&folder).await);
-        let mut change = ours.begin().await.unwrap();
-        sql!(change, query("SELECT * FROM settings").execute).unwrap();
-        let overtaking = insert(&other, "theirs", Commit::Yes);
-        let overtaking = timeout(Duration::from_millis(200), overtaking).await;
-        assert!(overtaking.is_err(), "it waits");
-        const SQL: &str = "INSERT INTO settings (name, value, updated_at) VALUES ('ours', 'x', 0)";
-        sql!(change, query(SQL).execute).unwrap();
-        change.commit().await.unwrap();
-        insert(&other, "theirs", Commit::Yes).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn data_in_a_file_survives_reopening() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open_in(&folder).await;
-        insert(&store, "kept", Commit::Yes).await.unwrap();
-        store.close().await;
-        let again = open_in(&folder).await;
-        assert!(matches!(
-            insert(&again, "kept", Commit::Yes).await,
-            Err(StoreError::Exists(_))
-        ));
-    }
-}
+mod tests;
