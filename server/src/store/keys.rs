@@ -60,18 +60,6 @@ pub(crate) struct NewVersionRow {
     pub(crate) created_at: UnixTime,
 }
 
-/// A version that may be given to VMs, without its value.
-#[derive(FromRow)]
-pub(crate) struct DeliverableVersion {
-    pub(crate) id: ProviderKeyId,
-    pub(crate) name: String,
-    pub(crate) provider: String,
-    pub(crate) policy: String,
-    pub(crate) current_version: i64,
-    pub(crate) version: i64,
-    pub(crate) retire_at: Option<UnixTime>,
-}
-
 impl Store {
     pub(crate) async fn key(
         &self,
@@ -111,20 +99,6 @@ impl Store {
             WHERE tenant_id = $1 AND key_id = $2 AND version < $3 \
             ORDER BY version DESC LIMIT $4";
         sql!(self, query_as(SQL, tenant, key, before, rows).fetch_all)
-    }
-
-    /// Every version of the tenant's active keys whose overlap is not over.
-    pub(crate) async fn deliverable_versions(
-        &self,
-        tenant: TenantId,
-        now: UnixTime,
-    ) -> Result<Vec<DeliverableVersion>, StoreError> {
-        const SQL: &str = "SELECT k.id, k.name, k.provider, k.policy, k.current_version, \
-            v.version, v.retire_at \
-            FROM provider_keys k JOIN key_versions v ON v.key_id = k.id \
-            WHERE k.tenant_id = $1 AND k.status = 'active' AND v.destroyed_at IS NULL \
-            AND v.held_back_at IS NULL AND (v.retire_at IS NULL OR v.retire_at > $2) ORDER BY k.name, v.version";
-        sql!(self, query_as(SQL, tenant, now).fetch_all)
     }
 
     /// How many keys the tenant has that are not revoked.

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::audit::{self, Entry};
 use crate::error::ApiError;
 use crate::sessions::{Member, Membership, Origin, Permission};
-use crate::store::DeliverableVersion;
+use crate::store::{DeliverableVersion, TenantId};
 
 /// The X25519 key of a client, as it is sent: base64url of 32 bytes.
 #[derive(Clone, Copy)]
@@ -64,23 +64,35 @@ pub(crate) async fn hand_out(
     {
         return Ok(handed);
     }
-    let now = app.clock.now();
-    for found in app.store.deliverable_versions(member.tenant, now).await? {
-        let policy: Policy = serde_json::from_str(&found.policy).map_err(ApiError::internal)?;
-        let current = found.version == found.current_version;
-        if !current || !policy.admits_any_reader(now) {
-            continue;
-        }
-        if handed.keys.len() == MOST {
-            handed.truncated = true;
-            break;
-        }
-        if let Some(sealed) = seal_one(app, member, &found, to).await? {
-            handed.keys.insert(found.name, sealed);
+    let mut found = readable(app, member.tenant).await?;
+    handed.truncated = found.len() > MOST;
+    found.truncate(MOST);
+    for version in found {
+        if let Some(sealed) = seal_one(app, member, &version, to).await? {
+            handed.keys.insert(version.name, sealed);
         }
     }
     note(app, origin, member, &handed.keys).await?;
     Ok(handed)
+}
+
+/// The current versions that tools may read in any VM. When they are more than [`MOST`], some of those
+/// that are too many are among them.
+async fn readable(app: &App, tenant: TenantId) -> Result<Vec<DeliverableVersion>, ApiError> {
+    let now = app.clock.now();
+    let mut versions = app.store.deliverable_versions(tenant, now);
+    let mut readable = Vec::new();
+    while readable.len() <= MOST
+        && let Some(page) = versions.page().await?
+    {
+        for found in page {
+            let policy: Policy = serde_json::from_str(&found.policy).map_err(ApiError::internal)?;
+            if found.version == found.current_version && policy.admits_any_reader(now) {
+                readable.push(found);
+            }
+        }
+    }
+    Ok(readable)
 }
 
 async fn seal_one(

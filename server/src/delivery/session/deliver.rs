@@ -9,10 +9,11 @@ use serde_json::json;
 use tokio::time::Instant;
 use tracing::{Instrument, debug};
 
-use super::Ended;
 use super::line::LineError;
 use super::serve::{self, Session};
 use super::told::{Allowed, Change, Wanted};
+use super::{Ended, Entered};
+use crate::app::App;
 use crate::store::{ProviderKeyId, StoreError, Transaction};
 use crate::traces;
 use crate::vault::{self, master_key, record_context};
@@ -27,14 +28,7 @@ impl Session<'_> {
         if !self.app.store.agent_is_welcome(place, &agent).await? {
             return Err(self.wipe().await);
         }
-        let now = self.app.clock.now();
-        let rows = self
-            .app
-            .store
-            .deliverable_versions(self.entered.tenant, now)
-            .await?;
-        let allowed = Allowed::of(rows, self.entered.vm, now)
-            .map_err(|cause| Ended::Unreadable(cause.into()))?;
+        let allowed = allowed(self.app, &self.entered).await?;
         let changes = self.told.changes(&allowed);
         if !changes.is_empty() {
             let span = traces::delivery(self.entered.session, changes.len());
@@ -195,6 +189,18 @@ impl Session<'_> {
             .map(|at| at.since(now).max(LEAST_BETWEEN_LOOKS));
         self.look_at = Instant::now() + change.map_or(renewal, |change| change.min(renewal));
     }
+}
+
+/// What the agent may have now.
+async fn allowed(app: &App, entered: &Entered) -> Result<Allowed, Ended> {
+    let now = app.clock.now();
+    let mut allowed = Allowed::default();
+    let mut versions = app.store.deliverable_versions(entered.tenant, now);
+    while let Some(page) = versions.page().await? {
+        let added = allowed.extend(page, entered.vm, now);
+        added.map_err(|cause| Ended::Unreadable(cause.into()))?;
+    }
+    Ok(allowed)
 }
 
 /// However long the lease is, a lost event is noticed by then.

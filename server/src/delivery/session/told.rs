@@ -20,6 +20,7 @@ pub(super) struct Wanted {
 }
 
 /// Everything that a VM may have now.
+#[derive(Default)]
 pub(super) struct Allowed {
     pub(super) keys: BTreeMap<ProviderKeyId, Wanted>,
     /// When the next overlap or key ends.
@@ -32,24 +33,21 @@ pub(super) struct Allowed {
 pub(super) struct Unreadable(String, &'static str);
 
 impl Allowed {
-    /// What the policies leave of the tenant's keys.
-    pub(super) fn of(
+    /// Adds what the policies leave of some of the tenant's keys.
+    pub(super) fn extend(
+        &mut self,
         rows: Vec<DeliverableVersion>,
         vm: VmId,
         now: UnixTime,
-    ) -> Result<Self, Unreadable> {
-        let mut allowed = Self {
-            keys: BTreeMap::new(),
-            changes_at: None,
-        };
+    ) -> Result<(), Unreadable> {
         for row in rows {
             let policy: Policy = serde_json::from_str(&row.policy)
                 .map_err(|_| Unreadable(row.name.clone(), "policy"))?;
             if policy.admits(vm, now) {
-                allowed.add(row, policy)?;
+                self.add(row, policy)?;
             }
         }
-        Ok(allowed)
+        Ok(())
     }
 
     /// The shortest lease of all keys, in seconds.
@@ -210,7 +208,9 @@ mod tests {
     }
 
     fn allowed(rows: Vec<DeliverableVersion>) -> Allowed {
-        Allowed::of(rows, VM, NOW).unwrap()
+        let mut allowed = Allowed::default();
+        allowed.extend(rows, VM, NOW).unwrap();
+        allowed
     }
 
     /// Tells an agent everything and gives what was said.

@@ -100,13 +100,6 @@ impl Scene {
         rows.map(|row| (row.version, row.told, row.outcome))
             .collect()
     }
-
-    async fn allowed(&self) -> Allowed {
-        let (app, tenant) = (&self.server.app, self.ada.tenant_id());
-        let now = app.clock.now();
-        let rows = app.store.deliverable_versions(tenant, now).await.unwrap();
-        Allowed::of(rows, self.vm, now).unwrap()
-    }
 }
 
 impl Session<'_> {
@@ -160,7 +153,7 @@ async fn a_machine_that_is_removed_while_a_key_is_written_down_for_it_wipes() {
     let (app, entered) = (&scene.server.app, scene.let_in(1).await);
     let (mut line, mut agent) = scene.line().await;
     let mut session = Session::begin(app, &mut line, entered);
-    let allowed = scene.allowed().await;
+    let allowed = allowed(app, &session.entered).await.unwrap();
     let changes = session.told.changes(&allowed);
     assert_eq!(changes.len(), 1);
     remove_vm(app, &scene.ada, scene.vm).await.unwrap();
@@ -177,7 +170,7 @@ async fn a_key_that_is_removed_while_it_is_written_down_is_looked_for_again() {
     let (app, entered) = (&scene.server.app, scene.let_in(1).await);
     let (mut line, _agent) = scene.line().await;
     let mut session = Session::begin(app, &mut line, entered);
-    let allowed = scene.allowed().await;
+    let allowed = allowed(app, &session.entered).await.unwrap();
     let changes = session.told.changes(&allowed);
     let name = "openai".parse().unwrap();
     vault::remove(app, &scene.ada, name).await.unwrap();
