@@ -1,6 +1,9 @@
 //! A certificate authority that nobody trusts who is not told to.
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, IsCa, Issuer,
+    KeyPair,
+};
 
 /// An authority and its key.
 pub struct Authority {
@@ -26,11 +29,16 @@ impl Authority {
         &self.pem
     }
 
-    /// A server's certificate for these names and addresses, and its key.
+    /// A certificate for these names and addresses, of which the first is also its common name, and
+    /// its key.
     pub fn certify(&self, names: &[&str]) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).unwrap();
+        let mut params = CertificateParams::new(names.clone()).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        if let Some(name) = names.first() {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
         (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 }

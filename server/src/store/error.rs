@@ -14,6 +14,20 @@ pub(crate) enum StoreError {
     /// The database does not answer.
     #[error("the database is not reachable")]
     Unreachable(#[source] sqlx::Error),
+    /// A file that `DATABASE_URL` names.
+    #[error("DATABASE_URL says {setting}, which cannot be read")]
+    Unreadable {
+        /// What it says.
+        setting: String,
+        #[source]
+        cause: std::io::Error,
+    },
+    /// What answers there does not prove that it is the database.
+    #[error(
+        "the certificate that the database shows is refused: in DATABASE_URL, `sslrootcert` names a \
+         file with the authority that signed it, and the host is one of its names"
+    )]
+    Untrusted(#[source] sqlx::Error),
     /// A statement failed.
     #[error("the database refused a statement")]
     Statement(#[source] sqlx::Error),
@@ -59,7 +73,7 @@ impl StoreError {
     pub(crate) const fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable(_) | Self::Full(_) | Self::Unaudited(_)
+            Self::Unreachable(_) | Self::Untrusted(_) | Self::Full(_) | Self::Unaudited(_)
         )
     }
 
@@ -83,10 +97,16 @@ impl From<sqlx::Error> for StoreError {
                 }
                 None => Self::Statement(cause),
             },
+            sqlx::Error::Io(told) if is_of_certificate(told) => Self::Untrusted(cause),
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
                 Self::Unreachable(cause)
             }
             _ => Self::Statement(cause),
         }
     }
+}
+
+fn is_of_certificate(cause: &std::io::Error) -> bool {
+    let cause = cause.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::unfinished::still_answers;
 use super::{
-    LONGEST_STATEMENT, Pool, Store, StoreError, Transaction, UnixTime, Writes, in_time, sql,
+    LONGEST_STATEMENT, Pool, Store, StoreError, Transaction, UnixTime, Writes, in_time, sql, way,
 };
 use crate::config::Database;
 use crate::traces;
@@ -204,6 +204,7 @@ impl Store {
         url: &SecretString,
         connections: u32,
     ) -> Result<Self, StoreError> {
+        way::read_files(url)?;
         let options = PgConnectOptions::from_str(url.expose_secret())?.options(BOUNDS);
         let pool = open_postgres(postgres_pool(connections), options).await?;
         Ok(Self::on(Pool::Postgres(pool)))

@@ -1,11 +1,14 @@
 //! How the way to the database is protected.
 
+use std::fs::File;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use url::Url;
 
+use super::StoreError;
 use crate::config::Database;
 
 /// Who could be in between.
@@ -40,9 +43,37 @@ impl Way {
     }
 }
 
+/// What protects the way is in files, of which sqlx does not say which one it cannot read. A file's
+/// contents may stand there as well.
+pub(super) fn read_files(url: &SecretString) -> Result<(), StoreError> {
+    let Ok(url) = Url::parse(url.expose_secret()) else {
+        return Ok(());
+    };
+    let files = url
+        .query_pairs()
+        .filter(|(name, file)| FILES.contains(&&**name) && !file.contains("-----BEGIN"));
+    for (name, file) in files {
+        File::open(&*file).map_err(|cause| StoreError::Unreadable {
+            setting: format!("{name}={file}"),
+            cause,
+        })?;
+    }
+    Ok(())
+}
+
+const FILES: [&str; 7] = [
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+];
+
 #[cfg(test)]
 mod tests {
-    use super::Way;
+    use super::{Way, read_files};
     use crate::config::Database;
 
     #[test]
@@ -74,5 +105,15 @@ mod tests {
         }
         let file = Database::File("keyferry.db".into());
         assert_eq!(Way::to(&file), Way::Here);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named_and_contents_are_not() {
+        let missing = "postgres://a@db.example.org/k?sslmode=verify-full&sslkey=/nowhere.pem";
+        let refused = read_files(&missing.to_owned().into()).unwrap_err();
+        let says = "DATABASE_URL says sslkey=/nowhere.pem, which cannot be read";
+        assert_eq!(refused.to_string(), says);
+        let contents = "postgres://a@db.example.org/k?sslkey=-----BEGIN%20PRIVATE%20KEY-----";
+        read_files(&contents.to_owned().into()).unwrap();
     }
 }

@@ -1,8 +1,9 @@
 //! The shell process that owns a PostgreSQL. It waits for the end of its input, which comes when
 //! the test process is gone for whatever reason, then stops PostgreSQL and removes its folder.
 
+use std::fs::{Permissions, set_permissions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +13,13 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::OnceCell;
 
 use super::{OWNER, Room, SERVER};
-use crate::binary;
+use crate::{Authority, binary, free_port};
 
 /// PostgreSQL, its folder, and the shell that owns it.
 pub(super) struct Cluster {
     pub(super) folder: PathBuf,
+    /// Names the socket; nothing listens at it in the network unless [`Cluster::listen`] is called.
+    pub(super) port: u16,
     owner: Mutex<Owner>,
     template: OnceCell<()>,
 }
@@ -36,7 +39,8 @@ impl Cluster {
             .tempdir()
             .unwrap()
             .keep();
-        let mut shell = owner_command(&folder, room)
+        let port = free_port();
+        let mut shell = owner_command(&folder, room, port)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -51,6 +55,7 @@ impl Cluster {
         });
         Self {
             folder,
+            port,
             owner,
             template: OnceCell::new(),
         }
@@ -94,7 +99,45 @@ impl Cluster {
 
     pub(super) fn url(&self, database: &str, role: &str) -> String {
         let folder = self.folder.display();
-        format!("postgres:///{database}?host={folder}&user={role}")
+        let port = self.port;
+        format!("postgres:///{database}?host={folder}&port={port}&user={role}")
+    }
+
+    /// Has it listen at its port of 127.0.0.1 as well, from its next start on, for whoever speaks TLS:
+    /// for servers, and for the owner where a certificate of this authority says so.
+    pub(super) async fn listen(&self, authority: &Authority) {
+        let (certificate, key) = authority.certify(&["127.0.0.1"]);
+        let rules = format!(
+            "local all all trust\n\
+             hostssl all {SERVER} 127.0.0.1/32 trust\n\
+             hostssl all {OWNER} 127.0.0.1/32 cert\n"
+        );
+        for (setting, name, contents) in [
+            ("ssl_ca_file", "authority.pem", authority.pem()),
+            ("ssl_cert_file", "certificate.pem", &certificate.pem()),
+            ("ssl_key_file", "key.pem", &key.serialize_pem()),
+            ("hba_file", "rules.conf", &rules),
+        ] {
+            let file = self.folder.join(name);
+            self.lend(&file, contents);
+            self.set(setting, &file.display().to_string()).await;
+        }
+        self.set("ssl", "on").await;
+        self.set("listen_addresses", "127.0.0.1").await;
+    }
+
+    /// A file that PostgreSQL's user alone can read.
+    fn lend(&self, file: &Path, contents: &str) {
+        std::fs::write(file, contents).unwrap();
+        set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+        let folder = std::fs::metadata(&self.folder).unwrap();
+        chown(file, Some(folder.uid()), Some(folder.gid())).unwrap();
+    }
+
+    /// From the next start on.
+    async fn set(&self, setting: &str, value: &str) {
+        let statement = format!("ALTER SYSTEM SET {setting} = '{value}'");
+        self.execute(&statement).await;
     }
 
     /// One statement of the owner, outside of the stories' databases.
@@ -147,7 +190,7 @@ fn started(output: &mut impl BufRead, folder: &Path) -> Pid {
 }
 
 /// PostgreSQL refuses to run as root: root lends the cluster to the user `postgres`.
-fn owner_command(folder: &Path, room: Room) -> Command {
+fn owner_command(folder: &Path, room: Room, port: u16) -> Command {
     let lent = geteuid().is_root().then(postgres_user);
     let mut command = Command::new("env");
     let (data, segment, megabytes) = match room {
@@ -172,7 +215,8 @@ fn owner_command(folder: &Path, room: Room) -> Command {
         .arg(folder)
         .arg(programs_folder())
         .arg(folder.join(data))
-        .arg(segment);
+        .arg(segment)
+        .arg(port.to_string());
     command
 }
 
@@ -241,13 +285,15 @@ trap '' INT
 folder=$1
 PATH=$2:$PATH
 data=$3
+port=$5
 initdb --pgdata="$data" --username=keyferry --auth=trust --encoding=UTF8 --no-sync \
     --wal-segsize="$4" >"$folder/initdb.log" 2>&1
+echo "listen_addresses = ''" >>"$data/postgresql.conf"
 start() {
-    postgres -D "$data" -k "$folder" -c listen_addresses= -c fsync=off \
+    postgres -D "$data" -k "$folder" -p "$port" -c fsync=off \
         -c max_connections=200 >>"$folder/postgres.log" 2>&1 </dev/null &
     server=$!
-    until pg_isready --quiet --host="$folder"; do
+    until pg_isready --quiet --host="$folder" --port="$port"; do
         kill -0 "$server"
         sleep 0.05
     done

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::process::Signal;
 use sqlx::{Connection, PgConnection};
 
+use crate::Authority;
 use cluster::Cluster;
 
 /// How much room a cluster has.
@@ -117,6 +118,17 @@ impl Database {
     /// Lets PostgreSQL go on.
     pub fn resume(&self) {
         self.own_cluster().signal(Signal::CONT);
+    }
+
+    /// Has PostgreSQL listen at a port of 127.0.0.1 for whoever speaks TLS, with a certificate of this
+    /// authority for that address alone, and gives the address of the database there. Servers need no
+    /// certificate, the owner does.
+    pub async fn listen(&self, authority: &Authority) -> String {
+        let cluster = self.own_cluster();
+        cluster.listen(authority).await;
+        self.kill();
+        self.start_again();
+        format!("127.0.0.1:{}/{}", cluster.port, self.name)
     }
 
     /// Moves a table to the small disk beside.

@@ -7,9 +7,8 @@ use std::path::PathBuf;
 
 use keyferry_sdk::{Client, ClientCertificate};
 use keyferry_tests::{
-    Agent, Engine, PASSWORD, Person, Secret, Server, Stage, on_both_engines, until,
+    Agent, Authority, Engine, PASSWORD, Person, Secret, Server, Stage, on_both_engines, until,
 };
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 on_both_engines!(
     who_shows_a_certificate_is_served_and_others_are_told_what_to_do,
@@ -36,14 +35,9 @@ impl Files {
 
     /// All of them anew: what was issued before is worth nothing to the new authority.
     fn renew(&self) {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        write(&self.authority, params.self_signed(&key).unwrap().pem()).unwrap();
-        let issuer = Issuer::new(params, key);
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["client".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &issuer).unwrap();
+        let authority = Authority::new();
+        write(&self.authority, authority.pem()).unwrap();
+        let (certificate, key) = authority.certify(&["client"]);
         write(&self.certificate, certificate.pem()).unwrap();
         write(&self.key, key.serialize_pem()).unwrap();
         set_permissions(&self.key, Permissions::from_mode(0o600)).unwrap();

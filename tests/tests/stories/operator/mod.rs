@@ -4,6 +4,7 @@ mod astray;
 mod backup;
 mod begin;
 mod database;
+mod database_tls;
 mod epoch;
 mod first_day;
 mod full_disk;

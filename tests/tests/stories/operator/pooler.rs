@@ -39,7 +39,7 @@ async fn pooler(stage: &Stage, options: Options) -> String {
         let mut settings = settings.split('&');
         settings.find_map(|one| one.strip_prefix(of)).unwrap()
     };
-    let socket = format!("{}/.s.PGSQL.5432", setting("host="));
+    let socket = format!("{}/.s.PGSQL.{}", setting("host="), setting("port="));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
