@@ -126,6 +126,7 @@ pub(crate) async fn server_under(
     let (stopper, stop) = stop::channel();
     let background = Background::new();
     let mailer = keeping_mailer(&config, &shown, &background);
+    let metrics = Metrics::new(store.durations());
     let app = App::new(Parts {
         store,
         clock: shown,
@@ -150,7 +151,7 @@ pub(crate) async fn server_under(
         instance: Uuid::new_v4(),
         public_urls: vec!["https://127.0.0.1:8443".to_owned()],
         identity: None,
-        metrics: Metrics::new(),
+        metrics,
         stop,
     });
     Server {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use keyferry_tests::fleet::{Fleet, Owner, Seen, Spread, processor_time, resident};
+use keyferry_tests::fleet::{Fleet, Owner, Seen, Spread, Statements, processor_time, resident};
 use keyferry_tests::{Engine, Server, Stage};
 use tokio::sync::mpsc;
 
@@ -30,6 +30,7 @@ async fn main() {
         ("KEYFERRY_MAX_CONNECTIONS", "20000"),
         ("KEYFERRY_MAX_CONNECTIONS_PER_ADDRESS", "20000"),
         ("KEYFERRY_LOG", "warn"),
+        Statements::SETTING,
     ];
     let server = Server::start_with(&stage, &settings);
     println!(
@@ -57,6 +58,10 @@ async fn main() {
     let sessions = crowd.fleet.sessions() - u32::try_from(count).unwrap();
     let memory = resident(server.pid());
     println!("memory of the server at the end: {memory}; {sessions} sessions were begun anew");
+    println!(
+        "database, as the server waited for it: {}",
+        Statements::of(&server)
+    );
     assert!(memory.most < MOST_MEMORY, "the server takes too much");
 }
 

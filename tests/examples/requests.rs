@@ -10,13 +10,14 @@
 use std::time::{Duration, Instant};
 
 use hyper::Method;
+use keyferry_tests::fleet::Statements;
 use keyferry_tests::{Caller, Engine, Operator, PASSWORD, Server, Stage};
 use serde_json::json;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let stage = Stage::new(Engine::Sqlite).await;
-    let server = Server::start(&stage);
+    let server = Server::start_with(&stage, &[Statements::SETTING]);
     let account = json!({ "username": "ada", "password": PASSWORD });
     let register = server.ask(Method::POST, "/auth/register", None, Some(account.clone()));
     register.await.success().unwrap();
@@ -57,6 +58,7 @@ async fn main() {
     report("bcrypt of the same cost, alone", verify);
     let beyond = login.0.saturating_sub(verify.0);
     println!("{:32} p50 {beyond:>9.1?}", "login beyond its hash");
+    println!("{:32} {}", "database", Statements::of(&server));
 }
 
 /// Median and 99th percentile.

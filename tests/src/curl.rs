@@ -14,6 +14,8 @@ pub struct CurlAnswer {
     pub head: String,
     /// The body; [`Value::Null`] when it is no JSON.
     pub body: Value,
+    /// The body as it came.
+    pub text: String,
 }
 
 /// Asks a server that speaks plain HTTP.
@@ -31,6 +33,7 @@ pub fn curl(server: &Server, path: &str, arguments: &[&str]) -> CurlAnswer {
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
         head: head.to_owned(),
         body: serde_json::from_str(body).unwrap_or_default(),
+        text: body.to_owned(),
     }
 }
 

@@ -93,7 +93,7 @@ async fn assemble(
         seen_sessions: SeenSessions::default(),
         public_urls: reachable.public_urls,
         identity: reachable.identity,
-        metrics: Metrics::new(),
+        metrics: Metrics::new(opened.store.durations()),
         stop,
         config,
         store: opened.store,

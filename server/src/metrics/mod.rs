@@ -67,7 +67,8 @@ struct DeliveryLabels {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// Beside its own counters it shows the durations of the database's statements.
+    pub(crate) fn new(statements: Histogram) -> Self {
         let mut registry = Registry::with_prefix("keyferry");
         let requests = Family::default();
         let durations = Family::new_with_constructor(new_histogram as fn() -> Histogram);
@@ -84,6 +85,12 @@ impl Metrics {
             "How long requests took, from their head to their answer",
             Unit::Seconds,
             durations.clone(),
+        );
+        registry.register_with_unit(
+            "database_statement_duration",
+            "How long statements took, with their wait for a connection",
+            Unit::Seconds,
+            statements,
         );
         registry.register("refusals", "Requests refused, by code", refusals.clone());
         registry.register(
@@ -162,8 +169,8 @@ const ALERTING: [&str; 5] = [
     "rate_limited",
 ];
 
-/// From a remembered token check to a bcrypt hash in a long queue.
-fn new_histogram() -> Histogram {
+/// From a statement or a remembered token check to a bcrypt hash in a long queue.
+pub(crate) fn new_histogram() -> Histogram {
     Histogram::new([
         0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
     ])

@@ -49,8 +49,9 @@ mod users;
 mod vms;
 mod way;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::histogram::Histogram;
 use sqlx::{PgConnection, PgPool, PgTransaction, SqliteConnection, SqlitePool, SqliteTransaction};
 use tracing::{Instrument, Span};
 
@@ -109,6 +110,8 @@ pub(crate) struct Store {
     pool: Pool,
     /// How long a statement may take.
     longest: Duration,
+    /// How long statements took.
+    took: Histogram,
     writes: Writes,
 }
 
@@ -130,6 +133,8 @@ pub(crate) struct Transaction {
 pub(crate) struct Bound {
     /// How long it may take; none for as long as it likes.
     longest: Option<Duration>,
+    /// Hears how long it took.
+    took: Histogram,
     /// Hears why it failed.
     writes: Writes,
 }
@@ -200,7 +205,9 @@ pub(crate) async fn in_time<T>(
                 .map_err(late)?,
         }
     };
+    let begin = Instant::now();
     let answer = answer.instrument(span).await;
+    bound.took.observe(begin.elapsed().as_secs_f64());
     Ok(answer.inspect_err(|cause| bound.writes.failed(cause))?)
 }
 
@@ -253,6 +260,11 @@ impl Store {
         ))
     }
 
+    /// How long statements took, with their wait for a connection.
+    pub(crate) fn durations(&self) -> Histogram {
+        self.took.clone()
+    }
+
     /// The engine's name, as `/database/status` tells it.
     pub(crate) fn engine(&self) -> &'static str {
         match self.pool {
@@ -284,6 +296,7 @@ impl Store {
     pub(crate) fn bound(&self) -> Bound {
         Bound {
             longest: Some(self.longest),
+            took: self.took.clone(),
             writes: self.writes.clone(),
         }
     }

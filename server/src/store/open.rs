@@ -15,7 +15,7 @@ use super::{
     LONGEST_STATEMENT, Pool, Store, StoreError, Transaction, UnixTime, Writes, in_time, sql, way,
 };
 use crate::config::Database;
-use crate::traces;
+use crate::{metrics, traces};
 
 /// A step from one schema to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,7 @@ impl Store {
         Self {
             pool,
             longest: LONGEST_STATEMENT,
+            took: metrics::new_histogram(),
             writes: Writes::default(),
         }
     }

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyferry_tests::fleet::{Fleet, Owner, Seen, Spread, resident};
+use keyferry_tests::fleet::{Fleet, Owner, Seen, Spread, Statements, resident};
 use keyferry_tests::{Engine, Redis, Replicas, Stage};
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -28,6 +28,7 @@ async fn main() {
         &[
             ("KEYFERRY_MAX_CONNECTIONS_PER_ADDRESS", "100000"),
             ("KEYFERRY_LOG", "warn"),
+            Statements::SETTING,
         ],
     ]
     .concat();
@@ -68,6 +69,13 @@ async fn main() {
 
     owner.users_at_once(&servers[1], USERS).await;
     memory(&format!("after {USERS} users at once"), &servers);
+    for server in servers.iter() {
+        println!(
+            "database, as {} waited for it: {}",
+            server.url(),
+            Statements::of(server)
+        );
+    }
     let most = servers.iter().map(|server| resident(server.pid()).most);
     assert!(most.max() < Some(MOST_MEMORY), "a server takes too much");
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::{Server, curl};
+
 /// How long something took, many times.
 pub struct Spread(Vec<Duration>);
 
@@ -71,4 +73,39 @@ pub fn processor_time(pid: i32) -> Duration {
     let fields = after_name.split_ascii_whitespace().skip(11).take(2);
     let ticks: u64 = fields.flat_map(str::parse::<u64>).sum();
     Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second())
+}
+
+/// What a server's metrics tell of its database.
+pub struct Statements {
+    all: u64,
+    /// Those that took no longer than 100 ms, with their wait for a connection.
+    quick: u64,
+}
+
+impl Statements {
+    /// A server with this setting tells them.
+    pub const SETTING: (&str, &str) = ("KEYFERRY_METRICS_TOKEN", "measuring");
+
+    /// Since the server began.
+    pub fn of(server: &Server) -> Self {
+        let (_, token) = Self::SETTING;
+        let bearer = format!("Authorization: Bearer {token}");
+        let metrics = curl(server, "/metrics", &["--insecure", "-H", &bearer]).text;
+        let number = |rest: &str| {
+            let name = format!("keyferry_database_statement_duration_seconds_{rest} ");
+            let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+            line.unwrap().parse().unwrap()
+        };
+        Self {
+            all: number("count"),
+            quick: number("bucket{le=\"0.1\"}"),
+        }
+    }
+}
+
+impl fmt::Display for Statements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (all, slow) = (self.all, self.all - self.quick);
+        write!(f, "{all} statements, {slow} of them over 100 ms")
+    }
 }

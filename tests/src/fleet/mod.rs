@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use agent::{LightAgent, targets};
 
 pub use agent::Seen;
-pub use figures::{Resident, Spread, processor_time, resident};
+pub use figures::{Resident, Spread, Statements, processor_time, resident};
 pub use owner::Owner;
 
 /// Agents of some servers.

@@ -125,6 +125,7 @@ async fn metrics_are_for_who_may_read_them() {
             "keyferry_agents_connected 1",
             "keyferry_deliveries_total{told=\"Put\"} 1",
             "keyferry_up 1",
+            "keyferry_database_statement_duration_seconds_bucket{le=\"0.1\"} ",
             "method=\"PUT\",route=\"/keys/{name}\",status=\"201\"} 1",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
