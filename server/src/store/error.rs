@@ -1,5 +1,6 @@
 //! What a database answers instead of rows.
 
+use super::pooler;
 use super::trouble::Trouble;
 
 /// What the database answered instead of rows.
@@ -52,14 +53,15 @@ pub(crate) enum StoreError {
     /// The schema could not be brought up to date.
     #[error("the database schema could not be brought up to date")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// Somebody between us and the database gives away connections that others have set up.
+    /// Somebody between us and the database shares its connections out.
     #[error(
-        "the database's connections do not take what this server asks of them (statement_timeout is \
-         {0}): a pooler that gives out transactions, such as PgBouncer, does not do. Give the \
-         address of PostgreSQL itself, or let the pooler give out sessions (pool_mode = session) \
-         and pass `options` on"
+        "between this server and the database is a pooler that {0}. Give the address of PostgreSQL \
+         itself; or have PgBouncer give out sessions (pool_mode = session, \
+         ignore_startup_parameters = extra_float_digits,options) and give the server's role its \
+         bounds in PostgreSQL: ALTER ROLE ... SET statement_timeout = '10s', and SET \
+         idle_in_transaction_session_timeout = '30s'"
     )]
-    Pooled(String),
+    Pooled(&'static str),
     /// The database belongs to a newer program.
     #[error(
         "the database has schema version {0}, which this keyferry-server does not know: \
@@ -89,6 +91,9 @@ impl From<sqlx::Error> for StoreError {
         match &cause {
             sqlx::Error::Database(told) if told.is_unique_violation() => Self::Exists(cause),
             sqlx::Error::Database(told) if told.is_foreign_key_violation() => Self::Dangling(cause),
+            sqlx::Error::Database(told) if pooler::has_spoken(told.as_ref()) => {
+                Self::Pooled("does not take what a connection begins with")
+            }
             sqlx::Error::Database(told) => match Trouble::of(told.as_ref()) {
                 Some(Trouble::Full) => Self::Full(cause),
                 Some(Trouble::Forbidden) => Self::Forbidden(cause),

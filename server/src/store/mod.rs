@@ -34,6 +34,7 @@ mod own_role;
 mod own_sessions;
 mod passwords;
 mod plans;
+mod pooler;
 mod records;
 mod restored;
 mod server_keys;

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use super::unfinished::still_answers;
 use super::{
-    LONGEST_STATEMENT, Pool, Store, StoreError, Transaction, UnixTime, Writes, in_time, sql, way,
+    LONGEST_STATEMENT, Pool, Store, StoreError, Transaction, UnixTime, Writes, in_time, pooler,
+    sql, way,
 };
 use crate::config::Database;
 use crate::{metrics, traces};
@@ -158,7 +159,7 @@ impl Store {
                     return self.need_nothing(migrator, role).await;
                 }
                 let options = pool.connect_options().as_ref().clone();
-                let options = options.options(BOUNDS.map(|(name, _)| (name, "0")));
+                let options = options.options(pooler::BOUNDS.map(|(name, _)| (name, "0")));
                 let mut patient = PgConnection::connect_with(&options).await?;
                 migrator.run(&mut patient).await?;
                 Ok(patient.close().await?)
@@ -196,7 +197,9 @@ impl Store {
 
     async fn connect_postgres(url: &SecretString, connections: u32) -> Result<Self, StoreError> {
         let store = Self::connect_unasked(url, connections).await?;
-        store.refuse_pooler().await?;
+        if let Pool::Postgres(pool) = &store.pool {
+            pooler::refuse(pool).await?;
+        }
         Ok(store)
     }
 
@@ -206,19 +209,9 @@ impl Store {
         connections: u32,
     ) -> Result<Self, StoreError> {
         way::read_files(url)?;
-        let options = PgConnectOptions::from_str(url.expose_secret())?.options(BOUNDS);
+        let options = PgConnectOptions::from_str(url.expose_secret())?.options(pooler::BOUNDS);
         let pool = open_postgres(postgres_pool(connections), options).await?;
         Ok(Self::on(Pool::Postgres(pool)))
-    }
-
-    /// A pooler may take what a connection is to be bound by, and not pass it on.
-    async fn refuse_pooler(&self) -> Result<(), StoreError> {
-        const SQL: &str = "SHOW statement_timeout";
-        let bound: String = sql!(self, query_scalar(SQL).fetch_one)?;
-        match bound == STATEMENT {
-            true => Ok(()),
-            false => Err(StoreError::Pooled(bound)),
-        }
     }
 
     async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
@@ -293,12 +286,6 @@ const fn migrator(store: &Store) -> &'static Migrator {
 }
 
 const APPLIED: &str = "SELECT version FROM _sqlx_migrations ORDER BY version";
-/// A statement that hangs is a database that does not answer.
-const BOUNDS: [(&str, &str); 2] = [
-    ("statement_timeout", STATEMENT),
-    ("idle_in_transaction_session_timeout", "30s"),
-];
-const STATEMENT: &str = "10s";
 const ACQUIRE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
 

@@ -237,7 +237,7 @@ fn furnish(command: &mut Command, (folder, megabytes): (&Path, u32), lent: Optio
     }
 }
 
-fn postgres_user() -> (u32, u32) {
+pub(crate) fn postgres_user() -> (u32, u32) {
     let users = std::fs::read_to_string("/etc/passwd").unwrap();
     let line = users
         .lines()

@@ -12,6 +12,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::Authority;
 use cluster::Cluster;
+pub(crate) use cluster::postgres_user;
 
 /// How much room a cluster has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

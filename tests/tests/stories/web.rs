@@ -108,7 +108,7 @@ async fn a_server_answers_only_under_its_names(engine: Engine) {
     ] {
         let host = format!("Host: {name}");
         assert_eq!(
-            curl(&server, "/ready", &["-H", &host]).status,
+            curl(&server, "/docs", &["-H", &host]).status,
             status,
             "{name}"
         );
