@@ -3,6 +3,7 @@
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use super::Failure;
 use super::open::{Opened, connect_current, connect_used, open};
@@ -70,8 +71,7 @@ async fn assemble(
 ) -> Result<App, Failure> {
     let opened = open(&config, data_dir).await?;
     let keys = Keys::load(&opened, data_dir, &config.tokens.algorithm).await?;
-    let cache = config.cache.clone();
-    let cache = cache.map(|source| Cache::new(source, opened.instance));
+    let cache = cache(&config, opened.instance);
     let background = Background::new();
     let mailer = mailer(&config.mail, data_dir, &opened.clock, &background)?;
     let server = uuid_v7(opened.clock.now(), &mut UnwrapErr(SysRng));
@@ -182,6 +182,11 @@ impl Keys {
             audit: ChainKey::load(&keeper, Anchors::unlinked(data_dir), &mut rng).await?,
         })
     }
+}
+
+fn cache(config: &Config, instance: Uuid) -> Option<Cache> {
+    let source = config.cache.clone();
+    source.map(|source| Cache::new(source, instance))
 }
 
 fn mailer(
