@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use keyferry_agent::agent::{Agent, Parts};
 use keyferry_agent::arguments::Run;
 use keyferry_agent::causes::with_causes;
-use keyferry_agent::config::Config;
+use keyferry_agent::config::{Config, PolicyConfig};
 use keyferry_agent::harden::{self, Step, Tolerance};
 use keyferry_agent::keyring::{Keyring, PageLimit};
 use keyferry_agent::programs::Programs;
@@ -58,20 +59,12 @@ fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
 
 fn start(options: &Run) -> Result<(), Box<dyn Error>> {
     let config = settings(options)?;
-    let tolerance = if config.allow_degraded {
-        Tolerance::Degraded
-    } else {
-        Tolerance::Strict
-    };
+    let tolerance = tolerance(&config);
 
     if let Some(ticket) = options.ticket.ticket_fd {
         keyferry_agent::sys::keep_from_children(ticket);
     }
-    let programs = match &config.policy.programs_socket {
-        Some(socket) => Some(Programs::at(socket)),
-        None if config.policy.tells_programs_apart() => Some(Programs::start("look-at-programs")?),
-        None => None,
-    };
+    let programs = programs(&config.policy)?;
     let (level, mut steps) = harden::before_secrets(tolerance)?;
     let machine = Machine::open();
     steps.push(harden::what_shows_a_restore(&machine.shows()));
@@ -79,50 +72,74 @@ fn start(options: &Run) -> Result<(), Box<dyn Error>> {
     let upstream = enrol::upstream(arena.clone(), options, &config)?;
     let outward = Outward::new(&config.proxy, arena.clone())?;
 
-    let (listener, gid) = socket::bind(&options.socket, config.socket_group.as_deref())?;
-    let own_uid = rustix::process::geteuid().as_raw();
-    let policy = Policy::new(config.policy, own_uid, gid);
-    if policy.names_others() {
-        socket::open_to_all(&options.socket)?;
-    }
+    let group = config.socket_group.as_deref();
+    let (listener, policy) = bind(&options.socket, group, config.policy)?;
     let bound = proxy::bind(config.proxy.port)?;
     steps.extend(harden::before_strangers(tolerance)?);
     report(&steps);
 
     let keys = Keyring::new(arena, PageLimit(config.limits.pages_per_connection.get()));
     let news = machine.news();
-    let clock = Box::new(SystemClock::new(machine));
-    let agent = Agent::new(
-        keys,
-        Parts {
-            policy,
-            limits: config.limits,
-            steps,
-            proxy_port: bound.port,
-            programs,
-            clock,
-        },
-    );
-    // One thread: secrets pass one stack and one set of registers, and the scrub reaches both.
+    let parts = Parts {
+        policy,
+        limits: config.limits,
+        steps,
+        proxy_port: bound.port,
+        programs,
+        clock: Box::new(SystemClock::new(machine)),
+    };
+    let doors = Doors {
+        listener,
+        path: &options.socket,
+        proxy: (outward, bound),
+        news,
+    };
+    on_one_thread(serve(Arc::new(Agent::new(keys, parts)), upstream, doors))?;
+    Ok(())
+}
+
+fn tolerance(config: &Config) -> Tolerance {
+    match config.allow_degraded {
+        true => Tolerance::Degraded,
+        false => Tolerance::Strict,
+    }
+}
+
+/// Who tells programs apart, where anybody has to.
+fn programs(policy: &PolicyConfig) -> Result<Option<Programs>, Box<dyn Error>> {
+    Ok(match &policy.programs_socket {
+        Some(socket) => Some(Programs::at(socket)),
+        None if policy.tells_programs_apart() => Some(Programs::start("look-at-programs")?),
+        None => None,
+    })
+}
+
+/// The socket, and who may use it.
+fn bind(
+    path: &Path,
+    group: Option<&str>,
+    policy: PolicyConfig,
+) -> Result<(UnixListener, Policy), Box<dyn Error>> {
+    let (listener, gid) = socket::bind(path, group)?;
+    let own_uid = rustix::process::geteuid().as_raw();
+    let policy = Policy::new(policy, own_uid, gid);
+    if policy.names_others() {
+        socket::open_to_all(path)?;
+    }
+    Ok((listener, policy))
+}
+
+/// Secrets pass one stack and one set of registers, and the scrub reaches both.
+fn on_one_thread(served: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(
-        Arc::new(agent),
-        upstream,
-        Doors {
-            listener,
-            path: &options.socket,
-            proxy: (outward, bound),
-            news,
-        },
-    ))?;
-    Ok(())
+    runtime.block_on(served)
 }
 
 /// Where tools, and news of the machine, come in.
 struct Doors<'a> {
-    listener: std::os::unix::net::UnixListener,
+    listener: UnixListener,
     path: &'a Path,
     proxy: (Outward, proxy::Bound),
     news: Option<OwnedFd>,

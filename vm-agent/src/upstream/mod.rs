@@ -6,6 +6,8 @@ mod host_channel;
 mod keep_lease;
 mod session;
 
+use std::time::Duration;
+
 use keyferry_protocol::memory::{Arena, LockedBox};
 use keyferry_protocol::wire::{ToAgent, ToServer};
 use keyferry_sdk::ClientCertificate;
@@ -44,7 +46,7 @@ pub struct Upstream {
     /// How fast to try again.
     pub backoff: Backoff,
     /// After how long a fresh handshake takes over.
-    pub session_life: std::time::Duration,
+    pub session_life: Duration,
 }
 
 /// What ends or interrupts a session from this side.
@@ -63,6 +65,14 @@ impl Interrupts<'_> {
                 Verdict::Over => Ended::LeaseOver,
                 _ => Ended::Jumped,
             },
+        }
+    }
+
+    /// The first of them, unless the wait is over before.
+    async fn during(&mut self, wait: Duration) -> Option<Ended> {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => None,
+            ended = self.next() => Some(ended),
         }
     }
 }
@@ -85,34 +95,25 @@ pub async fn keep(agent: &Agent, mut upstream: Upstream, stop: &Notify, rng: &mu
             Entered::Not(ended) => ended,
         };
         note_end(agent, &ended);
-        let wait = match ended {
+        match ended {
             Ended::Stopped => break,
             Ended::CutOff if !upstream.source.is_there() => {
                 stop.notified().await;
                 break;
             }
-            Ended::CutOff => upstream.backoff.slow(rng),
             Ended::Jumped => {
                 interrupts.endings.mark_unchanged();
                 upstream.begin_anew(rng);
                 continue;
             }
-            Ended::Lost(LinkError::Refused) => {
-                server += 1;
-                upstream.refused(rng)
-            }
-            Ended::Lost(_) | Ended::Drained | Ended::LeaseOver => {
-                server += 1;
-                upstream.backoff.next(rng)
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            interrupt = interrupts.next() => match interrupt {
-                Ended::Stopped => break,
-                Ended::Jumped => upstream.begin_anew(rng),
-                _ => {}
-            },
+            Ended::CutOff => {}
+            Ended::Lost(_) | Ended::Drained | Ended::LeaseOver => server += 1,
+        }
+        let wait = upstream.wait_after(&ended, rng);
+        match interrupts.during(wait).await {
+            Some(Ended::Stopped) => break,
+            Some(Ended::Jumped) => upstream.begin_anew(rng),
+            _ => {}
         }
     }
     agent.wipe(keyferry_protocol::memory::PageState::LeaseOver);
@@ -146,7 +147,7 @@ async fn ask_for_a_ticket(
     );
     let wait = match error {
         EnrolError::Approval(ApprovalError::Denied) => AFTER_DENIAL,
-        EnrolError::Approval(ApprovalError::Expired) => std::time::Duration::ZERO,
+        EnrolError::Approval(ApprovalError::Expired) => Duration::ZERO,
         _ => upstream.backoff.next(rng),
     };
     tokio::select! {
@@ -161,9 +162,18 @@ enum Entered {
 }
 
 impl Upstream {
+    /// How long until the next attempt.
+    fn wait_after(&mut self, ended: &Ended, rng: &mut impl CryptoRng) -> Duration {
+        match ended {
+            Ended::CutOff => self.backoff.slow(rng),
+            Ended::Lost(LinkError::Refused) => self.refused(rng),
+            _ => self.backoff.next(rng),
+        }
+    }
+
     /// With somebody to ask, a refused credential is given up for a fresh ticket: at once where
     /// that costs nobody anything, and when it was refused several times where a person has to.
-    fn refused(&mut self, rng: &mut impl CryptoRng) -> std::time::Duration {
+    fn refused(&mut self, rng: &mut impl CryptoRng) -> Duration {
         self.refusals += 1;
         let hopeless = match self.source {
             Source::Nobody => false,
@@ -242,7 +252,7 @@ impl Upstream {
             .take(&self.arena, accept.next_id, accept.next_secret)?;
         self.refusals = 0;
         agent.change(crate::keyring::Keyring::begin_batch);
-        let lease = std::time::Duration::from_secs(accept.lease_seconds.into());
+        let lease = Duration::from_secs(accept.lease_seconds.into());
         agent.begin_lease(lease.min(TO_TELL_ALL));
         agent.uplink(|uplink| {
             uplink.state = ConnectionState::Connected;
@@ -302,8 +312,8 @@ fn note(agent: &Agent, state: ConnectionState, reason: Option<String>) {
 }
 
 /// A server that has not told all keys by then does not renew a lease either.
-const TO_TELL_ALL: std::time::Duration = std::time::Duration::from_secs(30);
+const TO_TELL_ALL: Duration = Duration::from_secs(30);
 /// A server in trouble refuses too; a person is not bothered for that.
 const REFUSALS_BEFORE_A_PERSON_IS_ASKED: u32 = 4;
 /// A denied machine asks again after this long.
-const AFTER_DENIAL: std::time::Duration = std::time::Duration::from_secs(600);
+const AFTER_DENIAL: Duration = Duration::from_secs(600);
