@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Connection, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqlSafeStr, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::{Database, Engine, PATIENCE, Room, until};
@@ -89,7 +89,7 @@ impl Stage {
     }
 
     /// Changes the database behind the server's back, and tells how many rows that met.
-    pub async fn change(&self, sql: &'static str) -> u64 {
+    pub async fn change(&self, sql: impl SqlSafeStr) -> u64 {
         match self.database() {
             None => {
                 let mut file = self.open_file().await;
@@ -102,6 +102,28 @@ impl Stage {
                 done.rows_affected()
             }
         }
+    }
+
+    /// The same with a statement in which `NUMBERS` are rows whose `i` is 1 to `most`, `NEW_ID` is
+    /// one that nobody has, and `NEW_HASH` what no token hashes to.
+    pub async fn change_by_numbers(&self, most: u32, sql: &str) -> u64 {
+        let (numbers, id, hash) = match self.database() {
+            None => (
+                "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < MOST) \
+                 SELECT i FROM n) n",
+                "randomblob(16)",
+                "randomblob(32)",
+            ),
+            Some(_) => (
+                "generate_series(1, MOST) n(i)",
+                "gen_random_uuid()",
+                "decode(md5(i::text), 'hex')",
+            ),
+        };
+        let numbers = numbers.replace("MOST", &most.to_string());
+        let sql = sql.replace("NUMBERS", &numbers);
+        let sql = sql.replace("NEW_ID", id).replace("NEW_HASH", hash);
+        self.change(AssertSqlSafe(sql)).await
     }
 
     async fn open_file(&self) -> SqliteConnection {

@@ -23,38 +23,19 @@ on_both_engines!(
 async fn of_too_many_sessions_and_devices_the_oldest_go(engine: Engine) {
     let stage = Stage::new(engine).await;
     let server = Server::start(&stage);
-    let ada = register(&server).await;
-    let others = match engine {
-        Engine::Sqlite => {
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) \
-             INSERT INTO sessions (id, tenant_id, user_id, token_hash, created_at, expires_at) \
-             SELECT randomblob(16), s.tenant_id, s.user_id, randomblob(32), i, s.expires_at \
-             FROM n, sessions s"
-        }
-        Engine::Postgres => {
-            "INSERT INTO sessions (id, tenant_id, user_id, token_hash, created_at, expires_at) \
-             SELECT gen_random_uuid(), s.tenant_id, s.user_id, decode(md5(i::text), 'hex'), i, \
-             s.expires_at FROM generate_series(1, 250) i, sessions s"
-        }
-    };
-    assert_eq!(stage.change(others).await, 250);
+    let ada = register(&server, "ada").await;
+    let others = "INSERT INTO sessions \
+        (id, tenant_id, user_id, token_hash, created_at, expires_at) \
+        SELECT NEW_ID, s.tenant_id, s.user_id, NEW_HASH, i, s.expires_at FROM NUMBERS, sessions s";
+    assert_eq!(stage.change_by_numbers(250, others).await, 250);
     let elsewhere = "INSERT INTO tenants (id, name, created_at, plan) \
         SELECT u.id, 'Elsewhere', 0, 'pro' FROM users u";
     assert_eq!(stage.change(elsewhere).await, 1);
     let moved = "UPDATE sessions SET tenant_id = user_id WHERE created_at <= 7";
     assert_eq!(stage.change(moved).await, 7);
-    let devices = match engine {
-        Engine::Sqlite => {
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150) \
-             INSERT INTO devices SELECT randomblob(16), u.id, randomblob(32), 'old', \
-             '192.0.2.0/24', i, i FROM n, users u"
-        }
-        Engine::Postgres => {
-            "INSERT INTO devices SELECT gen_random_uuid(), u.id, decode(md5(i::text), 'hex'), \
-             'old', '192.0.2.0/24', i, i FROM generate_series(1, 150) i, users u"
-        }
-    };
-    assert_eq!(stage.change(devices).await, 150);
+    let devices = "INSERT INTO devices \
+        SELECT NEW_ID, u.id, NEW_HASH, 'old', '192.0.2.0/24', i, i FROM NUMBERS, users u";
+    assert_eq!(stage.change_by_numbers(150, devices).await, 150);
 
     assert_eq!(log_in_from(&server, "127.0.0.1", PASSWORD).status, 200);
     let live = "SELECT COUNT(*) FROM sessions WHERE ended_at IS NULL";
@@ -78,7 +59,7 @@ async fn of_too_many_sessions_and_devices_the_oldest_go(engine: Engine) {
 async fn nobody_has_more_than_a_hundred_api_keys(engine: Engine) {
     let stage = Stage::new(engine).await;
     let server = Server::start(&stage);
-    let ada = register(&server).await;
+    let ada = register(&server, "ada").await;
     let add = async || {
         let new = Some(json!({ "name": "backup" }));
         let path = "/auth/api-keys";
@@ -101,20 +82,10 @@ async fn nobody_has_more_than_a_hundred_api_keys(engine: Engine) {
 async fn a_tenant_has_no_more_than_so_many_invitations_and_roles(engine: Engine) {
     let stage = Stage::new(engine).await;
     let server = Server::start_with(&stage, &[("AUTH_INVITATIONS_PER_HOUR", "0")]);
-    let ada = register(&server).await;
-    let invitations = match engine {
-        Engine::Sqlite => {
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) \
-             INSERT INTO invitations SELECT randomblob(16), t.id, i, i, 'viewer', randomblob(32), \
-             NULL, i, 9000000000000000 FROM n, tenants t"
-        }
-        Engine::Postgres => {
-            "INSERT INTO invitations SELECT gen_random_uuid(), t.id, i, i, 'viewer', \
-             decode(md5(i::text), 'hex'), NULL, i, 9000000000000000 \
-             FROM generate_series(1, 500) i, tenants t"
-        }
-    };
-    assert_eq!(stage.change(invitations).await, 500);
+    let ada = register(&server, "ada").await;
+    let invitations = "INSERT INTO invitations SELECT NEW_ID, t.id, i, i, 'viewer', NEW_HASH, NULL, \
+        i, 9000000000000000 FROM NUMBERS, tenants t";
+    assert_eq!(stage.change_by_numbers(500, invitations).await, 500);
     let new = json!({ "email": "bob@example.org", "role": "viewer" });
     assert_eq!(
         code(&server, &ada, "POST /invitations", new.clone()).await,
@@ -125,17 +96,8 @@ async fn a_tenant_has_no_more_than_so_many_invitations_and_roles(engine: Engine)
         .await;
     assert_eq!(code(&server, &ada, "POST /invitations", new).await, "");
 
-    let roles = match engine {
-        Engine::Sqlite => {
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
-             INSERT INTO roles SELECT t.id, 'role-' || i, '[]', i FROM n, tenants t"
-        }
-        Engine::Postgres => {
-            "INSERT INTO roles SELECT t.id, 'role-' || i, '[]', i \
-             FROM generate_series(1, 1000) i, tenants t"
-        }
-    };
-    assert_eq!(stage.change(roles).await, 1000);
+    let roles = "INSERT INTO roles SELECT t.id, 'role-' || i, '[]', i FROM NUMBERS, tenants t";
+    assert_eq!(stage.change_by_numbers(1000, roles).await, 1000);
     let permits = json!({ "permissions": ["code:generate"] });
     assert_eq!(
         code(&server, &ada, "PUT /roles/coder", permits.clone()).await,
@@ -147,19 +109,8 @@ async fn a_tenant_has_no_more_than_so_many_invitations_and_roles(engine: Engine)
 async fn nobody_belongs_to_more_than_a_hundred_tenants(engine: Engine) {
     let stage = Stage::new(engine).await;
     let server = Server::start(&stage);
-    let ada = register(&server).await;
-    let tenants = match engine {
-        Engine::Sqlite => {
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 98) \
-             INSERT INTO tenants (id, name, created_at, plan) \
-             SELECT randomblob(16), i, 0, 'pro' FROM n"
-        }
-        Engine::Postgres => {
-            "INSERT INTO tenants (id, name, created_at, plan) \
-             SELECT gen_random_uuid(), i, 0, 'pro' FROM generate_series(1, 98) i"
-        }
-    };
-    assert_eq!(stage.change(tenants).await, 98);
+    let ada = register(&server, "ada").await;
+    assert_eq!(stage.change_by_numbers(98, TENANTS).await, 98);
     let joined = "INSERT INTO memberships SELECT t.id, u.id, 'owner', 0 FROM tenants t, users u \
         WHERE t.plan = 'pro'";
     assert_eq!(stage.change(joined).await, 98);
@@ -173,25 +124,13 @@ async fn nobody_belongs_to_more_than_a_hundred_tenants(engine: Engine) {
 async fn a_tenant_has_no_more_than_a_thousand_keys(engine: Engine) {
     let stage = Stage::new(engine).await;
     let server = Server::start(&stage);
-    let ada = register(&server).await;
-    let bob = account(&server, "bob").await;
-    let keys = match engine {
-        Engine::Sqlite => {
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
-             INSERT INTO provider_keys (id, tenant_id, name, provider, policy, status, \
-             current_version, created_at) SELECT randomblob(16), m.tenant_id, 'key-' || i, \
-             'openai', '{}', CASE i WHEN 1 THEN 'revoked' ELSE 'active' END, 1, i \
-             FROM n, memberships m JOIN users u ON u.id = m.user_id WHERE u.username = 'ada'"
-        }
-        Engine::Postgres => {
-            "INSERT INTO provider_keys (id, tenant_id, name, provider, policy, status, \
-             current_version, created_at) SELECT gen_random_uuid(), m.tenant_id, 'key-' || i, \
-             'openai', '{}', CASE i WHEN 1 THEN 'revoked' ELSE 'active' END, 1, i \
-             FROM generate_series(1, 1000) i, memberships m JOIN users u ON u.id = m.user_id \
-             WHERE u.username = 'ada'"
-        }
-    };
-    assert_eq!(stage.change(keys).await, 1000);
+    let ada = register(&server, "ada").await;
+    let bob = register(&server, "bob").await;
+    let keys = "INSERT INTO provider_keys (id, tenant_id, name, provider, policy, status, \
+        current_version, created_at) SELECT NEW_ID, m.tenant_id, 'key-' || i, 'openai', '{}', \
+        CASE i WHEN 1 THEN 'revoked' ELSE 'active' END, 1, i \
+        FROM NUMBERS, memberships m JOIN users u ON u.id = m.user_id WHERE u.username = 'ada'";
+    assert_eq!(stage.change_by_numbers(1000, keys).await, 1000);
     let new = json!({ "provider": "openai", "value": "sk-example" });
     let put = async |who, name: &str| {
         let line = format!("PUT /keys/{name}");
@@ -211,20 +150,25 @@ async fn a_tenant_has_no_more_than_a_thousand_keys(engine: Engine) {
 }
 
 /// The code of a refusal, or nothing.
-async fn code(server: &Server, bearer: &SecretString, line: &str, body: Value) -> String {
+pub(crate) async fn code(
+    server: &Server,
+    bearer: &SecretString,
+    line: &str,
+    body: Value,
+) -> String {
     let (method, path) = line.split_once(' ').unwrap();
     let method = method.parse().unwrap();
     let answer = server.ask(method, path, Some(bearer), Some(body)).await;
     answer.body["code"].as_str().unwrap_or_default().to_owned()
 }
 
-async fn register(server: &Server) -> SecretString {
-    account(server, "ada").await
-}
-
-async fn account(server: &Server, name: &str) -> SecretString {
+pub(crate) async fn register(server: &Server, name: &str) -> SecretString {
     let account = json!({ "username": name, "password": PASSWORD });
     let path = "/auth/register";
     let made = server.ask(Method::POST, path, None, Some(account)).await;
     made.body["access_token"].as_str().unwrap().into()
 }
+
+/// As many as there are numbers.
+pub(crate) const TENANTS: &str = "INSERT INTO tenants (id, name, created_at, plan) \
+    SELECT NEW_ID, i, 0, 'pro' FROM NUMBERS";
