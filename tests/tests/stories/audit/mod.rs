@@ -13,7 +13,8 @@ use keyferry_tests::{
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection, SqliteConnection};
+
+use crate::operator::database::execute;
 
 pub(crate) use tampering::own_the_database;
 
@@ -232,23 +233,6 @@ fn ndjson(lines: &[String]) -> Vec<Value> {
     parsed.collect()
 }
 
-/// Does to the database what only its owner can.
-pub(crate) async fn execute(stage: &Stage, statements: &str) -> Result<(), sqlx::Error> {
-    let statements = sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned()));
-    if let Some(database) = stage.database() {
-        let mut connection = PgConnection::connect(database.url()).await?;
-        return statements.execute(&mut connection).await.map(drop);
-    }
-    let file = format!(
-        "sqlite://{}",
-        stage.data_dir().join("keyferry.db").display()
-    );
-    let mut connection = SqliteConnection::connect(&file).await?;
-    let done = statements.execute(&mut connection).await.map(drop);
-    connection.close().await?;
-    done
-}
-
 /// From now on the database takes no more events, or none of these.
 async fn refuse_events(stage: &Stage, engine: Engine, which: &str) {
     let statements = match engine {
@@ -263,7 +247,7 @@ async fn refuse_events(stage: &Stage, engine: Engine, which: &str) {
              FOR EACH ROW {which} EXECUTE FUNCTION no_room()"
         ),
     };
-    execute(stage, &statements).await.unwrap();
+    execute(stage, &statements).await;
 }
 
 async fn allow_events(stage: &Stage, engine: Engine) {
@@ -271,7 +255,5 @@ async fn allow_events(stage: &Stage, engine: Engine) {
         Engine::Sqlite => "",
         Engine::Postgres => " ON audit_events",
     };
-    execute(stage, &format!("DROP TRIGGER no_room{on}"))
-        .await
-        .unwrap();
+    execute(stage, &format!("DROP TRIGGER no_room{on}")).await;
 }

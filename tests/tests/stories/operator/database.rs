@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use keyferry_tests::Stage;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 /// One value.
 pub(super) async fn query<T>(stage: &Stage, sql: &str) -> T
@@ -13,8 +13,7 @@ where
         + Send
         + Unpin,
 {
-    let url = stage.database().map(|database| database.url().to_owned());
-    query_at(&url.unwrap_or_else(|| file(stage)), sql).await
+    query_at(&url(stage), sql).await
 }
 
 /// One value of the database at this URL.
@@ -47,23 +46,35 @@ where
 }
 
 /// Any statements.
-pub(super) async fn execute(stage: &Stage, sql: &str) {
-    let url = stage.database().map(|database| database.url().to_owned());
-    execute_at(&url.unwrap_or_else(|| file(stage)), sql).await;
+pub(crate) async fn execute(stage: &Stage, sql: &str) {
+    try_execute(stage, sql).await.unwrap();
 }
 
-/// The same in the database at this URL.
+/// Any statements, which the database may refuse.
+pub(crate) async fn try_execute(stage: &Stage, sql: &str) -> Result<(), sqlx::Error> {
+    try_execute_at(&url(stage), sql).await
+}
+
+/// Any statements in the database at this URL.
 pub(super) async fn execute_at(url: &str, sql: &str) {
-    let sql = AssertSqlSafe(sql.to_owned());
-    if url.starts_with("postgres") {
-        let mut connection = PgConnection::connect(url).await.unwrap();
-        connection.execute(sql).await.unwrap();
-    } else {
-        let mut connection = SqliteConnection::connect(url).await.unwrap();
-        connection.execute(sql).await.unwrap();
-    }
+    try_execute_at(url, sql).await.unwrap();
 }
 
-fn file(stage: &Stage) -> String {
-    format!("sqlite:{}", stage.data_dir().join("keyferry.db").display())
+async fn try_execute_at(url: &str, sql: &str) -> Result<(), sqlx::Error> {
+    let statements = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+    if url.starts_with("postgres") {
+        let mut connection = PgConnection::connect(url).await?;
+        return statements.execute(&mut connection).await.map(drop);
+    }
+    let mut connection = SqliteConnection::connect(url).await?;
+    let done = statements.execute(&mut connection).await.map(drop);
+    connection.close().await?;
+    done
+}
+
+fn url(stage: &Stage) -> String {
+    match stage.database() {
+        Some(database) => database.url().to_owned(),
+        None => format!("sqlite:{}", stage.data_dir().join("keyferry.db").display()),
+    }
 }

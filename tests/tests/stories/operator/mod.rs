@@ -3,7 +3,7 @@
 mod astray;
 mod backup;
 mod begin;
-mod database;
+pub(crate) mod database;
 mod database_tls;
 mod epoch;
 mod first_day;
