@@ -80,18 +80,7 @@ fn lines(out: &mut String, status: &Status) -> std::fmt::Result {
     }
     writeln!(out, "tools       {} connected", status.tools)?;
     keys(out, status)?;
-    if let Some(proxy) = &status.proxy {
-        writeln!(out, "proxy       127.0.0.1:{}", proxy.port)?;
-        for tool in &proxy.tools {
-            let (key, pid, uid) = (&tool.key, tool.pid, tool.uid);
-            let (requests, sent, received) = (tool.requests, tool.sent, tool.received);
-            writeln!(
-                out,
-                "exec        {key:<20} process {pid} of user {uid}: {requests} requests, \
-                 {sent} bytes out, {received} bytes in"
-            )?;
-        }
-    }
+    programs(out, status)?;
     for step in &status.hardening {
         let mark = if step.degraded { " (degraded)" } else { "" };
         writeln!(out, "hardening   {:<18} {}{mark}", step.step, step.level)?;
@@ -105,6 +94,24 @@ fn lines(out: &mut String, status: &Status) -> std::fmt::Result {
     }
     for advice in &status.advice {
         writeln!(out, "advice      {advice}")?;
+    }
+    Ok(())
+}
+
+/// The proxy, and who uses keys through it.
+fn programs(out: &mut String, status: &Status) -> std::fmt::Result {
+    let Some(proxy) = &status.proxy else {
+        return Ok(());
+    };
+    writeln!(out, "proxy       127.0.0.1:{}", proxy.port)?;
+    for tool in &proxy.tools {
+        let (key, pid, uid) = (&tool.key, tool.pid, tool.uid);
+        let (requests, sent, received) = (tool.requests, tool.sent, tool.received);
+        writeln!(
+            out,
+            "exec        {key:<20} process {pid} of user {uid}: {requests} requests, \
+             {sent} bytes out, {received} bytes in"
+        )?;
     }
     Ok(())
 }

@@ -75,6 +75,21 @@ impl<S> Wire<S> {
         }
     }
 
+    /// Keeps what there is of a head until all of it is.
+    fn take_head(&mut self, filled: usize, bytes: &[u8]) -> usize {
+        let rest = self.head.get_mut(filled..).unwrap_or_default();
+        let taken = rest.len().min(bytes.len());
+        for (place, byte) in rest.iter_mut().zip(bytes) {
+            *place = *byte;
+        }
+        let filled = filled + taken;
+        self.place = Place::Head { filled };
+        if filled == self.head.len() {
+            self.begin_frame();
+        }
+        taken
+    }
+
     /// A head is complete: it goes out, longer if the fields follow.
     fn begin_frame(&mut self) {
         let [a, b, c, kind, flags, stream @ ..] = self.head;
@@ -164,19 +179,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
                 };
                 Poll::Ready(Ok(passed))
             }
-            Place::Head { filled } => {
-                let rest = wire.head.get_mut(filled..).unwrap_or_default();
-                let taken = rest.len().min(bytes.len());
-                for (place, byte) in rest.iter_mut().zip(bytes) {
-                    *place = *byte;
-                }
-                let filled = filled + taken;
-                wire.place = Place::Head { filled };
-                if filled == wire.head.len() {
-                    wire.begin_frame();
-                }
-                Poll::Ready(Ok(taken))
-            }
+            Place::Head { filled } => Poll::Ready(Ok(wire.take_head(filled, bytes))),
             Place::Payload { left } => {
                 let passed = ready!(wire.poll_pass(context, (bytes, left)))?;
                 wire.place = Place::Payload {
