@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 pub(crate) use show::{MEDIA_TYPE, show};
 
@@ -70,47 +70,27 @@ impl Metrics {
     /// Beside its own counters it shows the durations of the database's statements.
     pub(crate) fn new(statements: Histogram) -> Self {
         let mut registry = Registry::with_prefix("keyferry");
-        let requests = Family::default();
-        let durations = Family::new_with_constructor(new_histogram as fn() -> Histogram);
-        let refusals = Family::default();
-        // From the start, or nobody would see the first one come.
-        for code in ALERTING {
-            drop(refusals.get_or_create(&RefusalLabels { code }));
-        }
-        let deliveries = Family::default();
-        let agents_refused = Counter::default();
-        registry.register("http_requests", "Requests answered", requests.clone());
-        registry.register_with_unit(
-            "http_request_duration",
-            "How long requests took, from their head to their answer",
-            Unit::Seconds,
-            durations.clone(),
-        );
-        registry.register_with_unit(
+        let counts = &mut registry;
+        let requests = register(counts, "http_requests", "Requests answered");
+        let durations = register_durations(counts);
+        counts.register_with_unit(
             "database_statement_duration",
             "How long statements took, with their wait for a connection",
             Unit::Seconds,
             statements,
         );
-        registry.register("refusals", "Requests refused, by code", refusals.clone());
-        registry.register(
-            "deliveries",
-            "What agents were told of keys",
-            deliveries.clone(),
-        );
-        let refused = "Agents that were not let in";
-        registry.register("agents_refused", refused, agents_refused.clone());
-        let deliveries_failed = Counter::default();
-        registry.register(
+        let refusals = register_refusals(counts);
+        let deliveries = register(counts, "deliveries", "What agents were told of keys");
+        let agents_refused = register(counts, "agents_refused", "Agents that were not let in");
+        let deliveries_failed = register(
+            counts,
             "deliveries_failed",
             "Looks at what an agent should have that the database or the audit made fail",
-            deliveries_failed.clone(),
         );
-        let audit_regressed = Gauge::default();
-        registry.register(
+        let audit_regressed = register(
+            counts,
             "audit_regressed",
             "Chains of the audit that are not what this server has seen of them",
-            audit_regressed.clone(),
         );
         Self {
             registry,
@@ -158,6 +138,32 @@ impl Metrics {
         self.audit_regressed
             .set(i64::try_from(chains).unwrap_or(i64::MAX));
     }
+}
+
+fn register<M: Metric + Default + Clone>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn register_durations(registry: &mut Registry) -> Family<RouteLabels, Histogram> {
+    let durations = Family::new_with_constructor(new_histogram as fn() -> Histogram);
+    registry.register_with_unit(
+        "http_request_duration",
+        "How long requests took, from their head to their answer",
+        Unit::Seconds,
+        durations.clone(),
+    );
+    durations
+}
+
+fn register_refusals(registry: &mut Registry) -> Family<RefusalLabels, Counter> {
+    let refusals: Family<_, Counter> = register(registry, "refusals", "Requests refused, by code");
+    // From the start, or nobody would see the first one come.
+    for code in ALERTING {
+        drop(refusals.get_or_create(&RefusalLabels { code }));
+    }
+    refusals
 }
 
 /// The codes that the alert rules ask for.
