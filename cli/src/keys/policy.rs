@@ -60,7 +60,15 @@ pub(super) async fn terms(
     if !terms.tools.is_empty() {
         policy.insert("tools".into(), terms.tools.clone().into());
     }
-    let budget = [
+    let budget = budget(terms);
+    if !budget.is_empty() {
+        policy.insert("budget".into(), budget.into());
+    }
+    Ok(policy)
+}
+
+fn budget(terms: &Terms) -> Map<String, Value> {
+    let named = [
         (
             "requests_per_minute",
             terms.requests_per_minute.map(Value::from),
@@ -68,12 +76,8 @@ pub(super) async fn terms(
         ("requests_per_day", terms.requests_per_day.map(Value::from)),
         ("bytes_per_day", terms.bytes_per_day.map(Value::from)),
     ];
-    let budget: Map<_, _> = budget
+    named
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-        .collect();
-    if !budget.is_empty() {
-        policy.insert("budget".into(), budget.into());
-    }
-    Ok(policy)
+        .collect()
 }
