@@ -54,19 +54,24 @@ impl Config {
             providers: sources.providers.clone(),
             data_dir,
         };
-        if config.listen.ip().is_unspecified() && config.public_urls.is_empty() {
+        config.refuse_what_does_not_go_together()?;
+        Ok(config)
+    }
+
+    fn refuse_what_does_not_go_together(&self) -> Result<(), ConfigError> {
+        if self.listen.ip().is_unspecified() && self.public_urls.is_empty() {
             return Err(wrong(
                 PUBLIC_URL,
                 "say under which URL agents reach this server, since it listens on every address",
             ));
         }
-        if config.transport == Transport::Plain && !config.listen.ip().is_loopback() {
+        if self.transport == Transport::Plain && !self.listen.ip().is_loopback() {
             return Err(wrong(
                 PLAIN_HTTP,
                 "plain HTTP is only possible on a loopback address",
             ));
         }
-        Ok(config)
+        Ok(())
     }
 }
 
