@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::key::{Key, Provider, owned, record_context};
-use super::policy::NewPolicy;
+use super::policy::{NewPolicy, Policy};
 use super::seal;
 use super::value::{Offered, Value};
 use crate::app::App;
@@ -73,24 +73,33 @@ pub(crate) async fn put(
         created_by: caller.user_id(),
         created_at: now,
     };
+    store(app, caller, (&key, &version), &policy).await?;
+    Key::of(owned(app, caller, &name).await?)
+}
 
+async fn store(
+    app: &App,
+    caller: &SignedIn,
+    (key, version): (&NewKeyRow, &NewVersionRow),
+    policy: &Policy,
+) -> Result<(), ApiError> {
     let mut change = app.store.begin().await?;
     hold_a_place(&mut change, key.tenant).await?;
-    change.insert_key(&key).await?;
-    change.insert_version(&version).await?;
+    change.insert_key(key).await?;
+    change.insert_version(version).await?;
     let actor = caller.actor();
     let entry = Entry {
-        tenant: Some(caller.tenant_id()),
+        tenant: Some(key.tenant),
         actor: &actor,
         action: "key.put",
-        subject: Some(name.as_str()),
+        subject: Some(&key.name),
         detail: json!({ "version": 1, "provider": key.provider, "policy": policy }),
         correlation: caller.request_id(),
     };
     change.insert_audit_event(app, &entry).await?;
-    let tenant = caller.tenant_id();
+    let tenant = key.tenant;
     bus::commit(app, change, &[Event::KeysChanged { tenant }]).await?;
-    Key::of(owned(app, caller, &name).await?)
+    Ok(())
 }
 
 /// Holds the tenant for one more key. All of them are read whenever an agent is told what it may have.
