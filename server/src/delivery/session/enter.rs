@@ -150,18 +150,9 @@ async fn admit(
     known: &StoredCredential,
     entered: &Entered,
 ) -> Result<Next, Refused> {
+    refuse_unfit(app, (offer, known), entered).await?;
     let agent_key = entered.agent_key.0;
     let place = entered.place();
-    if known.vm_status != "active" {
-        return Err(Refused::CutOff);
-    }
-    if offer.kind == CredentialKind::Reattach && known.agent_key.as_deref() != Some(&agent_key[..])
-    {
-        return Err(Refused::OtherAgent);
-    }
-    if known.status == "retired" {
-        return Err(suspect_clone(app, entered).await?);
-    }
     let id = TicketId::from_bytes(offer.id.0);
     let now = app.clock.now();
     let mut change = app.store.begin().await?;
@@ -190,6 +181,25 @@ async fn admit(
     let (tenant, vm) = place;
     bus::commit(app, change, &[Event::VmChanged { tenant, vm }]).await?;
     Ok(next)
+}
+
+async fn refuse_unfit(
+    app: &App,
+    (offer, known): (CredentialRef, &StoredCredential),
+    entered: &Entered,
+) -> Result<(), Refused> {
+    let agent_key = entered.agent_key.0;
+    if known.vm_status != "active" {
+        return Err(Refused::CutOff);
+    }
+    if offer.kind == CredentialKind::Reattach && known.agent_key.as_deref() != Some(&agent_key[..])
+    {
+        return Err(Refused::OtherAgent);
+    }
+    if known.status == "retired" {
+        return Err(suspect_clone(app, entered).await?);
+    }
+    Ok(())
 }
 
 async fn insert_next(
