@@ -10,7 +10,7 @@ use crate::audit::Entry;
 use crate::error::ApiError;
 use crate::page::{List, Page};
 use crate::sessions::{BuiltIn, LONGEST, MOST, Permission, Permissions, Role, SignedIn};
-use crate::store::Transaction;
+use crate::store::{TenantId, Transaction};
 
 /// A role and what it permits.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -84,17 +84,7 @@ pub(crate) async fn put_role(
     let mut change = app.store.begin().await?;
     let reach = Reach::hold(&mut change, caller, Permission::TenantAdmin).await?;
     reach.require(&role)?;
-    let stored = change.role(caller.tenant_id(), role.name()).await?;
-    match stored {
-        Some(before) => {
-            let before = Role::of(before.name, Some(&before.permissions));
-            reach.require(&before.map_err(ApiError::internal)?)?;
-        }
-        None if change.count_roles(caller.tenant_id()).await? >= MOST_ROLES => {
-            return Err(ApiError::TooMany);
-        }
-        None => {}
-    }
+    has_place(&mut change, (caller.tenant_id(), &reach), &role).await?;
     let now = app.clock.now();
     change
         .put_role(caller.tenant_id(), (role.name(), &list), now)
@@ -110,6 +100,22 @@ pub(crate) async fn put_role(
     change.insert_audit_event(app, &entry).await?;
     change.commit().await?;
     Ok(ShownRole::of(&role))
+}
+
+/// What it takes the place of is in reach too, or there is room for one more.
+async fn has_place(
+    change: &mut Transaction,
+    (tenant, reach): (TenantId, &Reach),
+    role: &Role,
+) -> Result<(), ApiError> {
+    match change.role(tenant, role.name()).await? {
+        Some(before) => {
+            let before = Role::of(before.name, Some(&before.permissions));
+            reach.require(&before.map_err(ApiError::internal)?)
+        }
+        None if change.count_roles(tenant).await? >= MOST_ROLES => Err(ApiError::TooMany),
+        None => Ok(()),
+    }
 }
 
 /// Deletes a role that nobody has.
