@@ -12,6 +12,7 @@ use crate::bus::{self, Event};
 use crate::error::ApiError;
 use crate::secret::Secret;
 use crate::sessions::{Origin, SignedIn};
+use crate::store::Transaction;
 
 /// The proof that it is the user who closes the account.
 #[derive(Deserialize, JsonSchema)]
@@ -41,14 +42,7 @@ pub(crate) async fn close_me(
         mfa::prove(app, caller, code).await?;
     }
     let mut change = app.store.begin().await?;
-    change.hold_tenants_of(id).await?;
-    if change.is_last_admin(id).await? {
-        return Err(ApiError::LastAdmin);
-    }
-    if change.is_last_owner(id).await? {
-        return Err(ApiError::LastOwner);
-    }
-    caller.hold(app, &mut change).await?;
+    hold(app, caller, &mut change).await?;
     let ended = change.end_sessions(id, None, app.clock.now()).await?;
     let machines = change.vms_of_user_alone(id).await?;
     let entry = Entry {
@@ -67,4 +61,18 @@ pub(crate) async fn close_me(
     let machines = machines.map(|(tenant, vm)| Event::VmChanged { tenant, vm });
     bus::commit(app, change, &ended.chain(machines).collect::<Vec<_>>()).await?;
     Ok(())
+}
+
+/// Holds what goes with the account, unless others need it.
+async fn hold(app: &App, caller: &SignedIn, change: &mut Transaction) -> Result<(), ApiError> {
+    let id = caller.user_id();
+    change.hold_tenants_of(id).await?;
+    if change.is_last_admin(id).await? {
+        return Err(ApiError::LastAdmin);
+    }
+    if change.is_last_owner(id).await? {
+        return Err(ApiError::LastOwner);
+    }
+    change.hold_to_delete(id).await?;
+    caller.hold(app, change).await
 }

@@ -3,7 +3,9 @@
 use serde::Serialize;
 use sqlx::FromRow;
 
-use super::{Store, StoreError, TenantId, Transaction, UnixTime, UserId, VmId, folded, sql};
+use super::{
+    Store, StoreError, Target, TenantId, Transaction, UnixTime, UserId, VmId, folded, sql,
+};
 use crate::accounts::{Email, Username};
 
 /// New values; what is none stays as it is.
@@ -98,6 +100,22 @@ impl Transaction {
             .execute
         )
         .map(drop)
+    }
+
+    /// Holds the user, then every session that goes with them, ended ones too, by their ids: rows
+    /// that go with others go as they come. SQLite has one writer anyway.
+    pub(crate) async fn hold_to_delete(&mut self, user: UserId) -> Result<(), StoreError> {
+        const USER: &str = "UPDATE users SET status = status WHERE id = $1";
+        const SESSIONS: &str = "SELECT s.id FROM sessions s WHERE s.user_id = $1 OR s.tenant_id IN \
+            (SELECT m.tenant_id FROM memberships m WHERE m.user_id = $1 AND NOT EXISTS \
+            (SELECT 1 FROM memberships o WHERE o.tenant_id = m.tenant_id AND o.user_id <> $1)) \
+            ORDER BY s.id FOR UPDATE";
+        if matches!(self.target(), Target::Postgres(_)) {
+            for sql in [USER, SESSIONS] {
+                sql!(self, query(sql, user).execute)?;
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the user with the invitations that they sent, and the tenants that have no other

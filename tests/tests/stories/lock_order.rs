@@ -19,6 +19,14 @@ use tokio::task::JoinHandle;
 /// What one party does after the other.
 type InOrder = [&'static str; 2];
 
+/// When two sessions were last seen, written down by their ids.
+const NOTING: InOrder = [
+    "UPDATE sessions SET last_seen_at = 1 \
+     WHERE created_at = (SELECT MIN(created_at) FROM sessions)",
+    "UPDATE sessions SET last_seen_at = 1 \
+     WHERE created_at = (SELECT MAX(created_at) FROM sessions)",
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_login_and_one_that_goes_well_do_not_block_each_other() {
     let scene = Scene::set().await;
@@ -86,14 +94,24 @@ async fn noting_sessions_and_ending_them_do_not_block_each_other() {
              WHERE created_at = (SELECT MIN(created_at) FROM sessions)",
         )
         .await;
-    let noting: InOrder = [
-        "UPDATE sessions SET last_seen_at = 1 \
-         WHERE created_at = (SELECT MIN(created_at) FROM sessions)",
-        "UPDATE sessions SET last_seen_at = 1 \
-         WHERE created_at = (SELECT MAX(created_at) FROM sessions)",
-    ];
     let ending = || scene.ask(Method::POST, "/auth/logout-all", None);
-    assert_eq!(scene.meanwhile(noting, ending).await, 204);
+    assert_eq!(scene.meanwhile(NOTING, ending).await, 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn noting_sessions_and_the_end_of_the_account_do_not_block_each_other() {
+    for older in ["that lives", "that has ended"] {
+        let mut scene = Scene::set().await;
+        if older == "that has ended" {
+            let left = scene.ask(Method::POST, "/auth/logout", None);
+            assert_eq!(left.await.unwrap(), 204);
+        }
+        scene.go_on_in_a_newer_session().await;
+        let password = Some(json!({ "current_password": PASSWORD }));
+        let closing = || scene.ask(Method::DELETE, "/auth/me", password);
+        let closed = scene.meanwhile(NOTING, closing).await;
+        assert_eq!(closed, 204, "there is an older session {older}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,6 +193,14 @@ impl Scene {
         let ada = made.await.body["access_token"].as_str().unwrap().into();
         stage.mailed_token("kfe_").await;
         Self { server, stage, ada }
+    }
+
+    async fn go_on_in_a_newer_session(&mut self) {
+        let account = json!({ "username": "ada", "password": PASSWORD });
+        let path = "/auth/login";
+        let newer = self.server.ask(Method::POST, path, None, Some(account));
+        let newer = newer.await.body;
+        self.ada = newer["access_token"].as_str().unwrap().into();
     }
 
     /// The status of a request that begins between the two steps of somebody else.
