@@ -155,6 +155,8 @@ async fn must_hold(
             holds.then_some(()).ok_or(ApiError::InvalidCredentials)
         }
         Ground::Session(session) => {
+            // Of too many others one will end.
+            change.hold_every_session(member.user).await?;
             let holds = change.hold_session(member.user, session, now).await?;
             holds.then_some(()).ok_or(ApiError::Unauthenticated)
         }

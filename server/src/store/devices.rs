@@ -117,6 +117,7 @@ impl Transaction {
         const END: &str = "UPDATE sessions SET ended_at = $1 \
             WHERE user_id = $2 AND device_id = $3 AND ended_at IS NULL RETURNING id";
         const FORGET: &str = "DELETE FROM devices WHERE user_id = $1 AND id = $2";
+        self.hold_every_session(user).await?;
         let ended = sql!(self, query_scalar(END, now, user, id).fetch_all)?;
         let forgotten = sql!(self, query(FORGET, user, id).execute)?;
         Ok((forgotten == 1).then_some(ended))

@@ -137,6 +137,20 @@ impl Transaction {
         Ok(())
     }
 
+    /// The same with the user before them, and ended ones among them: the end of a device touches
+    /// those too.
+    pub(crate) async fn hold_every_session(&mut self, user: UserId) -> Result<(), StoreError> {
+        const USER: &str = "UPDATE users SET status = status WHERE id = $1";
+        const SQL: &str = "SELECT id FROM sessions WHERE user_id = $1 \
+            ORDER BY id FOR NO KEY UPDATE";
+        if matches!(self.target(), Target::Postgres(_)) {
+            for sql in [USER, SQL] {
+                sql!(self, query(sql, user).execute)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes that the session was used.
     pub(crate) async fn note_session_seen(
         &mut self,

@@ -86,14 +86,7 @@ async fn a_reset_and_a_changed_password_do_not_block_each_other() {
 async fn noting_sessions_and_ending_them_do_not_block_each_other() {
     let scene = Scene::set().await;
     assert_eq!(scene.log_in(PASSWORD).await.unwrap(), 200);
-    // The older one lies behind the other from here on.
-    scene
-        .stage
-        .change(
-            "UPDATE sessions SET expires_at = expires_at + 1 \
-             WHERE created_at = (SELECT MIN(created_at) FROM sessions)",
-        )
-        .await;
+    scene.stage.change(OLDER_BEHIND).await;
     let ending = || scene.ask(Method::POST, "/auth/logout-all", None);
     assert_eq!(scene.meanwhile(NOTING, ending).await, 204);
 }
@@ -112,6 +105,39 @@ async fn noting_sessions_and_the_end_of_the_account_do_not_block_each_other() {
         let closed = scene.meanwhile(NOTING, closing).await;
         assert_eq!(closed, 204, "there is an older session {older}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn noting_sessions_and_a_session_in_another_tenant_do_not_block_each_other() {
+    let mut scene = Scene::set().await;
+    scene.go_on_in_a_newer_session().await;
+    let tenants = scene
+        .server
+        .ask(Method::GET, "/tenants", Some(&scene.ada), None);
+    let tenants = tenants.await.body;
+    let enter = format!(
+        "/tenants/{}/enter",
+        tenants["items"][0]["id"].as_str().unwrap()
+    );
+    let entering = || scene.ask(Method::POST, &enter, None);
+    assert_eq!(scene.meanwhile(NOTING, entering).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn noting_sessions_and_forgetting_their_device_do_not_block_each_other() {
+    let mut scene = Scene::set().await;
+    scene.go_on_in_a_newer_session().await;
+    scene.stage.change(OLDER_BEHIND).await;
+    let devices = scene
+        .server
+        .ask(Method::GET, "/auth/devices", Some(&scene.ada), None);
+    let devices = devices.await.body;
+    let device = format!(
+        "/auth/devices/{}",
+        devices["items"][0]["id"].as_str().unwrap()
+    );
+    let forgetting = || scene.ask(Method::DELETE, &device, None);
+    assert_eq!(scene.meanwhile(NOTING, forgetting).await, 204);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,6 +202,10 @@ async fn a_delivery_and_the_removal_of_its_machine_do_not_block_each_other() {
     removing.commit().await;
     agent.until_holding("groq", 1).await;
 }
+
+/// From here on the older session lies behind the newer one.
+const OLDER_BEHIND: &str = "UPDATE sessions SET expires_at = expires_at + 1 \
+    WHERE created_at = (SELECT MIN(created_at) FROM sessions)";
 
 /// Ada, alone on a server.
 struct Scene {
