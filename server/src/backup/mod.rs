@@ -20,8 +20,8 @@ pub(crate) use format::{BackupKey, Header};
 pub(crate) use restore::{Freshness, Restoring, restore};
 pub(crate) use take::Snapshot;
 
-/// Why there is no backup, or why it was not brought back. Of one that was not, the database has at
-/// most empty tables, which the next restore takes for nothing.
+/// Why there is no backup, or why it was not brought back. Of one that was not, the database has
+/// empty tables at most, which the next restore takes for nothing, or every row, which it leaves.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BackupError {
     #[error("the file is not a Keyferry backup")]

@@ -59,13 +59,15 @@ pub(crate) async fn restore(
     progress: impl Fn(u64),
 ) -> Result<Header, BackupError> {
     let header = restoring.header().clone();
-    refuse_used(store, &header).await?;
-    let begun = store.migrate_to(&header.schema).await;
-    begun.map_err(|cause| match cause {
-        StoreError::NewerSchema(_) => BackupError::Newer,
-        other => other.into(),
-    })?;
-    fill(store, restoring, freshness, progress).await?;
+    if !is_filled(store, &header, freshness).await? {
+        refuse_used(store, &header).await?;
+        let begun = store.migrate_to(&header.schema).await;
+        begun.map_err(|cause| match cause {
+            StoreError::NewerSchema(_) => BackupError::Newer,
+            other => other.into(),
+        })?;
+        fill(store, restoring, freshness, progress).await?;
+    }
     store.migrate().await?;
     Ok(header)
 }
@@ -97,14 +99,34 @@ async fn fill(
     if !told.eq(rows) {
         return Err(BackupError::Damaged);
     }
-    let epoch = match freshness {
-        Freshness::Unknown => super::epoch::RESTORED,
-        Freshness::UpToDate => header.epoch,
-    };
+    let epoch = epoch(&header, freshness).to_string();
     change
-        .set_setting(super::epoch::SETTING, &epoch.to_string(), header.created_at)
+        .set_setting(super::epoch::SETTING, &epoch, header.created_at)
         .await?;
     Ok(change.commit().await?)
+}
+
+const fn epoch(header: &Header, freshness: Freshness) -> i64 {
+    match freshness {
+        Freshness::Unknown => super::epoch::RESTORED,
+        Freshness::UpToDate => header.epoch,
+    }
+}
+
+/// Whether the same restore was cut off when every row was there. Nobody has used them since:
+/// whoever does moves the epoch on first.
+async fn is_filled(
+    store: &Store,
+    header: &Header,
+    freshness: Freshness,
+) -> Result<bool, BackupError> {
+    if store.schema().await?.applied.is_empty() {
+        return Ok(false);
+    }
+    let epoch = epoch(header, freshness).to_string();
+    let left = store.setting_of(super::epoch::SETTING, header.created_at);
+    let instance = store.setting(INSTANCE).await?;
+    Ok(instance.as_ref() == Some(&header.instance_id) && left.await? == Some(epoch))
 }
 
 /// Nothing may be there, or nothing but the tables that a restore begins with.
@@ -181,6 +203,36 @@ mod tests {
         let snapshot = Snapshot::of(&store, NOW).await.unwrap();
         let out = File::create(path).unwrap();
         snapshot.write(out, None, || ()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn rows_that_the_same_restore_has_left_are_known_until_somebody_uses_them() {
+        use Freshness::{Unknown, UpToDate};
+        let folder = tempfile::tempdir().unwrap();
+        let [file, other] = ["backup", "other"].map(|name| folder.path().join(name));
+        backup_of("ours", &file).await;
+        backup_of("theirs", &other).await;
+        for freshness in [Unknown, UpToDate] {
+            let there = Store::open_in_memory().await;
+            let again = async |file: &Path, freshness| {
+                let restoring = Restoring::open(file).unwrap();
+                restore(&there, restoring, freshness, |_| ())
+                    .await
+                    .map(drop)
+            };
+            again(&file, freshness).await.unwrap();
+            again(&file, freshness).await.unwrap();
+            let refused = again(&other, freshness).await;
+            assert!(matches!(refused, Err(BackupError::NotEmpty)));
+
+            let mut change = there.begin().await.unwrap();
+            let folder = uuid::Uuid::from_bytes([1; 16]);
+            let later = UnixTime::from_seconds(2);
+            change.move_epoch(folder, 2_000_000, later).await.unwrap();
+            change.commit().await.unwrap();
+            let refused = again(&file, freshness).await;
+            assert!(matches!(refused, Err(BackupError::NotEmpty)));
+        }
     }
 
     #[tokio::test]

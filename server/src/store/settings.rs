@@ -22,6 +22,16 @@ impl Store {
         const SQL: &str = "SELECT value FROM settings WHERE name = $1";
         sql!(self, query_scalar(SQL, name).fetch_optional)
     }
+
+    /// The same if it was written down at this time.
+    pub(crate) async fn setting_of(
+        &self,
+        name: &str,
+        at: UnixTime,
+    ) -> Result<Option<String>, StoreError> {
+        const SQL: &str = "SELECT value FROM settings WHERE name = $1 AND updated_at = $2";
+        sql!(self, query_scalar(SQL, name, at).fetch_optional)
+    }
 }
 
 impl Transaction {

@@ -11,6 +11,7 @@ mod full_disk;
 mod import;
 mod import_again;
 mod import_rows;
+mod killed_restore;
 mod many_servers;
 mod master_key;
 mod pooler;
