@@ -308,7 +308,7 @@ fn in_order(mut left: Vec<Shape>, references: &[Reference]) -> Vec<Shape> {
 
 /// The tables that migrations make. Others in the same schema are somebody else's, and `changes` are
 /// notes for servers that run, which are nothing to one that starts from a backup.
-const TABLES: [&str; 35] = [
+pub(super) const TABLES: [&str; 35] = [
     "audit_events",
     "audit_heads",
     "audit_keys",

@@ -3,6 +3,7 @@
 
 use sqlx::{AssertSqlSafe, FromRow, PgPool};
 
+use super::copy::TABLES;
 use super::{Pool, Store, StoreError, in_time};
 use crate::traces;
 
@@ -74,14 +75,15 @@ impl Store {
         in_time(&self.bound(), span, query.fetch_all(pool)).await
     }
 
-    /// The tables and views of the schema.
+    /// Our tables and views that are there.
     async fn relations(&self, pool: &PgPool) -> Result<Vec<Relation>, StoreError> {
         const SQL: &str = "SELECT c.relname::text AS name, c.relkind = 'v' AS is_view FROM pg_class c \
             JOIN pg_class m ON m.relnamespace = c.relnamespace AND m.relowner = c.relowner \
             JOIN pg_namespace n ON n.oid = c.relnamespace \
             WHERE n.nspname = current_schema() AND m.relname = '_sqlx_migrations' \
-            AND c.relkind IN ('r', 'p', 'v') ORDER BY c.relname";
-        let query = sqlx::query_as(SQL).fetch_all(pool);
+            AND c.relkind IN ('r', 'p', 'v') AND c.relname = ANY($1) ORDER BY c.relname";
+        let ours: Vec<&str> = TABLES.into_iter().chain(BESIDE).chain(VIEWS).collect();
+        let query = sqlx::query_as(SQL).bind(ours).fetch_all(pool);
         in_time(&self.bound(), traces::statement(&SQL), query).await
     }
 }
@@ -96,7 +98,7 @@ impl Grantee<'_> {
             UNION ALL (SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', p.oid::regprocedure, $1) \
             FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
             WHERE n.nspname = current_schema() AND pg_has_role(p.proowner, 'USAGE') \
-            AND p.prorettype <> 'trigger'::regtype ORDER BY p.proname)";
+            AND p.proname = ANY($2) ORDER BY p.proname)";
         let mut statements = Vec::new();
         let role = quoted(&self.role);
         for relation in self.store.relations(self.pool).await? {
@@ -104,7 +106,7 @@ impl Grantee<'_> {
             statements.push(format!("REVOKE ALL ON {table} FROM {role}"));
             statements.push(format!("GRANT {privileges} ON {table} TO {role}"));
         }
-        let query = sqlx::query_scalar(REST).bind(&self.role);
+        let query = sqlx::query_scalar(REST).bind(&self.role).bind(FUNCTIONS);
         let rest = query.fetch_all(self.pool);
         let span = traces::statement(&REST);
         let rest: Vec<String> = in_time(&self.store.bound(), span, rest).await?;
@@ -175,6 +177,18 @@ impl Relation {
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
+
+/// The tables that are in no backup.
+const BESIDE: [&str; 3] = ["changes", "_audit_retention", "_sqlx_migrations"];
+const VIEWS: [&str; 2] = ["active_auth_sessions", "recent_auth_events"];
+/// What people, views and servers call.
+const FUNCTIONS: [&str; 5] = [
+    "cleanup_expired_auth_sessions",
+    "cleanup_expired_auth_tokens",
+    "get_auth_statistics",
+    "microseconds_now",
+    "prune_audit",
+];
 
 #[cfg(test)]
 mod tests {

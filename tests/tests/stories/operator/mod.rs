@@ -18,5 +18,6 @@ mod pooler;
 mod rotation;
 mod schema;
 mod server_key;
+mod shared_schema;
 mod two_roles;
 mod verify;
