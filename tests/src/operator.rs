@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::program::{Program, binary, clean_command};
-use crate::{Answer, Stage};
+use crate::{Answer, Stage, Terminal};
 
 /// Somebody with the settings that the server has.
 pub struct Operator<'a> {
@@ -73,6 +73,14 @@ impl<'a> Operator<'a> {
         Program::start(self.stage, name, binary("keyferry-server"), |command| {
             self.configure(command, arguments);
         })
+    }
+
+    /// Starts one at a terminal.
+    pub fn at_a_terminal(&self, arguments: &[&str]) -> Terminal {
+        let mut command = clean_command(self.stage, binary("keyferry-server"));
+        self.configure(&mut command, arguments);
+        command.env("TERM", "xterm");
+        Terminal::start(&command)
     }
 
     fn configure(&self, command: &mut Command, arguments: &[&str]) {

@@ -116,7 +116,10 @@ pub(super) async fn verify_shown(
 async fn prune(config: Config, days: u64, as_json: bool) -> Result<(), Failure> {
     let (app, _stopper) = reopen(config).await?;
     let age = Duration::from_secs(days * 86_400);
-    let pruned = audit::prune(&app, app.clock.now() - age).await;
+    let progress = Progress::new("looking for old events", audit::size(&app.store).await?);
+    let done = |events| progress.advance(events);
+    let pruned = audit::prune_shown(&app, app.clock.now() - age, &done).await;
+    progress.finish();
     app.store.close().await;
     let pruned = pruned?;
     say(&if as_json {

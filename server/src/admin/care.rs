@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::open::connect_current;
+use super::progress::Progress;
 use super::start::reopen;
 use super::{Failure, Settings};
 use crate::clock::Clock;
@@ -44,8 +45,12 @@ pub(super) async fn stats(flags: CareFlags) -> Result<(), Failure> {
 pub(super) async fn sweep(flags: CareFlags) -> Result<(), Failure> {
     let config = flags.settings.parse(Vec::new())?;
     let (app, _stopper) = reopen(config).await?;
+    let progress = Progress::saying("sweeping sessions and tokens");
     let sessions = sessions::sweep_once(&app).await?;
+    progress.finish();
+    let progress = Progress::saying("sweeping tickets, credentials and versions");
     let deliveries = delivery::sweep_once(&app).await?;
+    progress.finish();
     app.store.close().await;
     let mut stdout = std::io::stdout().lock();
     if flags.json {

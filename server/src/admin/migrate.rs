@@ -9,6 +9,7 @@ use rand_core::UnwrapErr;
 use serde_json::json;
 
 use super::open::{Opened, connect, open};
+use super::progress::Progress;
 use super::{Failure, Settings};
 use crate::audit::{Anchors, ChainKey};
 use crate::config::Config;
@@ -52,7 +53,9 @@ pub(super) async fn migrate(flags: Migrate) -> Result<(), Failure> {
         store.grantee(role).await?;
     }
     if !flags.dry_run && !schema.pending.is_empty() {
+        let progress = Progress::saying("bringing the schema up to date");
         bring_up_to_date(&config, (&store, &schema)).await?;
+        progress.finish();
     }
     let mut done = Done {
         steps: schema.pending,

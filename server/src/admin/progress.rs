@@ -1,8 +1,9 @@
-//! A bar that shows how far a long command is, when somebody looks.
+//! A bar that shows how far a long command is, or a line that says what it does, when somebody
+//! looks.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar on standard error when that is a terminal; else nothing.
+/// A bar or a line on standard error when that is a terminal; else nothing.
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
@@ -13,6 +14,15 @@ impl Progress {
         bar.set_style(style.expect("the template is valid"));
         bar.set_message(what);
         Self(bar)
+    }
+
+    /// What is being done, where nothing tells how far it is.
+    pub(super) fn saying(what: &'static str) -> Self {
+        let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{msg} ...");
+        line.set_style(style.expect("the template is valid"));
+        line.set_message(what);
+        Self(line)
     }
 
     /// So many steps more are done.

@@ -27,7 +27,7 @@ pub(crate) use filter::Filter;
 pub(crate) use keep_anchor::keep_anchor;
 pub(crate) use key::{CONTEXT as KEY_CONTEXT, ChainKey};
 pub(crate) use list::list;
-pub(crate) use prune::prune;
+pub(crate) use prune::{prune, prune_shown};
 pub(crate) use sweep::sweep;
 pub(crate) use verify::{Books, FaultKind, Report, size, verify, verify_own};
 

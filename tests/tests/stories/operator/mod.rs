@@ -15,6 +15,7 @@ mod killed_restore;
 mod many_servers;
 mod master_key;
 mod pooler;
+mod progress;
 mod rotation;
 mod schema;
 mod server_key;
