@@ -57,10 +57,23 @@ impl Store {
         before: UnixTime,
         now: UnixTime,
     ) -> Result<u64, StoreError> {
-        const SESSIONS: &str = "DELETE FROM sessions WHERE expires_at <= $1 OR ended_at <= $1";
-        const TOKENS: &str = "DELETE FROM refresh_tokens WHERE expires_at <= $1";
+        const SQLITE: [&str; 2] = [
+            "DELETE FROM sessions WHERE expires_at <= $1 OR ended_at <= $1",
+            "DELETE FROM refresh_tokens WHERE expires_at <= $1",
+        ];
+        // Its rows come in no order: what somebody holds stays for the next sweep.
+        const POSTGRES: [&str; 2] = [
+            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions \
+             WHERE expires_at <= $1 OR ended_at <= $1 FOR UPDATE SKIP LOCKED)",
+            "DELETE FROM refresh_tokens WHERE id IN (SELECT id FROM refresh_tokens \
+             WHERE expires_at <= $1 FOR UPDATE SKIP LOCKED)",
+        ];
+        let [sessions, tokens] = match self.target() {
+            Target::Postgres(_) => POSTGRES,
+            Target::Sqlite(_) => SQLITE,
+        };
         let mut rows = 0;
-        for (sql, time) in [(SESSIONS, before), (TOKENS, now)] {
+        for (sql, time) in [(sessions, before), (tokens, now)] {
             rows += sql!(self, query(sql, time).execute)?;
         }
         Ok(rows)

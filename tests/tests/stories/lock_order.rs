@@ -11,7 +11,7 @@
 
 use hyper::Method;
 use keyferry_cli::rest::Ask;
-use keyferry_tests::{Agent, Engine, PASSWORD, Person, Secret, Server, Stage, until};
+use keyferry_tests::{Agent, Engine, Operator, PASSWORD, Person, Secret, Server, Stage, until};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -138,6 +138,39 @@ async fn noting_sessions_and_forgetting_their_device_do_not_block_each_other() {
     );
     let forgetting = || scene.ask(Method::DELETE, &device, None);
     assert_eq!(scene.meanwhile(NOTING, forgetting).await, 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_leaves_sessions_that_somebody_holds_to_the_next_one() {
+    let mut scene = Scene::set().await;
+    scene.go_on_in_a_newer_session().await;
+    for ended in [
+        OLDER_BEHIND,
+        "UPDATE sessions SET ended_at = 1",
+        "UPDATE refresh_tokens SET expires_at = 1",
+    ] {
+        scene.stage.change(ended).await;
+    }
+    let sweep = async || {
+        let swept = Operator::of(&scene.stage).ask(&["sweep"]);
+        let left = "SELECT COUNT(*) FROM sessions";
+        (
+            swept["sessions_and_tokens"].clone(),
+            scene.stage.count(left).await,
+        )
+    };
+    let held = scene.stage.hold(
+        "SELECT 1 FROM sessions WHERE created_at = (SELECT MIN(created_at) FROM sessions) \
+         FOR UPDATE",
+    );
+    let held = held.await;
+    assert_eq!(
+        sweep().await,
+        (json!(2), 1),
+        "the newer, and the older's token"
+    );
+    held.let_go().await;
+    assert_eq!(sweep().await, (json!(1), 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
