@@ -84,7 +84,7 @@ pub struct Statements {
 
 impl Statements {
     /// A server with this setting tells them.
-    pub const SETTING: (&str, &str) = ("KEYFERRY_METRICS_TOKEN", "measuring");
+    pub const SETTING: (&str, &str) = ("KEYFERRY_METRICS_TOKEN", "whoever measures");
 
     /// Since the server began.
     pub fn of(server: &Server) -> Self {
